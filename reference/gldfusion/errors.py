@@ -1,0 +1,16 @@
+"""Errors that a user can mend: the command line prints them without a traceback and exits with code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """What was expected, what came and how to mend it, in one to three lines."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`' (did you mean "steps"?)'`, or the empty string when nothing known is near `word`."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f' (did you mean "{near[0]}"?)' if near else ""
