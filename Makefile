@@ -1,0 +1,48 @@
+# Everything works from a fresh clone: each target sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help setup system demo test test-full check format clean
+
+help:
+	@echo "make demo       set up and run the main job on the embedded world (runs/tiny)"
+	@echo "make test       set up and run the tests (at most 10 minutes on 2 cores)"
+	@echo "make test-full  the slow tests too"
+	@echo "make check      ruff, pyright, import-linter"
+	@echo "make system     system packages of apt.txt (needs root)"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+system:
+	apt-get update -qq && xargs -a apt.txt apt-get install -y -qq --no-install-recommends
+
+demo: setup
+	$(BIN)/gldbench run tiny
+
+test: setup
+	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+
+test-full: setup
+	$(BIN)/python -m pytest -m "not gpu"
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist
