@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 Status = Literal["ok", "no_answer", "truncated", "timeout", "error", "skipped"]
 
@@ -23,22 +23,156 @@ class Environment:
     dirty: bool | None
 
 
+class _Strict:
+    """Records that are read from YAML: pydantic refuses keys that are not fields."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
 @dataclass(frozen=True)
-class Task:
-    """A benchmark as its folder in tasks/ describes it."""
+class HubSource(_Strict):
+    """How `--data hub` reaches a file's rows: arguments of `datasets.load_dataset`.
+
+    `{subtask}` in `name` and `data_files` stands for each subtask in turn.
+    """
+
+    path: str
+    split: str
+    fields: dict[str, str]
+    """field of our row -> column there, in the order of the file's fields"""
+    name: str | None = None
+    revision: str | None = None
+    data_files: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Exemplars(_Strict):
+    """Worked examples, one row per subtask; the row's `text` fills the prompt's field `_hint`."""
+
+    file: str
+    sha256: str
+    count: int
+    text: str
+    """field that holds the examples"""
+    after: str = ""
+    """the examples begin after this line (a canary line stands before it)"""
+    hub: HubSource | None = None
+
+
+@dataclass(frozen=True)
+class Dataset(_Strict):
+    """Where a task's items come from. Checksums are of the uncompressed file."""
+
+    kind: Literal["file", "procedural"]
+    licence: str
+    file: str | None = None
+    """path below the data folder; `<file>.gz` is read where `<file>` is not there"""
+    split: str = ""
+    source: str = ""
+    revision: str = ""
+    sha256: str = ""
+    count: int = 0
+    target: str = "target"
+    """field of the gold answer"""
+    target_pattern: str | None = None
+    """group 1 is the gold answer inside that field"""
+    target_without: str = ""
+    """characters that are taken out of the gold answer"""
+    subtask: str | None = None
+    """field that names the subtask of a row"""
+    hub: HubSource | None = None
+    family: str | None = None
+    """the procedural family, of kind "procedural" """
+    splits: dict[str, int] = field(default_factory=dict)
+    """the procedural sets and their difficulties"""
+
+
+@dataclass(frozen=True)
+class Generation(_Strict):
+    """How an answer is generated: greedily, until the end token, a stop string or `max_tokens`."""
+
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Headline(_Strict):
+    """The number that is quoted first."""
+
+    grader: str
+    filter: str
+    metric: str
+
+
+@dataclass(frozen=True)
+class Variant(_Strict):
+    """Another prompt of the same items."""
+
+    prompt: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Task(_Strict):
+    """A benchmark as its folder in tasks/ describes it; `gldbench.tasks.load_task` reads it."""
 
     name: str
+    """ "bbh", or "bbh/navigate" where one subtask was asked for"""
     version: int
-    dataset: dict[str, Any]
-    """kind (file | procedural), file, source, revision, sha256, count, split, licence"""
+    title: str
+    dataset: Dataset
     prompt: str
+    """`{field}` stands for a field of the row; every other brace is literal"""
     scorer: str
+    """how an extracted answer is normalised and compared: a key of `evaluate.graders.scorers.SCORERS`"""
+    answer_pattern: str | dict[str, str]
+    """filter -> expression whose group 1 is the answer, last match; a lone expression is the filter "answer" """
+    generation: Generation
+    headline: Headline
+    chance: float
+    """score in [0, 1] of the best guess made without solving"""
     citation: str
-    generation: dict[str, Any] = field(default_factory=dict)
-    """max_tokens, stop"""
-    headline: dict[str, str] = field(default_factory=dict)
-    """grader, filter and metric of the number that is quoted first"""
+    variants: dict[str, Variant] = field(default_factory=dict)
+    exemplars: Exemplars | None = None
+    subtasks: tuple[str, ...] = ()
+    """all subtasks of the benchmark, in file order"""
     published: dict[str, dict[str, float]] = field(default_factory=dict)
+    """subtask -> model -> score in [0, 1]"""
+    note: str = ""
+
+    @property
+    def benchmark(self) -> str:
+        """The name without a subtask: what prompts and responses belong to."""
+        return self.name.partition("/")[0]
+
+    @property
+    def subtask(self) -> str:
+        """The one subtask that was asked for, or ""."""
+        return self.name.partition("/")[2]
+
+    @property
+    def patterns(self) -> dict[str, str]:
+        """filter -> regular expression."""
+        return {"answer": self.answer_pattern} if isinstance(self.answer_pattern, str) else self.answer_pattern
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question of a task, ready to be asked and graded."""
+
+    task: str
+    """name of the task it was loaded for"""
+    variant: str
+    item_id: str
+    prompt: str
+    target: str
+    cluster: str
+    """the subtask, passage or family it shares with other items; its own id where there is none"""
+    tests: tuple[tuple[Any, Any], ...] = ()
+    """(input, expected output) pairs, where the answer is code"""
+    entry: str = ""
+    """name of the function that the code has to define"""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,37 @@
+"""Our own grader: the last match of a filter's expression, compared after the task's normal form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from gldbench.evaluate.graders.base import Grade, status_of
+from gldbench.evaluate.graders.code import run_answers
+from gldbench.evaluate.graders.scorers import SCORERS
+from gldbench.schema import Item, Response, Task
+
+METRIC = "exact_match"
+
+
+def extract(pattern: str, output: str) -> str | None:
+    """Group 1 of the last match, without the spaces around it; None where there is no match or only spaces."""
+    found = re.findall(pattern, output)
+    return (found[-1].strip() or None) if found else None
+
+
+def grade(task: Task, items: Sequence[Item], responses: Sequence[Response]) -> list[Grade]:
+    """A grade per filter and item."""
+    scorer, grades = SCORERS[task.scorer], []
+    for name, pattern in task.patterns.items():
+        answers = [extract(pattern, response.output) for response in responses]
+        verdicts = {}
+        if scorer.code:
+            given = {item.item_id: answer for item, answer in zip(items, answers, strict=True) if answer is not None}
+            verdicts = run_answers({item.item_id: item for item in items}, given)
+        for item, response, answer in zip(items, responses, answers, strict=True):
+            status, reason = status_of(response, answer is not None)
+            value = float(answer is not None and scorer.normalise(answer) == scorer.normalise(item.target))
+            if item.item_id in verdicts:
+                value, status, reason = verdicts[item.item_id]
+            grades.append(Grade(item.item_id, name, METRIC, value, status, reason))
+    return grades

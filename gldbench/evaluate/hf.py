@@ -1,0 +1,126 @@
+"""The backend "hf": lm-eval's HFLM over a checkpoint loaded by transformers, decoding greedily."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from gldbench.evaluate.backend import Completion
+from gldbench.evaluate.checkpoint import Checkpoint
+from gldbench.evaluate.quiet import quiet
+from gldfusion.errors import InputError
+
+_HFLM: Any = HFLM  # lm-eval's registry decorator hides the type of the class
+
+
+class _RecordingHFLM(_HFLM):
+    """HFLM that keeps the new tokens of its last batch: it returns only text, and truncation shows in tokens."""
+
+    new_tokens: torch.Tensor
+
+    def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
+        # `generate` ends at the end token by itself; searching for its text at every step would only cost time
+        end = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
+        out = super()._model_generate(context, max_length, [s for s in stop if s != end], **kwargs)
+        self.new_tokens = out[:, context.shape[1] :]
+        return out
+
+
+def _load(checkpoint: Checkpoint, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer; a checkpoint whose weights are incomplete is refused, never completed at random."""
+    path = checkpoint.path
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path, dtype="auto", local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"not a checkpoint: transformers cannot load {path}\n{' '.join(str(error).split())[:200]}"
+        ) from error
+    model, loading = loaded
+    if loading["missing_keys"]:
+        missing = sorted(loading["missing_keys"])
+        raise InputError(
+            f"not a checkpoint: {path} lacks {len(missing)} weights, first {missing[0]}\n"
+            "save it again with `save_pretrained`"
+        )
+    embedded = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > embedded:
+        raise InputError(
+            f"{path}: the tokenizer has {len(tokenizer)} tokens, the model embeds {embedded}\n"
+            "save the tokenizer that the model was trained with"
+        )
+    return model.to(device).eval(), tokenizer
+
+
+def _as_list(ids: Any) -> list[int]:
+    """End tokens as a generation configuration has them: none, one or a list."""
+    if ids is None:
+        return []
+    return list(ids) if isinstance(ids, list | tuple) else [ids]
+
+
+class HFBackend:
+    """Answers prompts in batches; see `backend.Backend`."""
+
+    def __init__(self, checkpoint: Checkpoint, device: str | None, batch_size: int) -> None:
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        with quiet():
+            model, tokenizer = _load(checkpoint, device)
+            self._lm = _RecordingHFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+        self._ends = {self._lm.eot_token_id, *_as_list(model.generation_config.eos_token_id)}
+        # with the checkpoint's own sampling flags and penalties "greedy" would mean something else for each model
+        model.generation_config = GenerationConfig(
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=sorted(self._ends),
+            pad_token_id=self._lm.tokenizer.pad_token_id,
+        )
+        self._lengths: dict[str, int] = {}
+        self._chat = checkpoint.chat_template is not None
+
+    def render(self, prompt: str) -> str:
+        """The text the model reads: the prompt as a user's turn where the checkpoint has a chat template."""
+        return self._lm.apply_chat_template([{"role": "user", "content": prompt}]) if self._chat else prompt
+
+    def count(self, text: str) -> int:
+        """Tokens of a rendered prompt."""
+        if text not in self._lengths:
+            self._lengths[text] = len(self._lm.tok_encode(text))
+        return self._lengths[text]
+
+    def complete(self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str]) -> list[Completion]:
+        """Greedy completions of one batch of rendered prompts."""
+        # HFLM runs a batch in this order; with any other, `new_tokens` would belong to other prompts
+        order = sorted(range(len(prompts)), key=lambda i: (-self.count(prompts[i]), prompts[i]))
+        settings = {"until": list(stop), "max_gen_toks": max_tokens, "do_sample": False}
+        requests = [Instance("generate_until", {}, (prompts[i], settings), place) for place, i in enumerate(order)]
+        with quiet():
+            texts = self._lm.generate_until(requests, disable_tqdm=True)
+        rows = self._lm.new_tokens.tolist()
+        completions = {
+            i: self._completion(text, row, max_tokens, stop) for i, text, row in zip(order, texts, rows, strict=True)
+        }
+        return [completions[i] for i in range(len(prompts))]
+
+    def _completion(self, text: str, row: list[int], max_tokens: int, stop: Sequence[str]) -> Completion:
+        """Text with the number of tokens the model wrote for it: a row runs on until its whole batch has ended."""
+        end = next((place for place, token in enumerate(row) if token in self._ends), None)
+        row = row if end is None else row[: end + 1]
+
+        def has_stop(length: int) -> bool:
+            beginning = self._lm.tok_decode(row[:length])
+            return any(string in beginning for string in stop)
+
+        stopped = bool(stop) and has_stop(len(row))
+        tokens = len(row)
+        if stopped:
+            tokens = 1 + bisect.bisect_left(range(1, len(row) + 1), True, key=has_stop)
+        return Completion(text, tokens, truncated=end is None and not stopped and tokens >= max_tokens)

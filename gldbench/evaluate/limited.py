@@ -1,0 +1,206 @@
+"""Runs a candidate function in a separate, limited process.
+
+This is a limited process, **not a sandbox**: code that means harm can read what the user may read, delete what the
+user may delete, reach the network and signal the user's processes, and root is not bound by the limit on processes. It
+bounds time, memory, processes, file size and output, so that what a small model writes by accident does no damage.
+Expected values never enter the process: it emits plain JSON outputs, and the caller compares them.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+MAX_SOURCE = 4_000
+"""characters; a longer candidate is refused"""
+MAX_OUTPUT = 64 * 1024
+"""bytes of results after which the process is stopped"""
+
+# The limits are set by the process itself before it looks at the candidate: setting them between fork and exec
+# (preexec_fn) is slow in a large parent and unsafe in one with threads. A candidate's own prints go nowhere: results
+# have a descriptor of their own. Foreign code may raise anything, so that BaseException is what is caught.
+_WORKER = """
+import json, os, resource, sys
+job = json.load(sys.stdin)
+results = os.dup(1)
+sink = os.open(os.devnull, os.O_RDWR)
+for descriptor in (0, 1, 2):
+    os.dup2(sink, descriptor)
+for name, value in job["limits"].items():
+    resource.setrlimit(getattr(resource, name), (value, value))
+def report(status, value):
+    os.write(results, json.dumps([status, value], allow_nan=False).encode() + b"\\n")
+def attempt(value):
+    try:
+        report("ok", function(value))
+    except BaseException as error:
+        report("error", "the candidate raised " + type(error).__name__)
+try:
+    names = {}
+    if job["expression"]:
+        function = eval(job["source"], names)
+    else:
+        exec(job["source"], names)
+        function = names[job["entry"]]
+except BaseException as error:
+    failure = "defining the candidate raised " + type(error).__name__
+    for _ in job["inputs"]:
+        report("error", failure)
+else:
+    for value in job["inputs"]:
+        attempt(value)
+os._exit(0)
+"""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A function to be called once with each input."""
+
+    source: str
+    """one expression (a lambda) or one `def`"""
+    entry: str
+    """the name of the `def`; an expression needs none"""
+    inputs: tuple[Any, ...]
+    """JSON values, each the only argument of one call"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call came to."""
+
+    status: Literal["ok", "error", "timeout"]
+    value: Any = None
+    """the JSON value returned: tuples come as lists, keys of dictionaries as strings"""
+    reason: str = ""
+
+
+def run_candidate(
+    source: str, entry: str, inputs: Sequence[Any], timeout: float = 2.0, memory_mb: int = 256
+) -> list[Outcome]:
+    """Calls a candidate with each input and returns one outcome per input, in order.
+
+    `source` is one expression or one `def` named `entry`; anything else is an error without a process being started.
+    `timeout` is in seconds of wall time for all inputs together; the calls that ended in time keep their values.
+    `memory_mb` bounds the address space.
+    """
+    candidate = Candidate(source, entry, tuple(inputs))
+    reason = _refusal(candidate)
+    return _refuse(candidate, reason) if reason else _run(candidate, timeout, memory_mb)
+
+
+def run_many(
+    candidates: Sequence[Candidate], workers: int = 2, timeout: float = 2.0, memory_mb: int = 256
+) -> list[list[Outcome]]:
+    """`run_candidate` for each candidate, `workers` processes at a time; one process per candidate."""
+    # parsing sets and restores the filters for warnings, which are global: it stays in this thread
+    reasons = [_refusal(candidate) for candidate in candidates]
+    with ThreadPoolExecutor(workers) as pool:
+        running = [
+            None if reason else pool.submit(_run, candidate, timeout, memory_mb)
+            for candidate, reason in zip(candidates, reasons, strict=True)
+        ]
+        return [
+            future.result() if future else _refuse(candidate, reason)
+            for candidate, reason, future in zip(candidates, reasons, running, strict=True)
+        ]
+
+
+def _refuse(candidate: Candidate, reason: str) -> list[Outcome]:
+    return [Outcome("error", reason=reason) for _ in candidate.inputs]
+
+
+def _refusal(candidate: Candidate) -> str:
+    """Why the candidate is not worth a process; empty if it is."""
+    if len(candidate.source) > MAX_SOURCE:
+        return f"the candidate is longer than {MAX_SOURCE} characters"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            body = ast.parse(candidate.source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return "the candidate does not parse"
+    if len(body) != 1 or not isinstance(body[0], ast.Expr | ast.FunctionDef):
+        return "the candidate is not one expression or one def"
+    if isinstance(body[0], ast.FunctionDef) and body[0].name != candidate.entry:
+        return f'the candidate defines "{body[0].name}", not "{candidate.entry}"'
+    return ""
+
+
+def _run(candidate: Candidate, timeout: float, memory_mb: int) -> list[Outcome]:
+    limits = {
+        "RLIMIT_CPU": int(timeout) + 1,
+        "RLIMIT_AS": memory_mb * 2**20,
+        "RLIMIT_NPROC": 0,
+        "RLIMIT_FSIZE": 0,
+        "RLIMIT_NOFILE": 16,
+        "RLIMIT_CORE": 0,
+    }
+    job = {
+        "source": candidate.source,
+        "entry": candidate.entry,
+        "expression": not candidate.source.lstrip().startswith(("def ", "@")),
+        "inputs": candidate.inputs,
+        "limits": limits,
+    }
+    with tempfile.TemporaryDirectory(prefix="gldbench-candidate-") as folder, tempfile.TemporaryFile("w+") as stdin:
+        json.dump(job, stdin)
+        stdin.seek(0)
+        output, ending = _communicate(stdin.fileno(), Path(folder), timeout)
+    outcomes = [_read(line) for line in output.split(b"\n")[:-1]][: len(candidate.inputs)]
+    return outcomes + [ending] * (len(candidate.inputs) - len(outcomes))
+
+
+def _communicate(stdin: int, folder: Path, timeout: float) -> tuple[bytes, Outcome]:
+    """The process's results, and the outcome of the calls that have none. Leaves no process of its group behind."""
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-E", "-B", "-W", "ignore", "-c", _WORKER],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+        env={},
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    output, ending = b"", None
+    deadline = time.monotonic() + timeout
+    try:
+        with process.stdout, selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while ending is None:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    ending = Outcome("timeout", reason=f"the candidate ran for more than {timeout:g} s")
+                elif not (chunk := os.read(process.stdout.fileno(), 65536)):
+                    ending = Outcome("error", reason="the candidate's process ended before it answered")
+                elif len(output := output + chunk) > MAX_OUTPUT:
+                    output = output[:MAX_OUTPUT]
+                    ending = Outcome("error", reason=f"the candidate returned more than {MAX_OUTPUT} bytes")
+    finally:
+        # before the process is waited for, so that its group's number cannot belong to anything else
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return output, ending
+
+
+def _read(line: bytes) -> Outcome:
+    try:
+        status, value = json.loads(line)
+    except (ValueError, TypeError, RecursionError):
+        status, value = None, None
+    if status == "ok":
+        return Outcome("ok", value)
+    return Outcome("error", reason=value if status == "error" and isinstance(value, str) else "the output is not JSON")

@@ -1,0 +1,28 @@
+"""Silences libraries that write progress and notes to stderr: our callers report progress."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import lm_eval.api.task
+from transformers.utils import logging as transformers_logging
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars of transformers and lm-eval, no lm-eval messages below errors."""
+    logger, bar = logging.getLogger("lm_eval"), lm_eval.api.task.tqdm
+    level, bars = logger.level, transformers_logging.is_progress_bar_enabled()
+    logger.setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    lm_eval.api.task.tqdm = functools.partial(bar, disable=True)
+    try:
+        yield
+    finally:
+        lm_eval.api.task.tqdm = bar
+        logger.setLevel(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

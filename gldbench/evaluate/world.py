@@ -1,0 +1,127 @@
+"""The embedded world's instances as benchmark items: asked, graded and logged like any other task."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gldbench.evaluate.checkpoint import open_checkpoint
+from gldbench.evaluate.evaluate import RowLabels, grade
+from gldbench.evaluate.generate import responses_for
+from gldbench.schema import Item, Row, Task
+from gldbench.store import Store
+from gldbench.tasks import load_task
+from gldbench.worlds.families.base import Instance
+
+TRAINING_LOG = "training_log.jsonl"
+TRAINING_TOTALS = "training_totals.json"
+UNITS = {
+    "seconds": "s",
+    "peak_memory_bytes": "B",
+    "tokens": "tokens",
+    "flops": "FLOP",
+    "truncated_examples": "examples",
+}
+
+
+def task_of(family: str, max_tokens: int) -> Task:
+    """The task folder of a procedural family, with this experiment's token limit."""
+    task = load_task(f"world_{family}")
+    return dataclasses.replace(task, generation=dataclasses.replace(task.generation, max_tokens=max_tokens))
+
+
+def work_of(sets: dict[str, Sequence[Instance]], max_tokens: int) -> list[tuple[Task, list[Item]]]:
+    """Items of each (set, family), in the order given; the variant of an item is its set."""
+    work: dict[tuple[str, str], tuple[Task, list[Item]]] = {}
+    for name, instances in sets.items():
+        for instance in instances:
+            key = (name, instance.family)
+            if key not in work:
+                work[key] = (task_of(instance.family, max_tokens), [])
+            work[key][1].append(_item(instance, name))
+    return list(work.values())
+
+
+def _item(instance: Instance, variant: str) -> Item:
+    return Item(
+        task=f"world_{instance.family}",
+        variant=variant,
+        item_id=instance.id,
+        prompt=instance.prompt,
+        target=instance.answer,
+        cluster=instance.family,
+        tests=instance.tests,
+        entry="f" if instance.tests else "",
+    )
+
+
+def evaluate_world(
+    checkpoint: Path,
+    work: Sequence[tuple[Task, list[Item]]],
+    store: Store,
+    labels: RowLabels,
+    batch_size: int,
+    progress: Callable[[int, int], None],
+) -> list[Row]:
+    """Rows of one checkpoint on the items of `work`; its responses are generated once and kept in `store`."""
+    answered = responses_for(
+        open_checkpoint(checkpoint),
+        work,
+        store,
+        subject=labels.subject,
+        batch_size=batch_size,
+        device="cpu",
+        progress=progress,
+    )
+    rows, start = [], 0
+    for task, items in work:
+        rows += grade(task, items, answered.responses[start : start + len(items)], labels)
+        start += len(items)
+    return rows
+
+
+def training_rows(checkpoint: Path, labels: RowLabels) -> list[Row]:
+    """The training log of a checkpoint as rows: a step each, and the totals."""
+    entries = [json.loads(line) for line in (checkpoint / TRAINING_LOG).read_text().splitlines()]
+    values: list[tuple[str, str, float]] = []
+    for entry in entries:
+        step = str(entry["step"])
+        values += [(step, "loss", entry["loss"]), (step, "learning_rate", entry["learning_rate"])]
+        values += [(step, f"loss/{name}", value) for name, value in _by_loss(entry["terms"]).items()]
+        values += [(step, f"gradient_share/{name}", value) for name, value in _by_loss(entry["gradient_share"]).items()]
+    totals: dict[str, Any] = json.loads((checkpoint / TRAINING_TOTALS).read_text())
+    values += [("total", name, float(value)) for name, value in totals.items() if value is not None]
+    return [_training_row(labels, *value) for value in values]
+
+
+def _by_loss(terms: dict[str, float]) -> dict[str, float]:
+    """Sums "<source>/<loss>" terms over sources."""
+    out: dict[str, float] = {}
+    for name, value in terms.items():
+        loss = name.rpartition("/")[2]
+        out[loss] = out.get(loss, 0.0) + value
+    return out
+
+
+def _training_row(labels: RowLabels, item: str, metric: str, value: float) -> Row:
+    kind = metric.partition("/")[0]
+    unit = UNITS.get(kind, {"loss": "nats", "learning_rate": ""}.get(kind, "fraction"))
+    place = dataclasses.replace(labels, suite="training")
+    return Row(
+        **dataclasses.asdict(place),
+        task="fusion",
+        task_version=1,
+        variant="",
+        item=item,
+        cluster="",
+        grader="",
+        filter="",
+        metric=metric,
+        value=value,
+        unit=unit,
+        status="ok",
+        reason="",
+    )
