@@ -1,0 +1,154 @@
+"""What the report calls a method, where it stands and in which colour it is drawn, the same in every figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Group = Literal["reference", "method", "control"]
+
+BASELINE = "sft"
+POSITIVE = "sft+kl"
+NEGATIVE = "sft+kl-shuffled"
+ORACLE = "oracle routing"
+BEST_SOURCES = "best source per family"
+SAME_VOCABULARY = "control"
+"""The method name of the source that has the pivot's vocabulary; the positive control distils from it."""
+
+GROUPS: dict[Group, str] = {
+    "reference": "Models that fusion starts from",
+    "method": "Fusion methods",
+    "control": "Controls",
+}
+
+FIXED_ORDER = ("pivot", BEST_SOURCES, ORACLE, SAME_VOCABULARY, BASELINE, "sft+uld", "sft+gld", "sft+uld+gld", POSITIVE)
+
+CONTROL_SUFFIXES = {
+    "-shuffled": "the outputs of the source belong to other examples",
+    "-constant": "every edge weight of the co-activation graph is replaced by one constant",
+    "-permuted": "the token ids of the source are permuted; a loss that reads no ids trains identically",
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a method is drawn. Controls share the colour of what they control and are hollow."""
+
+    colour: str
+    """on white, as #rrggbb; the key of `DARK`"""
+    hollow: bool
+
+
+INK, MUTED, RULE, PAPER = "#1d2430", "#5d6778", "#dfe3e9", "#ffffff"
+"""Text, secondary text, lines and background of a figure."""
+NEUTRAL = "#7c8697"
+COLOURS = {  # after Okabe and Ito (2008), which colour-blind readers can tell apart
+    BASELINE: "#3a4250",
+    "sft+uld": "#0072b2",
+    "sft+gld": "#009e73",
+    "sft+uld+gld": "#d55e00",
+    POSITIVE: "#b0568f",
+}
+SPARE_COLOURS = ("#8a6d00", "#6a51a3", "#7a4a2b")
+"""For the first methods without a colour of their own, in alphabetical order; any further ones are neutral."""
+DARK = {
+    INK: "#e8ebf0",
+    MUTED: "#a3adbd",
+    RULE: "#343b47",
+    PAPER: "#171b22",
+    NEUTRAL: "#8e99ab",
+    "#3a4250": "#d3d9e3",
+    "#0072b2": "#4aa8e8",
+    "#009e73": "#2fc49a",
+    "#d55e00": "#ff8b45",
+    "#b0568f": "#e094c4",
+    "#8a6d00": "#d9b53a",
+    "#6a51a3": "#a993e0",
+    "#7a4a2b": "#c99a78",
+}
+"""The same colours on a dark page."""
+
+
+def label_of(method: str) -> str:
+    """The name under which `method` is shown."""
+    return "control source" if method == SAME_VOCABULARY else method
+
+
+def controlled(method: str) -> str | None:
+    """The method that `method` is a control of ("sft+kl" for "sft+kl-shuffled"), or None."""
+    for suffix in CONTROL_SUFFIXES:
+        if method.endswith(suffix):
+            return method.removesuffix(suffix)
+    return None
+
+
+def is_source(method: str) -> bool:
+    """Whether `method` is one of the sources that are fused (the same-vocabulary source is not)."""
+    return method.startswith("source-")
+
+
+def group_of(method: str) -> Group:
+    """The part of the tables where `method` stands."""
+    if method in ("pivot", BEST_SOURCES, ORACLE, SAME_VOCABULARY) or is_source(method):
+        return "reference"
+    return "control" if method == POSITIVE or controlled(method) else "method"
+
+
+def in_fixed_order(methods: Iterable[str]) -> list[str]:
+    """`methods` by group, then in the order that the project declares, unknown ones last by name."""
+    ranks = {name: rank for rank, name in enumerate(FIXED_ORDER)}
+
+    def key(method: str) -> tuple[int, float, int, str]:
+        base = controlled(method)
+        rank = 0.5 if is_source(method) else ranks.get(base or method, len(ranks))
+        return list(GROUPS).index(group_of(method)), rank, base is not None, method
+
+    return sorted(methods, key=key)
+
+
+def in_term_order(terms: Iterable[str]) -> list[str]:
+    """Loss terms in the order in which methods name them, unknown ones last by name."""
+    ranks = {"sft": 0, "uld": 1, "gld": 2, "kl": 3}
+    return sorted(terms, key=lambda term: (ranks.get(term, len(ranks)), term))
+
+
+def styles(methods: Sequence[str]) -> dict[str, Style]:
+    """A style for each method; a given method gets its own colour whatever else is in `methods`."""
+    bases = {controlled(method) or method for method in methods if group_of(method) != "reference"}
+    spare = dict(zip(sorted(bases - set(COLOURS)), SPARE_COLOURS, strict=False))
+    known = COLOURS | spare
+    return {
+        method: Style(known.get(controlled(method) or method, NEUTRAL), bool(controlled(method))) for method in methods
+    }
+
+
+def family_of(task: str) -> str:
+    """ "dyck_languages" for the task "world_dyck_languages"."""
+    return task.removeprefix("world_")
+
+
+def spoken(family: str) -> str:
+    """A family's name in words."""
+    return family.replace("_", " ")
+
+
+def describe(method: str, families: Mapping[str, Sequence[str]]) -> str:
+    """One line on what `method` is; `families` are those that each source was trained on."""
+    fixed = {
+        "pivot": "the pivot before fusion",
+        BEST_SOURCES: "for each family the source that scores best on these very items; an optimistic bound",
+        ORACLE: "for each family the best of the sources that declare it; needs to know the family of an item",
+        SAME_VOCABULARY: "a source with the pivot's vocabulary; sft+kl learns from it",
+        BASELINE: "fine-tuning on the labels of the fusion set alone; the baseline",
+        POSITIVE: "positive control: fine-tuning and KL to the same-vocabulary source",
+    }
+    if method in fixed:
+        return fixed[method]
+    if is_source(method):
+        return "a source, strong in " + ", ".join(spoken(family) for family in families.get(method, ()))
+    for suffix, text in CONTROL_SUFFIXES.items():
+        if method.endswith(suffix):
+            return f"{method.removesuffix(suffix)} where {text}"
+    terms = [term.upper() for term in method.split("+")]
+    return "fusion by " + " and ".join([", ".join(terms[:-1]), terms[-1]] if len(terms) > 1 else terms)

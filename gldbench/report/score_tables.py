@@ -1,0 +1,156 @@
+"""The tables that come from scores: gate, checks, means, differences, endings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gldbench.report import names
+from gldbench.report.analysis import Analysis, MethodScore
+from gldbench.report.gate import MARGIN, PIVOT_RANGE, SPECIALIST_MINIMUM, Check, beats
+from gldbench.report.table import NONE, Cell, Line, Table
+from gldbench.report.words import interval, percent
+from gldbench.stats import PairedDifference
+
+
+def scores_table(name: str, scores: Sequence[MethodScore], analysis: Analysis, corrected: bool) -> Table:
+    """Method x family with intervals, in percent; dropped families stand last."""
+    present = scores[0].families
+    families = [family for family in (*analysis.kept, *analysis.dropped) if family in present]
+
+    def line(score: MethodScore) -> Line:
+        cells = [score.mean, *(score.families[family] for family in families)]
+        chosen = [cell.corrected if corrected else cell.raw for cell in cells]
+        kinds = ["strong", *("dim" if family in analysis.dropped else "" for family in families)]
+        return Line(
+            names.label_of(score.method),
+            tuple(
+                Cell(percent(e.value), interval(e), kind, None if kind else min(1.0, max(0.0, e.value)))
+                for e, kind in zip(chosen, kinds, strict=True)
+            ),
+            names.GROUPS[names.group_of(score.method)],
+            score.method,
+        )
+
+    averaged = [family for family in families if family in analysis.averaged]
+    what = "Chance-corrected exact match" if corrected else "Exact match"
+    caption = f"{what} in percent, with 95% interval. The mean is over {len(averaged)} families, each counted once."
+    heads = [names.spoken(family) + (" (dropped)" if family in analysis.dropped else "") for family in families]
+    return Table(name, caption, ("", "mean", *heads), tuple(line(score) for score in scores))
+
+
+def gate_table(analysis: Analysis) -> Table:
+    """The two controls of the world gate."""
+    wanted = {
+        names.POSITIVE: (analysis.gate.positive, f"at least {percent(MARGIN, True)}", "positive control"),
+        names.NEGATIVE: (analysis.gate.negative, f"less than {percent(MARGIN, True)}", "negative control"),
+    }
+    lines = []
+    for method, (control, asked, role) in wanted.items():
+        if control is None:
+            lines.append(
+                Line(method, (Cell(role), Cell("not measured", kind="bad"), Cell(asked), _mark(False)), "", method)
+            )
+            continue
+        difference = control.comparison.difference
+        met = beats(control) == (method == names.POSITIVE)
+        value = Cell(percent(difference.value, True), interval(difference, True))
+        lines.append(Line(method, (Cell(role), value, Cell(asked), _mark(met)), "", method))
+    heads = ("", "role", f"difference to {names.BASELINE} (points)", "asked", "")
+    return Table("gate", "The gate reads the differences; the intervals say how sure they are.", heads, tuple(lines))
+
+
+def checks_table(analysis: Analysis) -> Table:
+    """Whether each family leaves room to learn and has a source to learn from."""
+
+    def line(check: Check) -> Line:
+        sources = "; ".join(f"{source} {percent(score)}" for source, score in check.specialists.items())
+        if check.sft is None:
+            use = Cell("not compared", f"no {names.BASELINE}", "bad")
+        else:
+            use = Cell("dropped", "", "bad") if check.dropped else Cell("compared")
+        cells = (
+            Cell(percent(analysis.chance[check.family])),
+            Cell(
+                NONE if check.pivot is None else percent(check.pivot),
+                _out(check.pivot_in_range),
+                _kind(check.pivot_in_range),
+            ),
+            Cell(sources or NONE, _out(check.specialists_strong), _kind(check.specialists_strong)),
+            Cell(NONE if check.sft is None else percent(check.sft)),
+            use,
+        )
+        return Line(names.spoken(check.family), cells)
+
+    low, high = PIVOT_RANGE
+    heads = (
+        "family",
+        "chance",
+        f"pivot ({100 * low:g} to {100 * high:g})",
+        f"its sources (at least {100 * SPECIALIST_MINIMUM:g})",
+        names.BASELINE,
+        "use",
+    )
+    caption = "Chance level, and chance-corrected scores in percent against the range that the world's rules ask for."
+    return Table("checks", caption, heads, tuple(line(check) for check in analysis.checks))
+
+
+def differences_table(name: str, differences: Sequence[PairedDifference]) -> Table:
+    """Paired differences of chance-corrected means, in points; p only where some comparison has one."""
+    tested = any(difference.comparison.p is not None for difference in differences)
+
+    def line(difference: PairedDifference) -> Line:
+        comparison = difference.comparison
+        estimate = comparison.difference
+        same = estimate.low == estimate.high == 0
+        p = (
+            Cell(NONE, difference.reason)
+            if comparison.p is None
+            else Cell(f"{comparison.p:.3g}", comparison.correction or "")
+        )
+        cells = (
+            Cell(comparison.baseline),
+            Cell(percent(estimate.value, True), "equal on every item" if same else interval(estimate, True)),
+            Cell(str(difference.n_seeds)),
+            Cell(str(difference.n_items)),
+            *([p] if tested else []),
+        )
+        group = names.GROUPS[names.group_of(comparison.candidate)]
+        return Line(names.label_of(comparison.candidate), cells, group, comparison.candidate)
+
+    heads = ("", "minus", "difference (points)", "seeds", "items", *(["p"] if tested else []))
+    return Table(name, "", heads, tuple(line(difference) for difference in differences))
+
+
+def statuses_table(analysis: Analysis) -> Table:
+    """How answers ended, counted for each checkpoint."""
+    found = {status for counts in analysis.statuses.values() for status in counts}
+    heads = ["ok", "no_answer", "truncated", *sorted(found - {"ok", "no_answer", "truncated"})]
+
+    def cell(counts: Mapping[str, tuple[int, ...]], status: str) -> Cell:
+        seeds = counts.get(status, ())
+        by_seed = " / ".join(f"{n:,}" for n in seeds) if len(seeds) > 1 and sum(seeds) else ""
+        return Cell(f"{sum(seeds):,}", by_seed, "" if sum(seeds) else "dim")
+
+    lines = tuple(
+        Line(
+            names.label_of(method),
+            tuple(cell(counts, status) for status in heads),
+            names.GROUPS[names.group_of(method)],
+            method,
+        )
+        for method, counts in analysis.statuses.items()
+    )
+    caption = "Graded answers on the test and the harder test, all seeds; beneath, the count of each seed."
+    return Table("answers", caption, ("", *(head.replace("_", " ") for head in heads)), lines)
+
+
+def _mark(met: bool) -> Cell:
+    return Cell("met", kind="good") if met else Cell("not met", kind="bad")
+
+
+def _out(inside: bool | None) -> str:
+    return "out of range" if inside is False else ""
+
+
+def _kind(inside: bool | None) -> str:
+    return "bad" if inside is False else ""

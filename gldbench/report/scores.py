@@ -1,0 +1,136 @@
+"""From rows to matrices of scores: which items, seeds and families can be compared."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gldbench.report import names
+from gldbench.schema import Row
+from gldfusion.errors import InputError
+
+SUITE = "world"
+METRIC = "exact_match"
+HEADLINE = ("lm_eval", "answer")
+"""The grader and the filter whose rows are read where a run holds several."""
+
+Subject = tuple[str, int]
+"""(method, seed)"""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """0/1 scores of one variant, on the items for which every method has a score at every seed."""
+
+    seeds: dict[str, tuple[int, ...]]
+    """the seeds of each method, in fixed order of methods"""
+    matrices: dict[str, dict[str, np.ndarray]]
+    """family -> method -> [seeds, items]; a family has the same items for all methods"""
+    left_out: dict[str, int]
+    """family -> items left out because some method has no score for them"""
+    incomplete: tuple[str, ...]
+    """methods (with the seed) left out because they have no rows in some family"""
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The families that have items to compare, in alphabetical order."""
+        return tuple(self.matrices)
+
+
+def check_rows(rows: Sequence[Row]) -> None:
+    """Refuses rows that no single report may hold together: other machines, worlds or task versions."""
+    if not any(row.suite == SUITE for row in rows):
+        found = ", ".join(sorted({row.suite for row in rows})) or "none"
+        raise InputError(f"no rows of suite {SUITE}, found suites: {found}\nrun the experiment first: gldbench run")
+    environments, worlds = {row.env_id for row in rows}, {row.world_seed for row in rows}
+    if len(environments) > 1:
+        raise InputError(
+            f"expected rows of one environment, got {', '.join(sorted(environments))}\n"
+            "numbers of different machines or versions are not compared; use one run folder for each"
+        )
+    if len(worlds) > 1:
+        raise InputError(
+            f"expected rows of one world seed, got {', '.join(map(str, sorted(worlds)))}\n"
+            "a report compares within one world; use one run folder for each"
+        )
+    versions: dict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        versions[row.task].add(row.task_version)
+    mixed = [f"{task} {sorted(found)}" for task, found in versions.items() if len(found) > 1]
+    if mixed:
+        raise InputError(f"expected one version of each task, got {'; '.join(mixed)}\nevaluate again with one version")
+
+
+def headline_rows(rows: Sequence[Row], variant: str) -> list[Row]:
+    """The world's rows of `variant` ("test" or "harder") that carry the number that is quoted first."""
+    chosen = [row for row in rows if (row.suite, row.variant, row.metric) == (SUITE, variant, METRIC)]
+    if len({(row.grader, row.filter) for row in chosen}) > 1:
+        chosen = [row for row in chosen if (row.grader, row.filter) == HEADLINE]
+    counts = Counter((row.method, row.seed, row.task, row.item) for row in chosen)
+    doubled = next((key for key, count in counts.items() if count > 1), None)
+    if doubled:
+        raise InputError("an item was graded twice: method {}, seed {}, task {}, item {}".format(*doubled))
+    wrong = next((row for row in chosen if row.value not in (0, 1, None)), None)
+    if wrong:
+        raise InputError(f"expected {METRIC} to be 0 or 1, got {wrong.value} in {wrong.task}, item {wrong.item}")
+    return chosen
+
+
+def read_scores(rows: Sequence[Row], variant: str) -> Scores:
+    """The scores of `variant`; families without an item that every method has a score for are absent."""
+    values: dict[str, dict[Subject, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    items: dict[str, set[str]] = defaultdict(set)
+    for row in headline_rows(rows, variant):
+        family = names.family_of(row.task)
+        items[family].add(row.item)
+        scored = values[family][row.method, row.seed]
+        if row.value is not None:
+            scored[row.item] = row.value
+    subjects = {subject for own in values.values() for subject in own}
+    complete = {subject for subject in subjects if all(subject in own for own in values.values())}
+    methods = names.in_fixed_order({method for method, _ in complete})
+    seeds = {method: tuple(sorted(seed for name, seed in complete if name == method)) for method in methods}
+    matrices, left_out = {}, {}
+    for family in sorted(values):
+        own = values[family]
+        common = sorted(item for item in items[family] if all(item in own[subject] for subject in complete))
+        left_out[family] = len(items[family]) - len(common)
+        if common:
+            matrices[family] = {
+                method: np.array([[own[method, seed][item] for item in common] for seed in seeds[method]])
+                for method in methods
+            }
+    incomplete = tuple(f"{method} seed {seed}" for method, seed in sorted(subjects - complete))
+    return Scores(seeds, matrices, left_out, incomplete)
+
+
+def with_composites(scores: Scores, declared: Mapping[str, tuple[str, ...]]) -> Scores:
+    """`scores` and two reference methods made of the sources: the best source per family, and oracle routing.
+
+    `declared` gives the families of each source; a family that no source declares is routed to any of them.
+    """
+    sources = [method for method in scores.seeds if names.is_source(method)]
+    if not sources:
+        return scores
+    if len({scores.seeds[source] for source in sources}) > 1:
+        raise InputError(f"expected the same seeds for all sources, got {[scores.seeds[source] for source in sources]}")
+    matrices = {}
+    for family, own in scores.matrices.items():
+        means = {source: float(own[source].mean()) for source in sources}
+        routed = [source for source in sources if family in declared[source]] or sources
+        best, oracle = max(sources, key=means.__getitem__), max(routed, key=means.__getitem__)
+        matrices[family] = own | {names.BEST_SOURCES: own[best], names.ORACLE: own[oracle]}
+    seeds = scores.seeds | dict.fromkeys((names.BEST_SOURCES, names.ORACLE), scores.seeds[sources[0]])
+    return replace(scores, seeds={name: seeds[name] for name in names.in_fixed_order(seeds)}, matrices=matrices)
+
+
+def chance_levels(chance: Mapping[str, float], families: Iterable[str]) -> dict[str, float]:
+    """The chance level of each of `families`; `chance` may name families or their tasks."""
+    known = {names.family_of(name): level for name, level in chance.items()}
+    missing = [family for family in families if family not in known]
+    if missing:
+        raise InputError(f"no chance level for {', '.join(missing)}: each world task states it as `chance`")
+    return {family: known[family] for family in families}

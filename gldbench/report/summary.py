@@ -1,0 +1,74 @@
+"""The report in short: a table for the terminal and a dictionary for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from gldbench.report import names
+from gldbench.report.analysis import Analysis, MethodScore
+from gldbench.report.table import NONE
+from gldbench.report.training import Training
+from gldbench.report.words import dropped, interval, percent, significance, verdict
+from gldbench.schema import Environment
+from gldbench.stats import PairedDifference
+
+
+def summary_table(analysis: Analysis) -> dict[str, Any]:
+    """{"title", "columns", "rows": lists of strings, "groups": the heading of each row, "notes": sentences}."""
+    differences = {d.comparison.candidate: d.comparison.difference for d in analysis.differences}
+    rows = []
+    for score in analysis.scores:
+        mean, difference = score.mean.corrected, differences.get(score.method)
+        compared = [NONE, NONE] if difference is None else [percent(difference.value, True), interval(difference, True)]
+        rows.append(
+            [names.label_of(score.method), str(len(score.seeds)), percent(mean.value), interval(mean), *compared]
+        )
+    families = f"mean over {len(analysis.averaged)} families"
+    return {
+        "title": f"{analysis.run_id}: chance-corrected exact match in percent, {families}",
+        "columns": ["method", "seeds", "mean", "95% interval", f"minus {names.BASELINE}", "95% interval"],
+        "rows": rows,
+        "groups": [names.GROUPS[names.group_of(score.method)] for score in analysis.scores],
+        "notes": [verdict(analysis)[0], *analysis.gate.reasons, dropped(analysis), significance(analysis.differences)],
+    }
+
+
+def summary_json(analysis: Analysis, trained: Sequence[Training], environment: Environment) -> dict[str, Any]:
+    """Every number of the report as JSON types; scores are shares in [0, 1], not percent."""
+    gate = analysis.gate
+    return {
+        "run_id": analysis.run_id,
+        "world_seed": analysis.world_seed,
+        "gate": {
+            "verdict": gate.verdict,
+            "passes": gate.passes,
+            "positive": _difference(gate.positive),
+            "negative": _difference(gate.negative),
+            "reasons": list(gate.reasons),
+        },
+        "ranked": gate.passes,
+        "families": {"kept": list(analysis.kept), "dropped": list(analysis.dropped), "chance": analysis.chance},
+        "checks": [asdict(check) for check in analysis.checks],
+        "methods": [_score(score) for score in analysis.scores],
+        "harder": [_score(score) for score in analysis.harder],
+        "differences": [_difference(difference) for difference in analysis.differences],
+        "control_differences": [_difference(difference) for difference in analysis.control_differences],
+        "significance": significance(analysis.differences),
+        "answers": {method: {s: list(n) for s, n in counts.items()} for method, counts in analysis.statuses.items()},
+        "left_out": {"items": analysis.left_out, "subjects": list(analysis.incomplete)},
+        "training": [asdict(training) for training in trained],
+        "environment": asdict(environment),
+    }
+
+
+def _score(score: MethodScore) -> dict[str, Any]:
+    return asdict(score) | {"seeds": list(score.seeds), "group": names.group_of(score.method)}
+
+
+def _difference(difference: PairedDifference | None) -> dict[str, Any] | None:
+    if difference is None:
+        return None
+    design = {"n_seeds": difference.n_seeds, "n_items": difference.n_items, "reason": difference.reason}
+    return asdict(difference.comparison) | design

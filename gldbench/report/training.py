@@ -1,0 +1,136 @@
+"""What the training logs say: loss curves, gradient shares and the price of each method."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gldbench.report.names import in_fixed_order, in_term_order
+from gldbench.schema import Row
+
+SUITE = "training"
+TOTAL = "total"
+"""The item of rows that hold one value for a whole training run; of all others the item is the step."""
+BINS = 40
+"""Curves are means over at most this many stretches of steps: single batches hide the course of a run."""
+LATE = 0.1
+"""The share of the steps over which a final loss is averaged."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric of one method along training, [bins] each."""
+
+    steps: np.ndarray
+    """the middle step of each bin"""
+    mean: np.ndarray
+    """over seeds"""
+    low: np.ndarray
+    """the lowest seed"""
+    high: np.ndarray
+    """the highest seed"""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A value measured once per seed."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training one method took and where it ended. Dicts are empty where nothing was logged."""
+
+    method: str
+    totals: dict[str, Spread]
+    """"seconds", "peak_memory_bytes", "tokens", "flops", "truncated_examples" of one checkpoint"""
+    coverage: dict[str, Spread]
+    """source -> share of the labelled pivot positions that have a paired source position"""
+    losses: dict[str, Spread]
+    """term -> mean over the last tenth of the steps, weighted as in the objective"""
+    shares: dict[str, Spread]
+    """term -> mean share of the gradient's norm over the steps where it was logged"""
+
+
+def trainings(rows: Sequence[Row]) -> tuple[Training, ...]:
+    """One entry for each method with training rows, in fixed order."""
+    logged = _logged(rows)
+    return tuple(
+        _training(method, [row for row in logged if row.method == method])
+        for method in in_fixed_order({row.method for row in logged})
+    )
+
+
+def loss_terms(rows: Sequence[Row]) -> list[str]:
+    """The loss terms that were logged."""
+    return in_term_order({row.metric.removeprefix("loss/") for row in _logged(rows) if row.metric.startswith("loss/")})
+
+
+def unit_of(rows: Sequence[Row], metric: str) -> str:
+    """The unit in which `metric` was logged."""
+    return next(row.unit for row in _logged(rows) if row.metric == metric)
+
+
+def curves(rows: Sequence[Row], metric: str) -> dict[str, Curve]:
+    """`metric` along the steps of each method: the mean, lowest and highest seed in each bin of steps."""
+    logged = [(row, int(row.item)) for row in _logged(rows) if row.metric == metric and row.item != TOTAL]
+    width = -(-(max((step for _, step in logged), default=0) + 1) // BINS)
+    values: dict[str, dict[int, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    steps: dict[int, set[int]] = defaultdict(set)
+    for row, step in logged:
+        values[row.method][step // width][row.seed].append(_value(row))
+        steps[step // width].add(step)
+    result = {}
+    for method in in_fixed_order(values):
+        bins = sorted(values[method])
+        by_seed = [[float(np.mean(seed)) for seed in values[method][place].values()] for place in bins]
+        middles = np.array([float(np.mean(list(steps[place]))) for place in bins])
+        mean, low, high = (np.array([reduce(seeds) for seeds in by_seed]) for reduce in (np.mean, np.min, np.max))
+        result[method] = Curve(middles, mean, low, high)
+    return result
+
+
+def _logged(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.suite == SUITE and row.value is not None]
+
+
+def _value(row: Row) -> float:
+    assert row.value is not None, "rows come from _logged"
+    return row.value
+
+
+def _training(method: str, logged: Sequence[Row]) -> Training:
+    totals = _by_metric([row for row in logged if row.item == TOTAL])
+    steps = [row for row in logged if row.item != TOTAL]
+    start = (1 - LATE) * max((int(row.item) for row in steps), default=0)
+    return Training(
+        method=method,
+        totals={metric: spread for metric, spread in totals.items() if "/" not in metric},
+        coverage=_under(totals, "coverage/"),
+        losses=_under(_by_metric([row for row in steps if int(row.item) >= start]), "loss/"),
+        shares=_under(_by_metric(steps), "gradient_share/"),
+    )
+
+
+def _by_metric(rows: Sequence[Row]) -> dict[str, Spread]:
+    """metric -> spread over seeds of the mean over the rows of each seed."""
+    values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        values[row.metric][row.seed].append(_value(row))
+    spreads = {}
+    for metric, by_seed in values.items():
+        means = [float(np.mean(own)) for own in by_seed.values()]
+        spreads[metric] = Spread(float(np.mean(means)), min(means), max(means), len(means))
+    return spreads
+
+
+def _under(spreads: Mapping[str, Spread], prefix: str) -> dict[str, Spread]:
+    found = {name.removeprefix(prefix): spread for name, spread in spreads.items() if name.startswith(prefix)}
+    return {name: found[name] for name in in_term_order(found)}

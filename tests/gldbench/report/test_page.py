@@ -1,0 +1,218 @@
+"""The files of the report, and its short forms."""
+
+from __future__ import annotations
+
+import dataclasses
+import html.parser
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+
+from gldbench.report import analyse, build_report, names, summary_json, summary_table, trainings
+from gldbench.report.gate import CAN
+from gldbench.report.training import Spread, curves
+from gldbench.schema import Row
+from gldbench.store import Store
+from gldfusion.errors import InputError
+
+
+def test_training_numbers(rows: list[Row]) -> None:
+    by_method = {training.method: training for training in trainings(rows)}
+    uld = by_method["sft+uld"]
+    assert uld.totals["seconds"] == Spread(23.0, 22.0, 24.0, 3)
+    assert uld.coverage["source-b"].mean == pytest.approx(0.71)
+    assert list(uld.shares) == ["sft", "uld"]
+    assert uld.shares["uld"].mean == pytest.approx(0.32)
+    late = [
+        r.value for r in rows
+        if (r.method, r.metric) == ("sft+uld", "loss/uld") and r.item != "total" and int(r.item) >= 135
+    ]  # fmt: skip
+    assert uld.losses["uld"].mean == pytest.approx(np.mean([v for v in late if v is not None]))
+    assert by_method["pivot"].totals["truncated_examples"].mean == 0
+
+
+def test_curves_bin_steps_and_keep_seeds_apart(rows: list[Row]) -> None:
+    curve = curves(rows, "loss/sft")["sft"]
+    assert len(curve.steps) <= 40
+    first = [r for r in rows if (r.method, r.metric) == ("sft", "loss/sft") and int(r.item) < 4]
+    seeds = [np.mean([r.value for r in first if r.seed == seed and r.value is not None]) for seed in range(3)]
+    assert curve.steps[0] == 2.0
+    assert curve.mean[0] == pytest.approx(np.mean(seeds))
+    assert (curve.low[0], curve.high[0]) == pytest.approx((min(seeds), max(seeds)))
+
+
+class Page(html.parser.HTMLParser):
+    """Open tags, ids and outward references of a page."""
+
+    void = ("meta", "br", "img", "link", "wbr", "hr")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.ids += [value for name, value in found.items() if name == "id" and value]
+        self.links += [value for name, value in found.items() if name in ("href", "src", "xlink:href") and value]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.void:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def run_dir(made: SimpleNamespace, rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    Store(folder).append_rows(rows, "all")
+    (folder / "spec.yaml").write_text(yaml.safe_dump(made.spec))
+    (folder / "environment.json").write_text(json.dumps(dataclasses.asdict(made.environment)))
+    build_report(folder, made.chance)
+    return folder
+
+
+def test_the_page_is_whole_and_stands_alone(run_dir: Path) -> None:
+    text = (run_dir / "report/index.html").read_text()
+    page = Page(text)
+    assert page.open == []
+    assert len(set(page.ids)) == len(page.ids)
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert not re.findall(r"@import|url\((?!#)", text)
+    used, defined = set(re.findall(r"var\((--[\w-]+)", text)), set(re.findall(r"(--[\w-]+):", text))
+    assert used <= defined
+    order = [
+        "gate",
+        "world",
+        "scores",
+        "differences-to-baseline",
+        "training",
+        "cost",
+        "answers",
+        "harder",
+        "provenance",
+    ]
+    places = [text.index(f'<section id="{name}"') for name in [*order, "not-measured"]]
+    assert places == sorted(places)
+
+
+def test_the_report_says_what_it_must(made: SimpleNamespace, run_dir: Path) -> None:
+    for name in ("index.html", "report.md"):
+        text = (run_dir / "report" / name).read_text()
+        for words in (
+            CAN,
+            "Three seeds support no significance claim",
+            "World variance is not measured: one world seed",
+            "GPU time and memory: not measured",
+            made.environment.env_id,
+            str(made.environment.commit),
+            made.environment.cpu,
+            "equal on every item",
+            "oracle routing",
+            "35% of the labels",
+        ):
+            assert words in text, (name, words)
+
+
+def test_markdown_names_the_figures_that_are_there(run_dir: Path) -> None:
+    named = set(re.findall(r"\((figures/[\w-]+\.png)\)", (run_dir / "report/report.md").read_text()))
+    there = {f"figures/{path.name}" for path in (run_dir / "report/figures").iterdir()}
+    assert named == there
+    expected = {
+        "means",
+        "differences",
+        "loss",
+        "loss-sft",
+        "loss-uld",
+        "loss-gld",
+        "loss-kl",
+        "gradient-shares",
+        "time",
+        "memory",
+    }
+    assert {Path(path).stem for path in there} == expected
+
+
+def test_loss_curves_are_of_fused_methods(run_dir: Path) -> None:
+    """The world's own models log a loss too; it is not of the fusion."""
+    text = (run_dir / "report/report.md").read_text()
+    (alt,) = re.findall(r"!\[(.*?)\]\(figures/loss-sft\.png\)", text)
+    assert re.findall(r"([\w+-]+) ends at", alt) == ["sft", "sft+uld", "sft+uld+gld", "sft+kl"]
+
+
+def test_the_same_rows_give_the_same_bytes(made: SimpleNamespace, run_dir: Path) -> None:
+    files = [path for path in (run_dir / "report").rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    (run_dir / "report/figures/stale.png").write_bytes(b"")
+    build_report(run_dir, made.chance)
+    assert {path: path.read_bytes() for path in (run_dir / "report").rglob("*") if path.is_file()} == before
+
+
+def test_summaries_agree_with_the_analysis(made: SimpleNamespace, rows: list[Row]) -> None:
+    analysis = analyse(rows, made.spec, made.chance)
+    table = summary_table(analysis)
+    assert all(len(line) == len(table["columns"]) for line in table["rows"])
+    assert [line[0] for line in table["rows"]][:2] == ["pivot", "source-a"]
+    found = json.loads(json.dumps(summary_json(analysis, trainings(rows), made.environment), allow_nan=False))
+    assert found["gate"]["verdict"] == CAN
+    assert found["ranked"] is True
+    sft = next(line for line in found["methods"] if line["method"] == "sft")
+    line = next(line for line in table["rows"] if line[0] == "sft")
+    assert line[2] == f"{100 * sft['mean']['corrected']['value']:.1f}"
+    assert {line["method"] for line in found["harder"]} == {line["method"] for line in found["methods"]}
+    permuted = next(d for d in found["control_differences"] if d["baseline"] == "sft+uld+gld-permuted")
+    assert (permuted["difference"]["low"], permuted["difference"]["high"]) == (0, 0)
+    assert "0.25" in permuted["reason"]
+
+
+def test_a_folder_without_its_parts_is_refused(made: SimpleNamespace, run_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="spec of the run not found"):
+        build_report(tmp_path, made.chance)
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(made.spec))
+    with pytest.raises(InputError, match="environment of the run not found"):
+        build_report(tmp_path, made.chance)
+    other = dataclasses.replace(made.environment, env_id="elsewhere")
+    (tmp_path / "environment.json").write_text(json.dumps(dataclasses.asdict(other)))
+    Store(tmp_path).append_rows([made.row()], "one")
+    with pytest.raises(InputError, match=r"rows of environment 1f2e3d4c5b6a in a run of environment elsewhere"):
+        build_report(tmp_path, made.chance)
+    assert not (tmp_path / "report").exists()
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def test_marks_stand_out_on_both_backgrounds() -> None:
+    """WCAG asks for a contrast of 3 for graphics."""
+    for light, dark in names.DARK.items():
+        if light in (names.RULE, names.PAPER):
+            continue
+        for colour, paper in ((light, names.PAPER), (dark, names.DARK[names.PAPER])):
+            pair = sorted((luminance(colour), luminance(paper)))
+            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 3, colour
+
+
+def test_a_method_keeps_its_colour_and_controls_share_it() -> None:
+    alone, together = (
+        names.styles(["sft+uld"]),
+        names.styles(["sft", "sft+uld", "sft+new", "sft+uld-shuffled"]),
+    )
+    assert alone["sft+uld"] == together["sft+uld"]
+    assert together["sft+uld-shuffled"].colour == together["sft+uld"].colour
+    assert together["sft+uld-shuffled"].hollow
+    assert together["sft+new"].colour in names.SPARE_COLOURS
