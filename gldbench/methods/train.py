@@ -1,0 +1,49 @@
+"""Fusion by training the pivot on distillation terms (`gldfusion.fuse`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gldbench.spec import MethodSpec, Spec
+from gldfusion.fuse import fuse
+from gldfusion.recipe import Recipe, SourceSpec
+
+
+def train(
+    spec: Spec,
+    method: MethodSpec,
+    world: Path,
+    data: Path,
+    seed: int,
+    output: Path,
+    progress: Callable[[int, int], None],
+) -> Path:
+    """Trains the world's pivot by the method's terms on `data`, with stored source logits."""
+    return fuse(recipe_of(spec, method, world, data, seed, output.name), output, progress)
+
+
+def recipe_of(spec: Spec, method: MethodSpec, world: Path, data: Path, seed: int, name: str) -> Recipe:
+    """The recipe that a method of a spec stands for. A method without terms has no use for sources."""
+    names = (method.sources or tuple(spec.world.sources)) if method.terms else ()
+    sources = tuple(
+        SourceSpec(
+            name=source,
+            checkpoint=world / "models" / source,
+            cache=world / "cache" / source,
+            weight=1.0 / len(names),
+            control=method.control,
+        )
+        for source in names
+    )
+    changes = {"seed": seed} | ({"learning_rate": method.learning_rate} if method.learning_rate else {})
+    return Recipe(
+        name=name,
+        pivot=world / "models" / "pivot",
+        data=data,
+        sources=sources,
+        terms=method.terms,
+        lambda_=method.lambda_,
+        k=spec.world.k,
+        train=spec.fusion.train.model_copy(update=changes),
+    )

@@ -1,0 +1,127 @@
+"""The only reader and writer of `runs/<id>/`: rows and responses as checksummed parquet parts.
+
+A part is `part-<number>-<sha256, first 16 digits>.parquet`. Its parquet metadata names the *unit* of work that made it,
+so that a unit is never stored twice; the digits in its name are checked whenever it is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import io
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gldbench.schema import Response, Row
+from gldfusion.errors import InputError
+from gldfusion.files import atomic_write
+
+_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    """Arrow type of a field: the non-None member of a union, strings for literals."""
+    if isinstance(annotation, types.UnionType):
+        annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
+    if typing.get_origin(annotation) is typing.Literal:
+        annotation = str
+    return _ARROW[annotation]
+
+
+def arrow_schema(record: type[Row] | type[Response]) -> pa.Schema:
+    """The parquet schema of a record type, one column per field."""
+    hints = typing.get_type_hints(record)
+    return pa.schema([(f.name, _arrow_type(hints[f.name])) for f in dataclasses.fields(record)])
+
+
+class Store:
+    """Rows and responses under `root/rows` and `root/responses`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._units: dict[str, str] = {}
+        """unit of each part that this process has checked; a part never changes, its name holds its checksum"""
+
+    def append_rows(self, rows: Sequence[Row], unit: str) -> None:
+        """Stores the rows of one unit of work; does nothing where the unit is stored already."""
+        self._append("rows", Row, rows, unit)
+
+    def append_responses(self, responses: Sequence[Response], unit: str) -> None:
+        """Stores the responses of one unit of work; does nothing where the unit is stored already."""
+        self._append("responses", Response, responses, unit)
+
+    def has(self, unit: str) -> bool:
+        """Whether rows or responses of this unit are stored."""
+        return any(unit == stored for kind in ("rows", "responses") for _, stored in self._parts(kind))
+
+    def rows(self) -> list[Row]:
+        """All rows, in the order of their parts."""
+        return [Row(**record) for record in self._table("rows", Row).to_pylist()]
+
+    def responses(self) -> list[Response]:
+        """All responses, in the order of their parts."""
+        return [Response(**record) for record in self._table("responses", Response).to_pylist()]
+
+    def frame(self) -> pd.DataFrame:
+        """All rows as a data frame with the columns of `schema.Row`."""
+        return self._table("rows", Row).to_pandas()
+
+    def responses_frame(self) -> pd.DataFrame:
+        """All responses as a data frame with the columns of `schema.Response`."""
+        return self._table("responses", Response).to_pandas()
+
+    def _append(self, kind: str, record: type[Row] | type[Response], items: Sequence[Any], unit: str) -> None:
+        schema = arrow_schema(record).with_metadata({"unit": unit})
+        columns = [dataclasses.asdict(item) for item in items]
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(columns, schema=schema), buffer, compression="zstd")
+        content = buffer.getvalue()
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        with self._numbering(kind) as folder:
+            if any(stored == unit for _, stored in self._parts(kind)):
+                return
+            number = 1 + max((int(path.name.split("-")[1]) for path in folder.glob("part-*.parquet")), default=0)
+            with atomic_write(folder / f"part-{number:05d}-{digest}.parquet") as file:
+                file.write(content)
+
+    @contextmanager
+    def _numbering(self, kind: str) -> Iterator[Path]:
+        """Several processes may append: the part numbers are given out under a lock that dies with its holder."""
+        folder = self.root / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield folder
+
+    def _parts(self, kind: str) -> Iterator[tuple[Path, str]]:
+        for path in sorted((self.root / kind).glob("part-*.parquet")):
+            if path.name not in self._units:
+                metadata = self._checked(path).schema_arrow.metadata or {}
+                self._units[path.name] = metadata.get(b"unit", b"").decode()
+            yield path, self._units[path.name]
+
+    def _table(self, kind: str, record: type[Row] | type[Response]) -> pa.Table:
+        schema = arrow_schema(record)
+        tables = [self._checked(path).read() for path in sorted((self.root / kind).glob("part-*.parquet"))]
+        return pa.concat_tables([schema.empty_table(), *(t.replace_schema_metadata(None) for t in tables)])
+
+    @staticmethod
+    def _checked(path: Path) -> pq.ParquetFile:
+        content = path.read_bytes()
+        expected = path.stem.rsplit("-", 1)[1]
+        found = hashlib.sha256(content).hexdigest()[:16]
+        if found != expected:
+            raise InputError(
+                f"{path} is corrupted: its name says checksum {expected}, its content has {found}\n"
+                "delete this file and run the same command again: only the work in it is redone"
+            )
+        return pq.ParquetFile(io.BytesIO(content))

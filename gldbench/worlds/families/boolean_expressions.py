@@ -1,0 +1,84 @@
+"""Boolean expressions: bracketed groups of truth values under and, xor and or; "and" binds tightest, "or" loosest.
+
+Canonical form: "or" of "xor" of "and", all levels sorted, groups and the whole alike; nothing is evaluated.
+Space at difficulty 1: four groups of three values have 2^3 * 3^2 = 72 spellings each, and 3^3 joins: 7 * 10^8 spellings,
+of which sorting leaves more than 10^6.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import NamedTuple
+
+from gldbench.worlds.families.base import Family, Instance, check_exact, pick, same_answer
+
+NAME = "boolean_expressions"
+GROUPS = (4, 5)
+OPERATORS = ("and", "xor", "or")
+"""tightest first, as Python's &, ^ and |"""
+
+
+class _Operand(NamedTuple):
+    text: str
+    canonical: str
+    value: bool
+
+
+def _join(operands: list[_Operand], operators: list[str]) -> _Operand:
+    """The operands with the operators between them."""
+    text = operands[0].text
+    for operator, operand in zip(operators, operands[1:], strict=True):
+        text += f" {operator} {operand.text}"
+    left = list(operands)
+    for level in OPERATORS:
+        merged, rest = [[left[0]]], []
+        for operator, operand in zip(operators, left[1:], strict=True):
+            if operator == level:
+                merged[-1].append(operand)
+            else:
+                merged.append([operand])
+                rest.append(operator)
+        left, operators = [_combine(level, group) for group in merged], rest
+    return left[0]._replace(text=text)
+
+
+def _combine(operator: str, operands: list[_Operand]) -> _Operand:
+    if len(operands) == 1:
+        return operands[0]
+    values = [operand.value for operand in operands]
+    value = all(values) if operator == "and" else any(values) if operator == "or" else sum(values) % 2 == 1
+    return _Operand("", f" {operator} ".join(sorted(operand.canonical for operand in operands)), value)
+
+
+def _operators(random: Random, count: int) -> list[str]:
+    return [random.choice(OPERATORS) for _ in range(count)]
+
+
+def _group(random: Random) -> _Operand:
+    literals = [_Operand(text, text, text == "T") for text in random.choices("FT", k=3)]
+    inner = _join(literals, _operators(random, 2))
+    return inner._replace(text=f"({inner.text})", canonical=f"({inner.canonical})")
+
+
+def generate(random: Random, difficulty: int) -> Instance:
+    """Four groups of three (difficulty 1) or five; T and F are equally likely; the rationale evaluates the groups."""
+    wanted = random.random() < 0.5
+    while True:
+        groups = [_group(random) for _ in range(pick(GROUPS, difficulty))]
+        whole = _join(groups, _operators(random, len(groups) - 1))
+        if whole.value == wanted:
+            break
+    values = " ".join("FT"[group.value] for group in groups)
+    return Instance(NAME, difficulty, f"{whole.text}=", values, "FT"[wanted], whole.canonical)
+
+
+FAMILY = Family(
+    name=NAME,
+    title="Boolean expressions: truth values under and, xor, or",
+    citation="after BIG-Bench Hard boolean_expressions (Suzgun et al., 2022, arXiv:2210.09261)",
+    chance=0.5,
+    space=1_000_000,
+    generate=generate,
+    check=check_exact,
+    agrees=same_answer,
+)

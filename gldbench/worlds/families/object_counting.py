@@ -1,0 +1,58 @@
+"""Object counting: how many things of one category a list holds.
+
+Canonical form: the sorted items and the category asked for.
+Space at difficulty 1, exact: sets of five of 24 nouns with at least one and at most four of the asked category's six:
+4 * (6 * 3060 + 15 * 816 + 20 * 153 + 15 * 18) = 135,720, with counts 1..3 for each noun: times 3^5 = 32,979,960.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from random import Random
+
+from gldbench.worlds.families.base import Family, Instance, check_exact, pick, same_answer
+
+NAME = "object_counting"
+ITEMS = (5, 7)
+LARGEST = 3
+CATEGORIES = {
+    "animals": ("ant", "cat", "cow", "dog", "hen", "pig"),
+    "fruits": ("apple", "fig", "kiwi", "lime", "pear", "plum"),
+    "tools": ("axe", "drill", "file", "nail", "rake", "saw"),
+    "clothes": ("belt", "cap", "coat", "scarf", "shoe", "sock"),
+}
+NOUNS = tuple(noun for nouns in CATEGORIES.values() for noun in nouns)
+
+
+def generate(random: Random, difficulty: int) -> Instance:
+    """Five kinds of things (difficulty 1) or seven, one to four of them asked for.
+
+    The rationale is the count so far after each kind of thing.
+    """
+    asked = random.choice(tuple(CATEGORIES))
+    count = pick(ITEMS, difficulty)
+    matching = random.sample(CATEGORIES[asked], random.randint(1, 4))
+    others = random.sample([noun for noun in NOUNS if noun not in CATEGORIES[asked]], count - len(matching))
+    items = [(noun, random.randint(1, LARGEST)) for noun in random.sample(matching + others, count)]
+    so_far = list(accumulate(number if noun in matching else 0 for noun, number in items))
+    listed = ", ".join(f"{number} {noun}{'s' if number > 1 else ''}" for noun, number in items)
+    return Instance(
+        family=NAME,
+        difficulty=difficulty,
+        prompt=f"{asked} in {listed}?",
+        rationale=" ".join(map(str, so_far)),
+        answer=str(so_far[-1]),
+        canonical=f"{asked} {sorted(items)}",
+    )
+
+
+FAMILY = Family(
+    name=NAME,
+    title="Object counting: how many of one category",
+    citation="after BIG-Bench Hard object_counting (Suzgun et al., 2022, arXiv:2210.09261)",
+    chance=0.08,  # share of the most common count
+    space=30_000_000,
+    generate=generate,
+    check=check_exact,
+    agrees=same_answer,
+)

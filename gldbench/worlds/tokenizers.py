@@ -1,0 +1,107 @@
+"""Four kinds of tokenizer that differ for real: byte-level or with byte fallback, digits apart or merged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
+END = "<|end|>"
+PAD = "<|pad|>"
+
+
+QWEN_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""the words of Qwen2's tokenizer: transformers gives every checkpoint of that class these, whatever its own file says"""
+
+
+def _byte_bpe(texts: Sequence[str], size: int, words: pre_tokenizers.PreTokenizer) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = words
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def byte_bpe(texts: Sequence[str], size: int) -> Tokenizer:
+    """Byte-level BPE with GPT-2's words; digits stand alone."""
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    return _byte_bpe(texts, size, pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]))
+
+
+def qwen_bpe(texts: Sequence[str], size: int) -> Tokenizer:
+    """Byte-level BPE as Qwen2 does it: other words, single digits, and text in normal form C."""
+    split = pre_tokenizers.Split(Regex(QWEN_WORDS), "isolated")
+    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer = _byte_bpe(texts, size, pre_tokenizers.Sequence([split, level]))
+    tokenizer.normalizer = normalizers.NFC()
+    return tokenizer
+
+
+def _with_spaces_as_marks(tokenizer: Tokenizer) -> Tokenizer:
+    """The SentencePiece habit: spaces become U+2581, bytes unknown to the vocabulary become <0xNN> tokens."""
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("▁"), "merged_with_next")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return tokenizer
+
+
+def fallback_bpe(texts: Sequence[str], size: int) -> Tokenizer:
+    """Character BPE with byte fallback (Llama 2)."""
+    tokenizer = _with_spaces_as_marks(Tokenizer(models.BPE()))
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size - len(BYTE_TOKENS), show_progress=False))
+    state = json.loads(tokenizer.to_str())
+    vocabulary = state["model"]["vocab"]
+    vocabulary |= {token: len(vocabulary) + i for i, token in enumerate(BYTE_TOKENS)}
+    state["model"] |= {"vocab": vocabulary, "byte_fallback": True}
+    return Tokenizer.from_str(json.dumps(state))
+
+
+def fallback_unigram(texts: Sequence[str], size: int) -> Tokenizer:
+    """Unigram language model with byte fallback (SentencePiece, T5, Gemma)."""
+    tokenizer = _with_spaces_as_marks(Tokenizer(models.Unigram()))
+    trainer = trainers.UnigramTrainer(
+        vocab_size=size - len(BYTE_TOKENS), show_progress=False, special_tokens=["<unk>"], unk_token="<unk>"
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    state = json.loads(tokenizer.to_str())
+    pieces = state["model"]["vocab"]
+    lowest = min(score for _, score in pieces) - 10.0
+    state["model"] |= {"vocab": [*pieces, *([token, lowest] for token in BYTE_TOKENS)], "byte_fallback": True}
+    state["added_tokens"] = []
+    return Tokenizer.from_str(json.dumps(state))
+
+
+KINDS: dict[str, Callable[[Sequence[str], int], Tokenizer]] = {
+    "byte-bpe": byte_bpe,
+    "qwen-bpe": qwen_bpe,
+    "fallback-bpe": fallback_bpe,
+    "fallback-unigram": fallback_unigram,
+}
+
+
+def train_tokenizer(kind: str, texts: Sequence[str], size: int, turn: tuple[str, str]) -> PreTrainedTokenizerFast:
+    """A tokenizer of `size` entries at most (special ones included) with a chat template of its own.
+
+    `turn` are the two special tokens around a user's turn; the answer ends with the end token.
+    """
+    specials = [*turn, END, PAD]
+    tokenizer = KINDS[kind](texts, size - len(specials))
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False
+    )
+    fast.add_special_tokens({"additional_special_tokens": list(turn)})
+    fast.chat_template = (
+        "{% for message in messages %}{% if message['role'] == 'user' %}"
+        + turn[0]
+        + "{{ message['content'] }}"
+        + turn[1]
+        + "{% else %}{{ message['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
+    )
+    return fast

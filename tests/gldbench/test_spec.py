@@ -1,0 +1,93 @@
+"""Specs: the shipped ones are valid, and mistakes are told with the way to mend them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gldbench.methods import METHODS
+from gldbench.methods.train import recipe_of
+from gldbench.spec import SPECS, load_spec
+from gldbench.worlds.build import world_folder
+from gldbench.worlds.families import FAMILIES
+from gldbench.worlds.models import ARCHITECTURES
+from gldbench.worlds.tokenizers import KINDS
+from gldfusion.errors import InputError
+from gldfusion.losses import make_loss
+
+MINI = Path(__file__).parent / "mini.yaml"
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in SPECS.glob("*.yaml")))
+def test_shipped_specs_name_what_exists(name: str) -> None:
+    spec = load_spec(name)
+    world = spec.world
+    models = [world.pivot, *world.sources.values(), world.control]
+    assert {m.architecture for m in models} <= set(ARCHITECTURES)
+    assert {m.tokenizer for m in models} <= set(KINDS)
+    assert {f for m in models for f in m.families} <= set(FAMILIES)
+    assert {m.kind for m in spec.methods.values()} <= set(METHODS)
+    for method in spec.methods.values():
+        for term in method.terms:
+            make_loss(term.loss, term.options)
+
+
+def test_tiny_sources_differ_and_share_out_the_families() -> None:
+    world = load_spec("tiny").world
+    sources = [*world.sources.values(), world.pivot]
+    assert len({s.architecture for s in sources}) == len({s.tokenizer for s in sources}) == 4
+    assert len({s.vocabulary for s in sources}) == 4
+    assert sorted(f for s in world.sources.values() for f in s.families) == sorted(FAMILIES)
+
+
+def test_the_control_speaks_the_pivots_tokens() -> None:
+    world = load_spec("tiny").world
+    assert (world.control.tokenizer, world.control.vocabulary, world.control.turn) == (
+        world.pivot.tokenizer,
+        world.pivot.vocabulary,
+        world.pivot.turn,
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("wrong_labels:", "wrong_label:", r'unknown key "world.wrong_label".*did you mean "wrong_labels"'),
+        ("micro_batch_size: 4", "micro_batchsize: 4", r'unknown key "fusion.train.micro_batchsize".*"micro_batch_size"'),
+        ("lambda: 0.5", "lamda: 0.5", r'unknown key "methods.sft\+uld\+gld.lamda".*did you mean "lambda"'),
+        ("steps: 6", "steps: -6", r"steps: Input should be greater than 0 \(got -6\)"),
+        ("{sources: [control], lambda", "{sources: [contrl], lambda", r'"contrl".*did you mean "control"'),
+        ("name: mini", "name: [mini", r"is not valid YAML"),
+    ],
+)
+def test_mistakes_are_told_with_the_way_to_mend_them(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(MINI.read_text().replace(old, new))
+    with pytest.raises(InputError, match=message) as error:
+        load_spec(str(path))
+    assert len(str(error.value).splitlines()) <= 3
+
+
+def test_unknown_names_are_told() -> None:
+    with pytest.raises(InputError, match=r'no spec named "tinny" \(did you mean "tiny"\?\)'):
+        load_spec("tinny")
+    with pytest.raises(InputError, match="not found"):
+        load_spec("nowhere/spec.yaml")
+
+
+def test_a_world_is_named_by_everything_that_decides_it() -> None:
+    world = load_spec(str(MINI)).world
+    other = world.model_copy(update={"seed": world.seed + 1})
+    assert world_folder(world, Path("w")) == world_folder(world.model_copy(), Path("w"))
+    assert world_folder(world, Path("w")) != world_folder(other, Path("w"))
+
+
+def test_a_method_without_terms_reads_no_source() -> None:
+    spec = load_spec(str(MINI))
+    places = (Path("world"), Path("data.jsonl"), 3, "x")
+    assert recipe_of(spec, spec.methods["sft"], *places).sources == ()
+    fused = recipe_of(spec, spec.methods["sft+uld+gld"], *places)
+    assert [s.name for s in fused.sources] == ["source-a", "source-b"]
+    assert sum(s.weight for s in fused.sources) == pytest.approx(1.0)
+    assert fused.train.seed == 3
