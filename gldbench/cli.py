@@ -40,7 +40,8 @@ def main() -> None:
             raise
         where = f" at {error.filename}" if error.filename else ""
         _fail(
-            f"cannot write{where}: {error.strerror}\nnothing half-written was left; make room or choose another output, then run the same command again"
+            f"cannot write{where}: {error.strerror}\n"
+            "nothing half-written was left; make room or choose another output, then run the same command again"
         )
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it was", file=sys.stderr)
@@ -151,7 +152,7 @@ def fuse(
     recipe: Annotated[Path, typer.Argument(help="Recipe YAML; see reference/gldfusion/recipes.")],
     output: Annotated[Path, typer.Option(help="Folder of the fused checkpoint; must not exist.")],
 ) -> None:
-    """Train the pivot by a recipe. For several processes: `accelerate launch -m gldbench.cli fuse RECIPE --output DIR`."""
+    """Train the pivot by a recipe; several processes: `accelerate launch -m gldbench.cli fuse RECIPE --output DIR`."""
     from gldbench.progress import reporter
     from gldfusion.fuse import fuse as run_fusion
     from gldfusion.recipe import load_recipe

@@ -1,4 +1,4 @@
-"""Where numbers are made: commit, versions, device, threads. A comparison across env_ids is refused unless asked for."""
+"""Where numbers are made: commit, versions, device, threads. Numbers of different env_ids do not compare."""
 
 from __future__ import annotations
 

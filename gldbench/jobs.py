@@ -1,4 +1,4 @@
-"""Jobs with dependencies, run by worker processes; a job is done when its output is there, so a repeated run goes on."""
+"""Jobs with dependencies, run by worker processes; a job whose output is there is done, so a repeated run goes on."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def run_jobs(jobs: Sequence[Job], workers: int, threads: int, report: Report) ->
             process.terminate()  # a job in flight is abandoned: its output is not there, so the next run redoes it
         if isinstance(error, BrokenProcessPool):
             raise InputError(
-                "a worker process was killed (often: out of memory)\nrun the same command again: it goes on where it was"
+                "a worker process was killed (often: out of memory)\n"
+                "run the same command again: it goes on where it was"
             ) from None
         raise
     finally:
@@ -99,9 +100,11 @@ def _start_worker(threads: int, queue: SimpleQueue[tuple[str, int, int] | None])
     if parent is not None:
         threading.Thread(target=lambda: (wait_for([parent.sentinel]), os._exit(1)), daemon=True).start()
     import torch  # the parent need not load it
+    import tqdm
     import transformers
 
     torch.set_num_threads(threads)
+    tqdm.tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed worker would leave behind
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
 

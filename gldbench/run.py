@@ -71,7 +71,8 @@ def run_spec(spec: Spec, run: Path, workers: int, threads: int, report: Report) 
     for name, method in spec.methods.items():
         if method.kind not in METHODS:
             raise InputError(
-                f'methods.{name}: unknown kind "{method.kind}"{did_you_mean(method.kind, METHODS)}\nknown: {", ".join(METHODS)}'
+                f'methods.{name}: unknown kind "{method.kind}"{did_you_mean(method.kind, METHODS)}\n'
+                f"known: {', '.join(METHODS)}"
             )
     env = environment(threads, workers)
     world = world_folder(spec.world, run.parent / "worlds")
@@ -87,12 +88,14 @@ def claim(spec: Spec, run: Path, env: Environment) -> None:
     if path.exists():
         if path.read_text() != text:
             raise InputError(
-                f"{run} holds another version of this experiment (its spec.yaml differs)\nmove it away, or give another folder with --output"
+                f"{run} holds another version of this experiment (its spec.yaml differs)\n"
+                "move it away, or give another folder with --output"
             )
         before = json.loads((run / "environment.json").read_text())["env_id"]
         if before != env.env_id:
             raise InputError(
-                f"{run} was begun in another environment ({before}, now {env.env_id}): numbers would not compare\nmove it away, or give another folder with --output"
+                f"{run} was begun in another environment ({before}, now {env.env_id}): numbers would not compare\n"
+                "move it away, or give another folder with --output"
             )
         return
     write_json(run / "environment.json", dataclasses.asdict(env))

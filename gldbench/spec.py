@@ -30,7 +30,7 @@ class ModelSpec(Model):
     """which training set it reads"""
     families: tuple[str, ...] = ()
     """its own families; empty: all alike"""
-    share_own: float = Field(0.7, gt=0, le=1)
+    share_own: float = Field(default=0.7, gt=0, le=1)
     examples: int = Field(gt=0)
     """training texts, drawn from its set"""
     train: TrainSpec
@@ -59,7 +59,7 @@ class MethodSpec(Model):
     sources: tuple[str, ...] = ()
     """empty: all sources of the world"""
     control: Literal["none", "shuffled", "permuted_ids"] = "none"
-    lambda_: float = Field(0.0, ge=0, le=1, alias="lambda")
+    lambda_: float = Field(default=0.0, ge=0, le=1, validation_alias="lambda", serialization_alias="lambda")
     terms: tuple[TermSpec, ...] = ()
     learning_rate: float | None = None
     """absent: that of `fusion.train`"""
@@ -79,7 +79,7 @@ class EvaluationSpec(Model):
 
     sets: tuple[Literal["validation", "test", "harder"], ...] = ("test", "harder")
     max_tokens: int = Field(gt=0)
-    batch_size: int = Field(64, gt=0)
+    batch_size: int = Field(default=64, gt=0)
 
 
 class Spec(Model):
@@ -100,7 +100,8 @@ def load_spec(name: str) -> Spec:
         shipped = {p.stem: p for p in SPECS.glob("*.yaml")}
         if name not in shipped:
             raise InputError(
-                f'no spec named "{name}"{did_you_mean(name, shipped)}\nshipped: {", ".join(sorted(shipped))}; or give the path of a YAML file'
+                f'no spec named "{name}"{did_you_mean(name, shipped)}\n'
+                f"shipped: {', '.join(sorted(shipped))}; or give the path of a YAML file"
             )
         path = shipped[name]
     spec = validate(Spec, read_yaml(path, "spec"), str(path))
@@ -114,5 +115,6 @@ def _check(spec: Spec, path: Path) -> None:
         for source in method.sources:
             if source not in known:
                 raise InputError(
-                    f'{path}: methods.{name}.sources names "{source}"{did_you_mean(source, known)}\nknown: {", ".join(sorted(known))}'
+                    f'{path}: methods.{name}.sources names "{source}"{did_you_mean(source, known)}\n'
+                    f"known: {', '.join(sorted(known))}"
                 )

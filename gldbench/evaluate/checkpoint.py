@@ -7,15 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gldfusion.errors import InputError
-from gldfusion.files import hash_file, hash_json
+from gldfusion.files import hash_checkpoint
 from gldfusion.model import require_checkpoint
-
-# Every file that changes what the checkpoint answers. Left out: notes such as README.md and fusion.json.
-IDENTITY = (
-    *("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model*.bin.index.json"),
-    *("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab.*", "merges.txt", "*.model", "tekken.json", "chat_template*", "additional_chat_templates/*"),
-)
 
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model", "tekken.json")
 
@@ -35,12 +28,6 @@ class Checkpoint:
     def name(self) -> str:
         """Folder name and the first digits of the hash: two checkpoints never share it."""
         return f"{self.path.resolve().name}@{self.hash[:8]}"
-
-
-def hash_checkpoint(path: Path) -> str:
-    """SHA-256 (hex) over the names and contents of the files that determine a checkpoint's answers."""
-    files = sorted({file for pattern in IDENTITY for file in path.glob(pattern) if file.is_file()})
-    return hash_json([(file.relative_to(path).as_posix(), hash_file(file)) for file in files])
 
 
 def open_checkpoint(path: Path) -> Checkpoint:

@@ -50,11 +50,13 @@ def attempt(value):
         report("error", "the candidate raised " + type(error).__name__)
 try:
     names = {}
-    if job["expression"]:
-        function = eval(job["source"], names)
-    else:
+    try:
+        expression = compile(job["source"], "candidate", "eval")
+    except SyntaxError:
         exec(job["source"], names)
         function = names[job["entry"]]
+    else:
+        function = eval(expression, names)
 except BaseException as error:
     failure = "defining the candidate raised " + type(error).__name__
     for _ in job["inputs"]:
@@ -152,7 +154,6 @@ def _run(candidate: Candidate, timeout: float, memory_mb: int) -> list[Outcome]:
     job = {
         "source": candidate.source,
         "entry": candidate.entry,
-        "expression": not candidate.source.lstrip().startswith(("def ", "@")),
         "inputs": candidate.inputs,
         "limits": limits,
     }

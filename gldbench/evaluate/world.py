@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def task_of(family: str, max_tokens: int) -> Task:
     return dataclasses.replace(task, generation=dataclasses.replace(task.generation, max_tokens=max_tokens))
 
 
-def work_of(sets: dict[str, Sequence[Instance]], max_tokens: int) -> list[tuple[Task, list[Item]]]:
+def work_of(sets: Mapping[str, Sequence[Instance]], max_tokens: int) -> list[tuple[Task, list[Item]]]:
     """Items of each (set, family), in the order given; the variant of an item is its set."""
     work: dict[tuple[str, str], tuple[Task, list[Item]]] = {}
     for name, instances in sets.items():

@@ -24,6 +24,9 @@ from gldbench.report.scores import (
 from gldbench.schema import Estimate, Row
 from gldfusion.errors import InputError
 
+MAIN = ("test", "validation")
+"""the sets whose scores may be compared: the first that a run has"""
+
 BOOTSTRAP_SEED = 13893
 """Fixed, so that the same rows give the same report."""
 
@@ -52,6 +55,8 @@ class Analysis:
     """What a report says about the scores of one run."""
 
     run_id: str
+    variant: str
+    """the set whose scores are compared: "test", or "validation" where weights are tuned"""
     world_seed: int
     chance: dict[str, float]
     declared: dict[str, tuple[str, ...]]
@@ -61,7 +66,7 @@ class Analysis:
     dropped: tuple[str, ...]
     """families where sft is above the ceiling; if that is all of them, means are over all and nothing is compared"""
     left_out: dict[str, int]
-    """family -> test items that some method has no score for; no method is scored on them"""
+    """family -> items that some method has no score for; no method is scored on them"""
     incomplete: tuple[str, ...]
     """methods and seeds without rows in some family; they are in no table"""
     scores: tuple[MethodScore, ...]
@@ -93,9 +98,12 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
     Raises InputError where rows may not be compared (see `check_rows`) or the spec or `chance` lacks what is needed.
     """
     check_rows(rows)
-    test = read_scores(rows, "test")
+    variant = next((v for v in MAIN if any(row.suite == SUITE and row.variant == v for row in rows)), MAIN[0])
+    test = read_scores(rows, variant)
     if not test.families:
-        raise InputError("no test item has a score for every method: nothing can be compared\nevaluate the run again")
+        raise InputError(
+            f"no {variant} item has a score for every method: nothing can be compared\nevaluate the run again"
+        )
     scored = [row for row in rows if row.suite == SUITE]
     levels = chance_levels(chance, sorted({names.family_of(row.task) for row in scored}))
     declared = declared_families(spec, sorted({row.method for row in scored}))
@@ -112,6 +120,7 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
     controls = [(name, base) for name in test.seeds if (base := names.controlled(name))]
     return Analysis(
         run_id=scored[0].run_id,
+        variant=variant,
         world_seed=scored[0].world_seed,
         chance=levels,
         declared=declared,
@@ -222,7 +231,7 @@ def _harder(
 
 
 def _statuses(rows: Sequence[Row]) -> dict[str, dict[str, tuple[int, ...]]]:
-    graded = [row for variant in ("test", "harder") for row in headline_rows(rows, variant)]
+    graded = [row for variant in (*MAIN, "harder") for row in headline_rows(rows, variant)]
     counts = Counter((row.method, row.status, row.seed) for row in graded)
     seeds: dict[str, set[int]] = defaultdict(set)
     for row in graded:

@@ -27,7 +27,7 @@ def summary_table(analysis: Analysis) -> dict[str, Any]:
         )
     families = f"mean over {len(analysis.averaged)} families"
     return {
-        "title": f"{analysis.run_id}: chance-corrected exact match in percent, {families}",
+        "title": f"{analysis.run_id}, {analysis.variant} set: chance-corrected exact match in percent, {families}",
         "columns": ["method", "seeds", "mean", "95% interval", f"minus {names.BASELINE}", "95% interval"],
         "rows": rows,
         "groups": [names.GROUPS[names.group_of(score.method)] for score in analysis.scores],
@@ -40,6 +40,7 @@ def summary_json(analysis: Analysis, trained: Sequence[Training], environment: E
     gate = analysis.gate
     return {
         "run_id": analysis.run_id,
+        "set": analysis.variant,
         "world_seed": analysis.world_seed,
         "gate": {
             "verdict": gate.verdict,

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from gldbench import __version__
 from gldbench.jobs import Job
 from gldbench.spec import ModelSpec, WorldSpec
 from gldbench.worlds.families import FAMILIES
 from gldbench.worlds.families.base import Instance
 from gldbench.worlds.models import initialise
-from gldbench.worlds.sets import make_sets, mixture, noisy_labels
+from gldbench.worlds.sets import fingerprint, make_sets, mixture, noisy_labels
 from gldfusion.cache import build_cache
 from gldfusion.data import read_examples
 from gldfusion.files import atomic_dir, atomic_write, hash_json
@@ -27,10 +26,13 @@ from gldfusion.recipe import Recipe
 
 Progress = Callable[[int, int], None]
 
+GENERATION = 1
+"""to be raised when tokenizers, initialisation or training change what a world's spec makes"""
+
 
 def world_folder(world: WorldSpec, worlds: Path) -> Path:
     """Where this world is or will be."""
-    return worlds / f"world-{hash_json([__version__, world.model_dump(mode='json', by_alias=True)])[:12]}"
+    return worlds / f"world-{hash_json([GENERATION, fingerprint(), world.model_dump(mode='json', by_alias=True)])[:12]}"
 
 
 def models(world: WorldSpec) -> dict[str, ModelSpec]:

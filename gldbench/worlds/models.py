@@ -41,9 +41,11 @@ def initialise(spec: ModelSpec, texts: Sequence[str], seed: int, folder: Path) -
     """Trains the tokenizer on `texts`, draws the weights from `seed`, and saves both as a checkpoint."""
     if spec.architecture not in ARCHITECTURES:
         raise InputError(
-            f'unknown architecture "{spec.architecture}"{did_you_mean(spec.architecture, ARCHITECTURES)}\nknown: {", ".join(ARCHITECTURES)}'
+            f'unknown architecture "{spec.architecture}"{did_you_mean(spec.architecture, ARCHITECTURES)}\n'
+            f"known: {', '.join(ARCHITECTURES)}"
         )
     tokenizer = train_tokenizer(spec.tokenizer, texts, spec.vocabulary, spec.turn)
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0}
     shape: dict[str, object] = {"num_key_value_heads": spec.heads} if spec.architecture != "gpt_neox" else {}
     config = ARCHITECTURES[spec.architecture](
         vocab_size=len(tokenizer),
@@ -52,6 +54,7 @@ def initialise(spec: ModelSpec, texts: Sequence[str], seed: int, folder: Path) -
         num_hidden_layers=spec.layers,
         num_attention_heads=spec.heads,
         max_position_embeddings=CONTEXT,
+        rope_parameters=rope,
         tie_word_embeddings=True,
         initializer_range=INITIAL_STD,
         bos_token_id=None,
@@ -73,6 +76,10 @@ def initialise(spec: ModelSpec, texts: Sequence[str], seed: int, folder: Path) -
 def _check_reload(tokenizer: PreTrainedTokenizerFast, folder: Path, texts: Sequence[str]) -> None:
     """Some model classes give every checkpoint their own splitting rules when the tokenizer is loaded again."""
     reloaded = load_tokenizer(folder)
+    if len(reloaded) != len(tokenizer):
+        raise InputError(
+            f"transformers adds tokens when it loads this tokenizer for {folder.name}: {len(reloaded)} of {len(tokenizer)}"
+        )
     for text in texts:
         ids = tokenizer.encode(text, add_special_tokens=False)
         if reloaded.encode(text, add_special_tokens=False) != ids or reloaded.decode(ids) != text:

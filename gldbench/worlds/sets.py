@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from random import Random
 
 from gldbench.worlds.families import FAMILIES, Family, Instance
 from gldfusion.errors import InputError, did_you_mean
+from gldfusion.files import hash_json
 
 TRAINING_SETS = ("source", "pivot", "fusion")
 SETS = ("test", "harder", "validation", "fusion", "pivot", "source")
@@ -52,6 +53,12 @@ def make_sets(
         for name in SETS:
             sets[name] += _draw(family, name, sizes.get(name, 0), world_seed, seen)
     return sets
+
+
+def fingerprint() -> str:
+    """A hash that changes whenever a generator does: a stored world names by it the generators that made it."""
+    sample = make_sets(0, {"test": 20, "harder": 20})
+    return hash_json([asdict(instance) for name in ("test", "harder") for instance in sample[name]])
 
 
 def _require_space(family: Family, wanted: int) -> None:

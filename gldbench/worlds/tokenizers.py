@@ -16,7 +16,7 @@ PAD = "<|pad|>"
 QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""the words of Qwen2's tokenizer: transformers gives every checkpoint of that class these, whatever its own file says"""
+"""Qwen2's words: transformers gives them to every checkpoint of that class, whatever the tokenizer's own file says"""
 
 
 def _byte_bpe(texts: Sequence[str], size: int, words: pre_tokenizers.PreTokenizer) -> Tokenizer:
@@ -30,9 +30,15 @@ def _byte_bpe(texts: Sequence[str], size: int, words: pre_tokenizers.PreTokenize
 
 
 def byte_bpe(texts: Sequence[str], size: int) -> Tokenizer:
-    """Byte-level BPE with GPT-2's words; digits stand alone."""
-    digits = pre_tokenizers.Digits(individual_digits=True)
-    return _byte_bpe(texts, size, pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]))
+    """Byte-level BPE whose words are letters, one digit or one sign, each with the space before it."""
+    split = pre_tokenizers.Split(Regex(r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|\s+"), "isolated")
+    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return _byte_bpe(texts, size, pre_tokenizers.Sequence([split, level]))
+
+
+def gpt2_bpe(texts: Sequence[str], size: int) -> Tokenizer:
+    """Byte-level BPE with GPT-2's words, as GPT-NeoX has it: digits merge, signs merge."""
+    return _byte_bpe(texts, size, pre_tokenizers.ByteLevel(add_prefix_space=False))
 
 
 def qwen_bpe(texts: Sequence[str], size: int) -> Tokenizer:
@@ -47,7 +53,8 @@ def qwen_bpe(texts: Sequence[str], size: int) -> Tokenizer:
 def _with_spaces_as_marks(tokenizer: Tokenizer) -> Tokenizer:
     """The SentencePiece habit: spaces become U+2581, bytes unknown to the vocabulary become <0xNN> tokens."""
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("▁"), "merged_with_next")
+    words = pre_tokenizers.Split(Regex("▁"), "merged_with_next")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.Split(Regex(r"[^\w\s▁]"), "isolated")])
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     return tokenizer
 
@@ -63,26 +70,11 @@ def fallback_bpe(texts: Sequence[str], size: int) -> Tokenizer:
     return Tokenizer.from_str(json.dumps(state))
 
 
-def fallback_unigram(texts: Sequence[str], size: int) -> Tokenizer:
-    """Unigram language model with byte fallback (SentencePiece, T5, Gemma)."""
-    tokenizer = _with_spaces_as_marks(Tokenizer(models.Unigram()))
-    trainer = trainers.UnigramTrainer(
-        vocab_size=size - len(BYTE_TOKENS), show_progress=False, special_tokens=["<unk>"], unk_token="<unk>"
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    state = json.loads(tokenizer.to_str())
-    pieces = state["model"]["vocab"]
-    lowest = min(score for _, score in pieces) - 10.0
-    state["model"] |= {"vocab": [*pieces, *([token, lowest] for token in BYTE_TOKENS)], "byte_fallback": True}
-    state["added_tokens"] = []
-    return Tokenizer.from_str(json.dumps(state))
-
-
 KINDS: dict[str, Callable[[Sequence[str], int], Tokenizer]] = {
     "byte-bpe": byte_bpe,
     "qwen-bpe": qwen_bpe,
     "fallback-bpe": fallback_bpe,
-    "fallback-unigram": fallback_unigram,
+    "gpt2-bpe": gpt2_bpe,
 }
 
 
@@ -94,7 +86,7 @@ def train_tokenizer(kind: str, texts: Sequence[str], size: int, turn: tuple[str,
     specials = [*turn, END, PAD]
     tokenizer = KINDS[kind](texts, size - len(specials))
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False
+        tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, unk_token=END, clean_up_tokenization_spaces=False
     )
     fast.add_special_tokens({"additional_special_tokens": list(turn)})
     fast.chat_template = (

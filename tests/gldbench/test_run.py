@@ -34,7 +34,8 @@ def run(output: Path, *more: str, spec: Path = SPEC) -> subprocess.CompletedProc
 
 def weights(output: Path) -> dict[str, str]:
     """Hash of every checkpoint's weights, the world's models included."""
-    files = [*output.glob("checkpoints/*/model.safetensors"), *output.parent.glob("worlds/*/models/*/model.safetensors")]
+    files = [*output.glob("checkpoints/*/model.safetensors")]
+    files += output.parent.glob("worlds/*/models/*/model.safetensors")
     return {f"{f.parent.name}": hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
@@ -127,7 +128,9 @@ def kill_whole_tree(process: subprocess.Popen[Any]) -> None:
 def test_a_killed_run_goes_on_to_the_same_result(undisturbed: Path, tmp_path: Path, share: float) -> None:
     """Killed after a share of the jobs, then repeated: same weights (bit for bit), responses and grades."""
     output = tmp_path / "mini"
-    process = subprocess.Popen(command(output), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ENVIRONMENT)
+    process = subprocess.Popen(
+        command(output), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ENVIRONMENT
+    )
     assert process.stderr is not None
     for line in process.stderr:  # "[    12 s] 17/28 fuse sft-seed0"
         done, _, total = line.partition("]")[2].split()[0].partition("/")

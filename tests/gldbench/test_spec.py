@@ -54,7 +54,7 @@ def test_the_control_speaks_the_pivots_tokens() -> None:
     ("old", "new", "message"),
     [
         ("wrong_labels:", "wrong_label:", r'unknown key "world.wrong_label".*did you mean "wrong_labels"'),
-        ("micro_batch_size: 4", "micro_batchsize: 4", r'unknown key "fusion.train.micro_batchsize".*"micro_batch_size"'),
+        ("micro_batch_size: 4", "micro_batchsize: 4", r'unknown key "fusion.train.micro_batchsize".*micro_batch_size'),
         ("lambda: 0.5", "lamda: 0.5", r'unknown key "methods.sft\+uld\+gld.lamda".*did you mean "lambda"'),
         ("steps: 6", "steps: -6", r"steps: Input should be greater than 0 \(got -6\)"),
         ("{sources: [control], lambda", "{sources: [contrl], lambda", r'"contrl".*did you mean "control"'),

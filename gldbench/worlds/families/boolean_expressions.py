@@ -1,8 +1,8 @@
 """Boolean expressions: bracketed groups of truth values under and, xor and or; "and" binds tightest, "or" loosest.
 
 Canonical form: "or" of "xor" of "and", all levels sorted, groups and the whole alike; nothing is evaluated.
-Space at difficulty 1: four groups of three values have 2^3 * 3^2 = 72 spellings each, and 3^3 joins: 7 * 10^8 spellings,
-of which sorting leaves more than 10^6.
+Space at difficulty 1: four groups of three values have 2^3 * 3^2 = 72 spellings each, and 3^3 joins: 7 * 10^8
+spellings, of which sorting leaves a few million forms, not equally likely.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ FAMILY = Family(
     title="Boolean expressions: truth values under and, xor, or",
     citation="after BIG-Bench Hard boolean_expressions (Suzgun et al., 2022, arXiv:2210.09261)",
     chance=0.5,
-    space=1_000_000,
+    space=800_000,
     generate=generate,
     check=check_exact,
     agrees=same_answer,

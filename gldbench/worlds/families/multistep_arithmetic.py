@@ -1,7 +1,7 @@
 """Multistep arithmetic: nested sums, differences and products, as in ((((7-5)*3)+2)-8), with every value in 0..9.
 
-Canonical form: the operations from the innermost outwards, each run of sums and differences sorted (all runs of products
-are). Space at difficulty 1: nine operands, about ten possible operations after each value: some 10^8 expressions.
+Canonical form: the operations from the innermost outwards, each run of sums and differences sorted, each run of
+products too. Space at difficulty 1: nine operands, about ten possible operations after each value: some 10^8 spellings.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ FAMILY = Family(
     name=NAME,
     title="Multistep arithmetic: nested sums, differences and products",
     citation="after BIG-Bench Hard multistep_arithmetic_two (Suzgun et al., 2022, arXiv:2210.09261)",
-    chance=0.12,  # share of the most common value
-    space=1_000_000,
+    chance=0.11,  # share of the most common value
+    space=1_200_000,
     generate=generate,
     check=check_exact,
     agrees=same_answer,
