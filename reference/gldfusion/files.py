@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -35,21 +37,44 @@ def require_file(path: Path, what: str, hint: str) -> Path:
     return path
 
 
+def _write_error(error: BaseException, path: Path) -> OSError | None:
+    """A failed write as Python would put it, when torch or safetensors put it their way; else None."""
+    text = str(error)
+    if number := re.search(r"\(os error (\d+)\)", text):  # safetensors
+        return OSError(int(number[1]), os.strerror(int(number[1])), str(path))
+    if "inline_container" in text and isinstance(error, RuntimeError):  # torch.save, which does not tell the number
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    return None
+
+
+@contextmanager
+def whole_or_absent(temporary: Path, path: Path) -> Iterator[None]:
+    """Removes `temporary`, which is to become `path`, when the block fails.
+
+    Raises:
+        OSError: a write failed (disk full), whichever library noticed it.
+    """
+    try:
+        yield
+    except BaseException as error:
+        remove(temporary)
+        if (write_error := _write_error(error, path)) is not None:
+            raise write_error from error
+        raise
+
+
 @contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Opens a temporary file beside `path`; renames it into place only if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
+    with whole_or_absent(Path(name), path):
         with os.fdopen(handle, mode) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
@@ -57,18 +82,36 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     """Yields an empty temporary folder beside `path`; renames it into place only if the block succeeds.
 
     `path` must not exist: nothing that is there is ever replaced.
+
+    Raises:
+        InputError: `path` exists.
+        OSError: the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         raise InputError(f"will not overwrite {path}: it is already there\nmove it away or choose another output")
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
+    with whole_or_absent(temporary, path):
         yield temporary
         os.chmod(temporary, 0o755)
         os.rename(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+
+
+def remove(path: Path) -> None:
+    """Deletes a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Deletes what killed processes left of unfinished writes of `path`. Call it while holding the lock of `path`."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.part")  # as `tempfile` names them
+    if path.parent.is_dir():
+        for entry in list(path.parent.iterdir()):
+            if pattern.fullmatch(entry.name):
+                remove(entry)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -95,3 +138,17 @@ def lock(path: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()}")
         file.flush()
         yield
+
+
+# Every file that changes what a checkpoint answers. Left out: notes such as README.md and fusion.json.
+CHECKPOINT_FILES = (
+    *("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model*.bin.index.json"),
+    *("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.*", "merges.txt", "*.model", "tekken.json", "chat_template*", "additional_chat_templates/*"),
+)
+
+
+def hash_checkpoint(path: Path) -> str:
+    """SHA-256 (hex) over the names and contents of the files that determine a checkpoint's answers."""
+    files = sorted({file for pattern in CHECKPOINT_FILES for file in path.glob(pattern) if file.is_file()})
+    return hash_json([(file.relative_to(path).as_posix(), hash_file(file)) for file in files])

@@ -28,7 +28,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("kl", {"temperature": 2.0}),
     *(("gld", {"values": values}) for values in ("raw", "standard", "softmax")),
     *(("gld", {"aggregate": aggregate}) for aggregate in ("sum", "trace", "max")),
-    *(("gld", {"distance": distance}) for distance in ("flb", "anova")),
+    *(("gld", {"distance": distance}) for distance in ("flb", "anova", "slb", "exact")),
+    ("gld", {"edges": "constant", "distance": "slb"}),
     ("gld", {"edges": "constant", "k": 3}),
 ]
 WITH_SOURCE = [case for case in CASES if LOSSES[case[0]].needs_source]

@@ -10,17 +10,18 @@ from torch import Tensor
 
 from gldfusion import gw
 from gldfusion.errors import InputError
-from gldfusion.graph import Aggregate, Edges, node_features
+from gldfusion.graph import Aggregate, Edges, coactivation_graph, node_features
 from gldfusion.losses.options import check_options
 from gldfusion.signals import PivotSignal, Signal, required
 
 EPS = 1e-6
-DISTANCES = {"ggw": gw.ggw_sum, "flb": gw.flb, "anova": gw.anova}
+OF_FEATURES = {"ggw": gw.ggw_sum, "flb": gw.flb, "anova": gw.anova}
+OF_GRAPHS = {"slb": gw.slb, "exact": gw.exact}
 
 
 @dataclass(frozen=True)
 class Gld:
-    """sum over sequences of distance(f, g), f and g the node features of the two graphs. Unit: a sequence.
+    """sum over sequences of the distance of the two graphs, or of their node features f and g. Unit: a sequence.
 
     A sequence counts when pivot and source each have a labelled position in it. All labelled positions of each model
     enter its graph: GLD pairs nothing. With rank nodes (node i = the i-th largest logit) it does not see which token is
@@ -40,8 +41,12 @@ class Gld:
     """
     aggregate: Aggregate = "mean"
     """see gldfusion.graph; lengths differ between tokenisations, hence the mean"""
-    distance: Literal["ggw", "flb", "anova"] = "ggw"
-    """ggw: the paper's ggw_sum, for equal k only; flb, anova: certified lower bounds of GW_2^2"""
+    distance: Literal["ggw", "flb", "anova", "slb", "exact"] = "ggw"
+    """of the features, O(T k): ggw, the paper's ggw_sum, for equal k only; flb and anova, lower bounds of GW_2^2.
+
+    Of the graphs, O(T k^2): slb, a lower bound that sees single edges; exact, GW_2^2 itself where the graphs are
+    rank-monotone, as they always are for values logprob and softmax and for logits of one sign; an error elsewhere.
+    """
     edges: Edges = "graph"
     """constant: the control that replaces every edge weight by the mean edge weight of its graph"""
     k: int | None = None
@@ -64,13 +69,16 @@ class Gld:
         """The sum over sequences, a scalar. `pairs` is not used."""
         source = required(source, "gld", "a source").as_dtype(pivot.values.dtype)
         sequences = _both(pivot.mask, source.mask)
-        f, g = (self._features(signal.narrow(self.k).map(lambda t: t[sequences])) for signal in (pivot, source))
+        kept = [signal.narrow(self.k).map(lambda t: t[sequences]) for signal in (pivot, source)]
+        if self.distance in OF_GRAPHS:
+            return OF_GRAPHS[self.distance](*(self._graph(signal) for signal in kept)).sum()
+        f, g = (self._features(signal) for signal in kept)
         if self.distance == "ggw" and f.shape[-1] != g.shape[-1]:
             raise InputError(
                 f"gld with distance ggw needs equal numbers of rank nodes: pivot {f.shape[-1]}, source {g.shape[-1]}\n"
-                f"set k: {min(f.shape[-1], g.shape[-1])} in the gld options, or distance: flb or anova"
+                f"set k: {min(f.shape[-1], g.shape[-1])} in the gld options, or distance: flb, anova, slb or exact"
             )
-        return DISTANCES[self.distance](f, g).sum()
+        return OF_FEATURES[self.distance](f, g).sum()
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None = None) -> int:
         """How many sequences have a labelled position in both pivot and source."""
@@ -80,6 +88,11 @@ class Gld:
         """[B, k]"""
         z = self._node_values(signal.cleared())
         return node_features(z, aggregate=self.aggregate, mask=signal.mask, edges=self.edges)
+
+    def _graph(self, signal: Signal) -> Tensor:
+        """[B, k, k]"""
+        graph = coactivation_graph(self._node_values(signal.cleared()), self.aggregate, signal.mask)
+        return graph if self.edges == "graph" else graph.mean((-2, -1), keepdim=True).expand_as(graph)
 
     def _node_values(self, signal: Signal) -> Tensor:
         """Z [B, T, k]"""

@@ -1,0 +1,81 @@
+"""The output folder of a fusion: what `from_pretrained` needs, and where it came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from gldfusion.files import atomic_dir, write_json
+from gldfusion.model import no_progress_bars
+from gldfusion.recipe import Recipe
+from gldfusion.state import Log
+
+PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "gldbench")
+
+CARD = """---
+library_name: transformers
+tags: [model-fusion, gldbench]
+---
+# {name}
+
+A fused checkpoint: the pivot `{pivot}` trained for {steps} steps on {examples} with
+{sources}.
+
+Loss: `{loss}`. Recipe, hashes of pivot, sources and data, and package versions: `fusion.json`;
+loss terms by step: `training_log.jsonl`. Made with gldbench (graph-on-logits distillation, arXiv 2505.13893).
+"""
+
+
+def export(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    provenance: Mapping[str, Any],
+    card: str,
+    log: Log,
+    totals: Mapping[str, Any],
+    output: Path,
+) -> None:
+    """Writes the checkpoint, whole or not at all.
+
+    Raises:
+        InputError: `output` exists.
+        OSError: the disk is full.
+    """
+    with atomic_dir(output) as folder, no_progress_bars():
+        model.save_pretrained(folder)  # weights, configuration, generation configuration
+        tokenizer.save_pretrained(folder)  # and its chat template
+        write_json(folder / "fusion.json", provenance)
+        write_json(folder / "training_totals.json", totals)
+        (folder / "training_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
+        (folder / "README.md").write_text(card)
+
+
+def make_provenance(recipe: Recipe, identity: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, Any]:
+    """Recipe, hashes of everything that went in, versions; no times, so that equal fusions have equal files.
+
+    `identity` holds the hashes of pivot, data and settings, `sources` those of the source checkpoints by name.
+    """
+    return {
+        "recipe": recipe.model_dump(mode="json", by_alias=True),
+        "identity": identity,
+        "sources": sources,
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def make_card(recipe: Recipe) -> str:
+    """The model card."""
+    terms = "".join(f" + {term.weight:g} {term.loss}" for term in recipe.terms)
+    return CARD.format(
+        name=recipe.name,
+        pivot=recipe.pivot.name,
+        steps=recipe.train.steps,
+        examples=recipe.data.name,
+        sources="the sources " + ", ".join(s.name for s in recipe.sources) if recipe.sources else "no source",
+        loss=f"{1 - recipe.lambda_:g} sft{terms}",
+    )

@@ -1,0 +1,173 @@
+"""The training loop: reads top to bottom.
+
+Every term is a sum over its units (labelled positions, paired positions, sequences) divided by the number of units in
+the *whole* optimizer step, over all micro-batches and processes. So gradient accumulation and data parallelism change
+nothing but rounding.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from gldfusion.data import Batch
+from gldfusion.errors import InputError
+from gldfusion.export import export, make_card, make_provenance
+from gldfusion.files import lock, remove_leftovers
+from gldfusion.model import parameter_count
+from gldfusion.optim import learning_rate
+from gldfusion.prepare import Fusion, prepare
+from gldfusion.recipe import Recipe
+from gldfusion.state import Log, load_state, remove_state, save_state
+
+Progress = Callable[[int, int], None]
+
+
+def fuse(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path:
+    """Trains the pivot by the recipe and writes a checkpoint that any Hugging Face tool loads.
+
+    A killed call goes on at its last saved state when it is repeated; the result is the same, bit for bit on a CPU with
+    the same number of threads. `progress` gets (steps done, steps in all) in the main process.
+
+    Raises:
+        InputError: anything that a user can mend, a loss that is not finite included.
+        OSError: the disk is full. The last saved state stays, and no half-written output.
+    """
+    AcceleratorState._reset_state()  # else the first fusion of a process would set the precision of all
+    accelerator = Accelerator(mixed_precision=recipe.train.precision, cpu=not torch.cuda.is_available())
+    if output.exists():
+        raise InputError(f"will not overwrite {output}: it is already there\nmove it away or choose another output")
+    main = accelerator.is_main_process
+    with lock(output.with_name(f".{output.name}.lock")) if main else nullcontext():
+        if main:
+            remove_leftovers(output)
+        fusion = prepare(recipe, accelerator, output.with_name(f".{output.name}.state"))
+        log = train(fusion, progress if main else None)
+        accelerator.wait_for_everyone()
+        if main:
+            finish(fusion, log, output)
+        accelerator.wait_for_everyone()
+    return output
+
+
+def train(fusion: Fusion, progress: Progress | None) -> Log:
+    """All steps from the last saved one on; the log has an entry for each step from the first."""
+    steps, save_every = fusion.recipe.train.steps, fusion.recipe.train.save_every
+    log, first = load_state(fusion.accelerator, fusion.state, fusion.identity)
+    tokens, seconds = (log[-1]["tokens"], log[-1]["seconds"]) if log else (0, 0.0)
+    started = time.perf_counter() - seconds
+    for step in range(first, steps):
+        entry = train_step(fusion, step)
+        tokens += entry.pop("step_tokens")
+        log.append(entry | {"tokens": tokens, "seconds": time.perf_counter() - started})
+        if (step + 1) % save_every == 0 and step + 1 < steps:
+            save_state(fusion.accelerator, fusion.state, fusion.identity, log)
+        if progress:
+            progress(step + 1, steps)
+    return log
+
+
+def train_step(fusion: Fusion, step: int) -> dict[str, Any]:
+    """One optimizer step (from 0); returns its entry of the log."""
+    accelerator, model, optimizer, settings = fusion.accelerator, fusion.model, fusion.optimizer, fusion.recipe.train
+    processes = accelerator.num_processes
+    chosen = fusion.data.step(step, settings.batch_size, settings.seed)
+    batches = micro_batches(fusion, chosen[accelerator.process_index :: processes])
+    counts = total(accelerator, fusion.loss.counts(batches))
+    probing = settings.probe_every and step % settings.probe_every == 0
+    shares = gradient_shares(fusion, batches[0], counts) if probing else {}
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(settings, step)
+
+    terms = torch.zeros_like(counts)
+    for number, batch in enumerate(batches, start=1):
+        with nullcontext() if number == len(batches) else accelerator.no_sync(model):
+            values = forward(fusion, model, batch, counts)
+            accelerator.backward(sum(values) * processes)  # data parallelism averages gradients: make it their sum
+        terms += torch.tensor([value.item() for value in values], dtype=terms.dtype)
+    norm = float(cast(Tensor, accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)))
+    terms = total(accelerator, terms)
+    check_finite(fusion, step, terms, norm, chosen)
+    optimizer.step()
+    optimizer.zero_grad()
+    return {
+        "step": step + 1,
+        "loss": terms.sum().item(),
+        "terms": dict(zip(fusion.loss.names, terms.tolist(), strict=True)),
+        "gradient_share": shares,
+        "learning_rate": learning_rate(settings, step),
+        "step_tokens": int(total(accelerator, torch.tensor(sum(batch.tokens for batch in batches)))),
+    }
+
+
+def finish(fusion: Fusion, log: Log, output: Path) -> None:
+    """Writes the fused checkpoint, then drops the training state."""
+    bare = fusion.accelerator.unwrap_model(fusion.model)
+    tokens = log[-1]["tokens"]
+    totals = {
+        "seconds": log[-1]["seconds"],
+        "peak_memory_bytes": fusion.memory.read(),
+        "tokens": tokens,
+        "flops": 6 * parameter_count(bare) * tokens,
+        "truncated_examples": fusion.data.truncated,
+        "dropped_examples": len(fusion.data.examples) - len(fusion.data.usable),
+    } | {f"coverage/{name}": value for name, value in fusion.coverage.items()}
+    hashes = {source.name: source.checkpoint_hash for source in fusion.data.sources}
+    provenance = make_provenance(fusion.recipe, fusion.identity, hashes)
+    export(bare.model, fusion.tokenizer, provenance, make_card(fusion.recipe), log, totals, output)
+    remove_state(fusion.state)
+
+
+def micro_batches(fusion: Fusion, indices: Sequence[int]) -> list[Batch]:
+    """This process's share of a step, cut to what one forward pass takes."""
+    size = fusion.recipe.train.micro_batch_size or len(indices)
+    return [fusion.data.batch(indices[first : first + size]) for first in range(0, len(indices), size)]
+
+
+def total(accelerator: Accelerator, tensor: Tensor) -> Tensor:
+    """The sum over processes."""
+    return cast(Tensor, accelerator.reduce(tensor.to(accelerator.device), "sum")).cpu()
+
+
+def forward(fusion: Fusion, model: nn.Module, batch: Batch, counts: Tensor) -> list[Tensor]:
+    """Weighted terms of one micro-batch, in the order of `TotalLoss.names`."""
+    batch = batch.to(fusion.accelerator.device)
+    return fusion.loss.values(model(batch.inputs), batch.sources, counts)
+
+
+def gradient_shares(fusion: Fusion, batch: Batch, counts: Tensor) -> dict[str, float]:
+    """Norm of each term's gradient over all parameters, as a share of the sum of these norms (one micro-batch).
+
+    Runs the unwrapped model: nothing is accumulated or synchronised.
+    """
+    bare = fusion.accelerator.unwrap_model(fusion.model)
+    parameters = [p for p in bare.parameters() if p.requires_grad]
+    norms = {}
+    for name, value in zip(fusion.loss.names, forward(fusion, bare, batch, counts), strict=True):
+        if value.requires_grad:
+            gradients = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+            norms[name] = math.sqrt(sum(float(g.double().pow(2).sum()) for g in gradients if g is not None))
+    return {name: norm / (sum(norms.values()) or 1.0) for name, norm in norms.items()}
+
+
+def check_finite(fusion: Fusion, step: int, terms: Tensor, norm: float, chosen: Sequence[int]) -> None:
+    """Stops before the optimizer takes in a loss or gradient that is not finite."""
+    if terms.isfinite().all() and math.isfinite(norm):
+        return
+    ids = [fusion.data.examples[i].id for i in chosen]
+    values = ", ".join(f"{name} {value:.4g}" for name, value in zip(fusion.loss.names, terms.tolist(), strict=True))
+    state = f"the last good state is kept in {fusion.state}" if fusion.state.exists() else "no state had been saved yet"
+    raise InputError(
+        f"the loss is not finite at step {step + 1} ({values}, gradient norm {norm:.4g})\n"
+        f"batch: examples {', '.join(ids[:8])}{f' and {len(ids) - 8} more' if len(ids) > 8 else ''}\n"
+        f"{state}; lower the learning rate or look at these examples"
+    )

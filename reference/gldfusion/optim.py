@@ -1,0 +1,30 @@
+"""The optimizer of a recipe and its learning rate, a function of the step alone: resuming needs no scheduler."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from gldfusion.recipe import TrainSpec
+
+
+def make_optimizer(model: nn.Module, train: TrainSpec) -> torch.optim.Optimizer:
+    """AdamW or plain SGD, without weight decay on vectors (norms, biases)."""
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": train.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=train.learning_rate)
+    return torch.optim.AdamW(groups, lr=train.learning_rate, betas=train.betas, fused=True)
+
+
+def learning_rate(train: TrainSpec, step: int) -> float:
+    """Learning rate of a step (from 0): linear warm-up, then the schedule down to zero."""
+    warm = max(1, round(train.warmup * train.steps))
+    if step < warm:
+        return train.learning_rate * (step + 1) / warm
+    done = (step - warm) / max(1, train.steps - warm)
+    factor = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[train.schedule]
+    return train.learning_rate * factor

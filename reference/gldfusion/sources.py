@@ -1,0 +1,181 @@
+"""Where source logits come from: a model beside the pivot, or the store on disk (`cache.py`)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gldfusion.align import Encoded, encode
+from gldfusion.errors import InputError
+from gldfusion.files import hash_checkpoint
+from gldfusion.inputs import collate
+from gldfusion.model import SignalModel, load_model, load_tokenizer, vocabulary_hash
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training text."""
+
+    id: str
+    prompt: str
+    response: str
+
+    @cached_property
+    def key(self) -> bytes:
+        """16 bytes that name the text, whatever its place in a file."""
+        text = f"{len(self.prompt)}\x00{self.prompt}{self.response}"
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+@dataclass(frozen=True)
+class SequenceSignal:
+    """What a source says about one text, at its T labelled positions (already shifted)."""
+
+    values: NDArray[np.float32]
+    """[T, k] logits, descending"""
+    ids: NDArray[np.int64]
+    """[T, k]"""
+    lse: NDArray[np.float32]
+    """[T] log-sum-exp over the whole vocabulary"""
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    """[T] byte of the response text at which the label starts; -1: never paired"""
+
+
+LOGIT_FIELDS = ("values", "ids", "lse", "mean", "std")
+
+
+def empty_signal(k: int) -> SequenceSignal:
+    """What a source says about a text that max_length cut before its response."""
+    none, values = np.zeros(0, np.float32), np.zeros((0, k), np.float32)
+    return SequenceSignal(values, values.astype(np.int64), none, none, none, none.astype(np.int64))
+
+
+class SourceSignals(Protocol):
+    """A source as the training loop sees it."""
+
+    name: str
+    vocabulary: int
+    """entries of its output layer"""
+    vocabulary_hash: str
+    """see `model.vocabulary_hash`"""
+    checkpoint_hash: str
+    """see `files.hash_checkpoint`"""
+
+    def starts(self, examples: Sequence[Example]) -> list[list[int]]:
+        """Byte starts of the labels of each text, without running the model."""
+        ...
+
+    def read(self, examples: Sequence[Example]) -> list[SequenceSignal]:
+        """Signals of each text."""
+        ...
+
+
+def encode_example(tokenizer: object, example: Example, max_length: int) -> Encoded:
+    """`align.encode` of an example, whose errors name it."""
+    try:
+        return encode(tokenizer, example.prompt, example.response, max_length)
+    except InputError as error:
+        raise InputError(f"example {example.id}: {error}") from None
+
+
+class LiveSource:
+    """A frozen model in this process, read with its own tokenizer and its own chat template."""
+
+    def __init__(
+        self,
+        name: str,
+        checkpoint: Path,
+        k: int | None,
+        max_length: int,
+        device: torch.device | str = "cpu",
+        batch_size: int = 64,
+    ) -> None:
+        self.name = name
+        self.tokenizer = load_tokenizer(checkpoint)
+        self.model = SignalModel(load_model(checkpoint), k).requires_grad_(False).eval().to(device)
+        self.vocabulary = self.model.vocabulary
+        self.vocabulary_hash = vocabulary_hash(self.tokenizer)
+        self.checkpoint_hash = hash_checkpoint(checkpoint)
+        self.device = torch.device(device)
+        self.max_length = max_length
+        self.batch_size = batch_size
+
+    def starts(self, examples: Sequence[Example]) -> list[list[int]]:
+        return [self._encode(e).starts for e in examples]
+
+    def read(self, examples: Sequence[Example]) -> list[SequenceSignal]:
+        encoded = [self._encode(e) for e in examples]
+        order = sorted((i for i, e in enumerate(encoded) if e.starts), key=lambda i: -len(encoded[i].ids))
+        out: dict[int, SequenceSignal] = {}
+        for first in range(0, len(order), self.batch_size):  # texts of like length: little padding
+            part = order[first : first + self.batch_size]
+            out.update(zip(part, self._forward([encoded[i] for i in part]), strict=True))
+        return [out.get(i, empty_signal(self.model.k)) for i in range(len(examples))]
+
+    def _encode(self, example: Example) -> Encoded:
+        return encode_example(self.tokenizer, example, self.max_length)
+
+    @torch.no_grad()
+    def _forward(self, encoded: Sequence[Encoded]) -> list[SequenceSignal]:
+        signal = self.model(collate(encoded).to(self.device))
+        fields = {name: signal.need(name).cpu().numpy() for name in LOGIT_FIELDS}
+        return [
+            SequenceSignal(
+                **{name: rows[row, : len(e.starts)] for name, rows in fields.items()},
+                starts=np.asarray(e.starts, dtype=np.int64),
+            )
+            for row, e in enumerate(encoded)
+        ]
+
+
+class Control:
+    """A negative control around a source: what a method gains from it cannot come from the source's knowledge.
+
+    `shuffled`: every position says what a random position of one of four random texts of `pool` says; starts stay its
+    own. `permuted_ids`: the vocabulary ids are renamed by a fixed permutation; values stay.
+    Both depend on the seed and the text alone, never on the batch or the process.
+    """
+
+    DONORS = 4
+
+    def __init__(self, source: SourceSignals, kind: str, pool: Sequence[Example], seed: int) -> None:
+        self.name = source.name
+        self.vocabulary = source.vocabulary
+        self.vocabulary_hash = source.vocabulary_hash
+        self.checkpoint_hash = source.checkpoint_hash
+        self.source = source
+        self.seed = seed
+        self.kind = kind
+        self.pool = [e for e, starts in zip(pool, source.starts(pool), strict=True) if starts]
+        self.names = np.random.default_rng(seed).permutation(source.vocabulary)
+
+    def starts(self, examples: Sequence[Example]) -> list[list[int]]:
+        return self.source.starts(examples)
+
+    def read(self, examples: Sequence[Example]) -> list[SequenceSignal]:
+        return self._permuted(examples) if self.kind == "permuted_ids" else self._shuffled(examples)
+
+    def _permuted(self, examples: Sequence[Example]) -> list[SequenceSignal]:
+        return [replace(signal, ids=self.names[signal.ids]) for signal in self.source.read(examples)]
+
+    def _shuffled(self, examples: Sequence[Example]) -> list[SequenceSignal]:
+        randoms = [np.random.default_rng([self.seed, int.from_bytes(e.key, "little")]) for e in examples]
+        drawn = [r.integers(len(self.pool), size=self.DONORS).tolist() for r in randoms]
+        said = self.source.read([self.pool[i] for donors in drawn for i in donors])
+        out = []
+        for row, (starts, random) in enumerate(zip(self.starts(examples), randoms, strict=True)):
+            donors = said[row * self.DONORS : (row + 1) * self.DONORS]
+            at = random.integers(sum(len(d.values) for d in donors), size=len(starts))
+            picked = {name: np.concatenate([getattr(d, name) for d in donors])[at] for name in LOGIT_FIELDS}
+            out.append(SequenceSignal(**picked, starts=np.asarray(starts, dtype=np.int64)))
+        return out

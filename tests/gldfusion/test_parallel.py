@@ -1,0 +1,98 @@
+"""Two gloo processes train exactly what one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gldfusion.fuse import fuse
+from gldfusion.recipe import Recipe
+
+BUGS = ("means of each process", "unwrapped model")
+
+
+def run_two(recipe: Recipe, folder: Path) -> None:
+    """Runs parallel_worker.py as rank 0 and rank 1; their messages, if one fails."""
+    (folder / "recipe.json").write_text(recipe.model_dump_json(by_alias=True))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    common |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("parallel_worker.py")),
+        str(folder / "recipe.json"),
+        str(folder),
+    ]
+    processes = [
+        subprocess.Popen(
+            command,
+            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        said = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
+
+
+@pytest.fixture(scope="module")
+def fused(make_recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same recipe in one process ("one") and in two: uld and gld on two sources with tokenizers of their own.
+
+    A process has 5 of 10 ragged texts, cut to 2, 2 and 1.
+    """
+    folder = tmp_path_factory.mktemp("parallel")
+    recipe = make_recipe(
+        optimizer="sgd", learning_rate=1e-2, schedule="constant", batch_size=10, micro_batch_size=2, probe_every=2
+    )
+    run_two(recipe, folder)
+    fuse(
+        recipe.model_copy(update={"train": recipe.train.model_copy(update={"micro_batch_size": None})}), folder / "one"
+    )
+    return folder
+
+
+def assert_equals_one_process(folder: Path, name: str) -> None:
+    one, two = (load_file(folder / n / "model.safetensors") for n in ("one", name))
+    for tensor in one:
+        torch.testing.assert_close(two[tensor], one[tensor], atol=1e-6, rtol=0)
+
+
+def test_two_processes_equal_one(fused: Path, models: dict[str, Path]) -> None:
+    assert_equals_one_process(fused, "right")
+    before, after = (load_file(path / "model.safetensors") for path in (models["pivot"], fused / "one"))
+    assert max(float((after[name] - before[name]).abs().max()) for name in before) > 1e-3
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_planted_bugs_are_caught(fused: Path, bug: str) -> None:
+    with pytest.raises(AssertionError, match="not close"):
+        assert_equals_one_process(fused, bug)
+
+
+def test_the_log_counts_all_processes(fused: Path) -> None:
+    one, two = (
+        [json.loads(line) for line in (fused / name / "training_log.jsonl").read_text().splitlines()]
+        for name in ("one", "right")
+    )
+    for ours, theirs in zip(one, two, strict=True):
+        assert ours["tokens"] == theirs["tokens"]
+        assert ours["terms"] == pytest.approx(theirs["terms"], rel=1e-4)
+        assert list(ours["gradient_share"]) == list(theirs["gradient_share"])

@@ -1,0 +1,118 @@
+"""What a recipe refuses, and in which words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gldfusion.errors import InputError
+from gldfusion.objective import TotalLoss
+from gldfusion.recipe import Recipe, TermSpec, load_recipe, validate
+
+
+def settings() -> dict[str, Any]:
+    return {
+        "name": "r",
+        "pivot": "models/pivot",
+        "data": "/data/texts.jsonl",
+        "sources": [{"name": "a", "checkpoint": "models/a", "cache": "../cache/a"}, {"name": "b", "checkpoint": "b"}],
+        "terms": [{"loss": "uld", "weight": 0.5}],
+        "lambda": 0.3,
+        "train": {"steps": 10, "batch_size": 4, "learning_rate": 1e-3},
+    }
+
+
+def written(folder: Path, content: str | dict[str, Any]) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def test_relative_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path, settings()))
+    assert recipe.pivot == tmp_path / "models/pivot"
+    assert recipe.data == Path("/data/texts.jsonl")
+    assert recipe.sources[0].cache == tmp_path / "../cache/a"
+    assert recipe.sources[1].cache is None
+    assert recipe.lambda_ == 0.3
+
+
+def changed(place: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    """The settings with one of them set or, with None, taken away."""
+    whole = inner = settings()
+    for step in place[:-1]:
+        inner = inner[step]
+    if value is None:
+        del inner[place[-1]]
+    else:
+        inner[place[-1]] = value
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("steps",), 3, r'unknown key "steps" in .*recipe.yaml'),
+        (("lamda",), 0.1, r'unknown key "lamda".*\(did you mean "lambda"\?\)'),
+        (("train", "learning_rat"), 1, r'unknown key "train.learning_rat".*did you mean "learning_rate"'),
+        (("sources", 1, "checkpont"), "x", r'unknown key "sources.1.checkpont".*did you mean "checkpoint"'),
+        (("terms", 0, "wieght"), 1, r'unknown key "terms.0.wieght".*did you mean "weight"'),
+        (("train", "zzz"), 1, r"known keys here: steps, batch_size"),
+        (("pivot",), None, r'recipe.yaml has no "pivot": it must be given'),
+        (("train", "steps"), None, r'has no "train.steps"'),
+        (("train", "steps"), 0, r"train.steps: Input should be greater than 0 \(got 0\)"),
+        (("train", "precision"), "fp16", r"train.precision: Input should be 'no' or 'bf16'"),
+        (("lambda",), 1.5, r"lambda: .*less than or equal to 1 \(got 1.5\)"),
+        (("k",), 0, r"k.*: Input should be greater than 0 \(got 0\)"),
+        (("sources", 1, "name"), "a", r"every source needs a name of its own, got a, a"),
+        (("sources",), None, r"terms compare the pivot with sources: name at least one"),
+        (("sources", 0, "control"), "shuffle", r"sources.0.control: Input should be 'none', 'shuffled'"),
+    ],
+)
+def test_bad_settings(tmp_path: Path, place: tuple[Any, ...], value: Any, message: str) -> None:
+    path = written(tmp_path, changed(place, value))
+    with pytest.raises(InputError, match=message) as caught:
+        load_recipe(path)
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_a_misspelt_key_is_named_before_the_one_that_it_leaves_missing(tmp_path: Path) -> None:
+    bad = settings()
+    bad["pivto"] = bad.pop("pivot")
+    with pytest.raises(InputError, match=r'unknown key "pivto".*did you mean "pivot"'):
+        load_recipe(written(tmp_path, bad))
+
+
+def test_files_that_are_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"recipe not found: expected a file at .*nowhere.yaml"):
+        load_recipe(tmp_path / "nowhere.yaml")
+    with pytest.raises(InputError, match=r"recipe.yaml is not valid YAML: .*line 1"):
+        load_recipe(written(tmp_path, "a: [1, 2"))
+    (tmp_path / "recipe.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not valid YAML"):
+        load_recipe(tmp_path / "recipe.yaml")
+    for text in ("just text", "", "[1, 2]"):
+        with pytest.raises(InputError, match="the whole: Input should be a valid dictionary"):
+            load_recipe(written(tmp_path, text))
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    recipe = validate(Recipe, settings(), "here")
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.k = 3
+
+
+def test_terms_of_a_recipe(make_recipe: Callable[..., Recipe]) -> None:
+    twice = (TermSpec(loss="gld", weight=1), TermSpec(loss="gld", weight=2, options={"values": "raw"}))
+    loss = TotalLoss(make_recipe(terms=(*twice, TermSpec(loss="uld", weight=0))))
+    assert loss.names == ("sft", "llama/gld", "qwen2/gld", "llama/gld-2", "qwen2/gld-2")
+    assert [term.weight for term in loss.terms] == [0.75, 0.25, 1.5, 0.5]
+    assert loss.sft_weight == pytest.approx(0.8)
+    with pytest.raises(InputError, match="unknown loss 'gdl'"):
+        TotalLoss(make_recipe(terms=(TermSpec(loss="gdl", weight=1),)))
+    with pytest.raises(InputError, match="sft compares with no source"):
+        TotalLoss(make_recipe(terms=(TermSpec(loss="sft", weight=1),)))

@@ -1,0 +1,205 @@
+"""Live sources and negative controls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gldfusion import align
+from gldfusion.errors import InputError
+from gldfusion.model import load_model, load_tokenizer
+from gldfusion.sources import LOGIT_FIELDS, Control, Example, LiveSource, SequenceSignal
+
+
+def expected_logits(checkpoint: Path, example: Example) -> np.ndarray:
+    """[T, V] straight from transformers: the source's own template, then what predicts each token after the prompt."""
+    tokenizer, model = load_tokenizer(checkpoint), load_model(checkpoint)
+    if tokenizer.chat_template:
+        turn = [{"role": "user", "content": example.prompt}]
+        prompt = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
+    else:
+        prompt = tokenizer(example.prompt)["input_ids"]
+    assert isinstance(prompt, list)
+    response = tokenizer(example.response, add_special_tokens=False)["input_ids"]
+    ids = torch.tensor([[*prompt, *response, tokenizer.eos_token_id]])
+    with torch.no_grad():
+        return model(input_ids=ids).logits[0, len(prompt) - 1 : -1].numpy()
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "twin"])
+def test_signals_are_the_logits_that_predict_the_response(
+    models: dict[str, Path], examples: list[Example], name: str
+) -> None:
+    source = LiveSource(name, models[name], 7, 128, batch_size=3)
+    for example, signal in zip(examples, source.read(examples), strict=True):
+        logits = expected_logits(models[name], example)
+        order = np.argsort(-logits, axis=1)[:, :7]
+        assert signal.values.shape == (len(logits), 7) == signal.ids.shape
+        np.testing.assert_array_equal(signal.ids, order)
+        np.testing.assert_allclose(signal.values, np.take_along_axis(logits, order, 1), atol=1e-4)
+        np.testing.assert_allclose(signal.lse, np.log(np.exp(logits).sum(1)), atol=1e-4)
+        np.testing.assert_allclose(signal.mean, logits.mean(1), atol=1e-4)
+        np.testing.assert_allclose(signal.std, logits.std(1), atol=1e-4)
+        assert len(signal.starts) == len(logits)
+
+
+def test_the_pivots_template_on_a_source_is_caught(
+    models: dict[str, Path], examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pivot = load_tokenizer(models["pivot"])
+    own = align.prompt_ids
+
+    def pivots(tokenizer: object, prompt: str) -> list[int]:
+        text = pivot.decode(own(pivot, prompt))
+        assert isinstance(text, str)
+        return load_tokenizer(models["qwen2"])(text)["input_ids"]  # pyright: ignore[reportReturnType]
+
+    monkeypatch.setattr(align, "prompt_ids", pivots)
+    with pytest.raises(AssertionError):
+        test_signals_are_the_logits_that_predict_the_response(models, examples, "qwen2")
+
+
+def test_a_whole_vocabulary_may_be_kept(models: dict[str, Path], examples: list[Example]) -> None:
+    source = LiveSource("twin", models["twin"], None, 128)
+    signal = source.read(examples[:1])[0]
+    assert signal.values.shape[1] == source.vocabulary == load_model(models["twin"]).config.vocab_size
+    assert (np.diff(signal.values) <= 0).all()
+    assert [sorted(row) for row in signal.ids.tolist()] == [list(range(source.vocabulary))] * len(signal.ids)
+
+
+def test_the_batch_does_not_matter(models: dict[str, Path], examples: list[Example]) -> None:
+    source = LiveSource("llama", models["llama"], 5, 128)
+    for together, example in zip(source.read(examples), examples, strict=True):
+        alone = source.read([example])[0]
+        np.testing.assert_allclose(together.values, alone.values, atol=1e-5)
+        np.testing.assert_array_equal(together.starts, alone.starts)
+
+
+def test_texts_cut_before_their_response_have_no_positions(models: dict[str, Path], examples: list[Example]) -> None:
+    source = LiveSource("qwen2", models["qwen2"], 5, max_length=12)
+    signals = source.read(examples)
+    lengths = [len(s.values) for s in signals]
+    assert min(lengths) == 0 < max(lengths)
+    assert lengths == [len(starts) for starts in source.starts(examples)]
+    cut = [e for e, n in zip(examples, lengths, strict=True) if n == 0]
+    assert all(s.values.shape == s.ids.shape == (0, 5) for s in source.read(cut))
+
+
+def test_k_above_the_vocabulary(models: dict[str, Path]) -> None:
+    with pytest.raises(InputError, match=r"k = 400 is above the vocabulary of .*llama \(350 entries\)\nset k"):
+        LiveSource("llama", models["llama"], 400, 128)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("folder", "is not a folder"),
+        ("config.json", "has no config.json"),
+        ("model.safetensors", "has no model.safetensors"),
+        ("truncated", "transformers cannot load"),
+        ("nonsense", "transformers cannot load"),
+        ("lacking", r"lack model.embed_tokens.weight \(1 in all\)"),
+        ("tokenizer.json", "no tokenizer in|not a fast one|end-of-sequence"),
+    ],
+)
+def test_not_a_checkpoint(models: dict[str, Path], tmp_path: Path, broken: str, message: str) -> None:
+    copy = tmp_path / "copy"
+    if broken != "folder":
+        copy.mkdir()
+        for file in models["llama"].iterdir():
+            if file.name != broken:
+                (copy / file.name).write_bytes(file.read_bytes())
+    weights = copy / "model.safetensors"
+    if broken == "truncated":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    if broken == "nonsense":
+        (copy / "config.json").write_text('{"model_type": "nonsense"}')
+    if broken == "lacking":
+        weights.write_bytes(weights.read_bytes().replace(b"model.embed_tokens.weight", b"model.embed_tokens.weighs", 1))
+    with pytest.raises(InputError, match=message) as caught:
+        LiveSource("s", copy, 4, 128)
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+class Speaker:
+    """A source that says which text and position it was asked for: values hold 1000 * text + position."""
+
+    name, vocabulary, vocabulary_hash, checkpoint_hash = "s", 50, "v", "c"
+
+    def __init__(self, pool: Sequence[Example], length: int = 30) -> None:
+        self.number = {e: i for i, e in enumerate(pool)}
+        self.length = length
+
+    def starts(self, examples: Sequence[Example]) -> list[list[int]]:
+        return [list(range(self.length if e.response else 0)) for e in examples]
+
+    def read(self, examples: Sequence[Example]) -> list[SequenceSignal]:
+        out = []
+        for example, starts in zip(examples, self.starts(examples), strict=True):
+            said = np.array([1000 * self.number[example] + i for i in starts], dtype=np.float32)
+            two = np.repeat(said[:, None], 2, axis=1)
+            out.append(SequenceSignal(two, two.astype(np.int64) % 50, said, said, said, np.array(starts)))
+        return out
+
+
+def test_shuffled_sources_say_nothing_about_their_text() -> None:
+    """Each position gets the whole output of one position of the pool; its own no more often than chance."""
+    pool = [Example(str(i), f"prompt {i}", "r") for i in range(200)]
+    control = Control(Speaker(pool), "shuffled", pool, seed=1)
+    own = aligned = total = 0
+    donors: Counter[int] = Counter()
+    for number, signal in enumerate(control.read(pool)):
+        assert signal.starts.tolist() == list(range(30))
+        for name in LOGIT_FIELDS[2:]:
+            np.testing.assert_array_equal(getattr(signal, name), signal.values[:, 0])
+        np.testing.assert_array_equal(signal.ids, signal.values.astype(np.int64) % 50)
+        said = signal.values[:, 0].astype(int)
+        own += int((said // 1000 == number).sum())
+        aligned += int((said % 1000 == np.arange(30)).sum())
+        total += len(said)
+        donors.update(set((said // 1000).tolist()))
+    assert total == 6000
+    assert own < 6 * total / 200  # expected 1/200; one draw brings about 7 positions at once
+    assert abs(aligned / total - 1 / 30) < 0.01
+    assert len(donors) > 180
+    assert 3 < sum(donors.values()) / len(pool) <= 4
+
+
+def test_a_source_that_is_not_shuffled_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Control, "_shuffled", lambda self, examples: self.source.read(examples))
+    with pytest.raises(AssertionError):
+        test_shuffled_sources_say_nothing_about_their_text()
+
+
+def test_shuffling_depends_on_seed_and_text_alone() -> None:
+    pool = [Example(str(i), f"prompt {i}", "r") for i in range(20)]
+    one, again, other = (Control(Speaker(pool), "shuffled", pool, seed) for seed in (1, 1, 2))
+    batch = one.read(pool)
+    alone = [again.read([e])[0] for e in reversed(pool)][::-1]
+    assert all(np.array_equal(a.values, b.values) for a, b in zip(batch, alone, strict=True))
+    assert not all(np.array_equal(a.values, b.values) for a, b in zip(batch, other.read(pool), strict=True))
+
+
+def test_shuffling_skips_texts_without_positions() -> None:
+    pool = [Example(str(i), f"prompt {i}", "r" if i < 2 else "") for i in range(50)]
+    control = Control(Speaker(pool), "shuffled", pool, seed=1)
+    assert {len(signal.values) for signal in control.read(pool)} == {0, 30}
+
+
+def test_permuted_ids_rename_the_vocabulary(models: dict[str, Path], examples: list[Example]) -> None:
+    source = LiveSource("llama", models["llama"], None, 128)
+    control = Control(source, "permuted_ids", examples, seed=0)
+    before, after = source.read(examples), control.read(examples)
+    names = {
+        (int(a), int(b))
+        for x, y in zip(before, after, strict=True)
+        for a, b in zip(x.ids.flat, y.ids.flat, strict=True)
+    }
+    assert len(names) == len({a for a, _ in names}) == len({b for _, b in names}) == source.vocabulary
+    assert sum(a == b for a, b in names) < 10
+    assert all(np.array_equal(x.values, y.values) for x, y in zip(before, after, strict=True))

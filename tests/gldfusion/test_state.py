@@ -1,0 +1,256 @@
+"""Saved training states, and what a killed or stopped training leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from gldfusion import fuse as loop
+from gldfusion.errors import InputError
+from gldfusion.files import hash_file, lock
+from gldfusion.fuse import fuse
+from gldfusion.recipe import Recipe, SourceSpec
+from gldfusion.state import load_state, remove_state, save_state
+
+RecipeMaker = Callable[..., Recipe]
+IDENTITY = {"recipe": "r", "data": "d"}
+
+
+@pytest.fixture
+def training() -> tuple[Accelerator, torch.nn.Module]:
+    """Anything with weights and an optimizer."""
+    accelerator = Accelerator(cpu=True)
+    model = torch.nn.Linear(2, 2)
+    return accelerator, accelerator.prepare(model, torch.optim.AdamW(model.parameters()))[0]
+
+
+def fill(model: torch.nn.Module, value: float) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(value)
+
+
+def test_a_state_comes_back(training: tuple[Accelerator, torch.nn.Module], tmp_path: Path) -> None:
+    accelerator, model = training
+    folder = tmp_path / ".out.state"
+    assert load_state(accelerator, folder, IDENTITY) == ([], 0)
+    for step in (1, 2):
+        fill(model, step)
+        save_state(accelerator, folder, IDENTITY, [{"step": s} for s in range(1, step + 1)])
+    assert os.listdir(tmp_path) == [".out.state"]
+    fill(model, 9)
+    assert load_state(accelerator, folder, IDENTITY) == ([{"step": 1}, {"step": 2}], 2)
+    assert all(parameter.eq(2).all() for parameter in model.parameters())
+    remove_state(folder)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_crash_between_the_two_renames(
+    training: tuple[Accelerator, torch.nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accelerator, model = training
+    folder = tmp_path / ".out.state"
+    fill(model, 1)
+    save_state(accelerator, folder, IDENTITY, [{"step": 1}])
+    rename = os.rename
+
+    def crash_at_the_second(source: Path, target: Path) -> None:
+        if target == folder:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", crash_at_the_second)
+    fill(model, 2)
+    with pytest.raises(KeyboardInterrupt):
+        save_state(accelerator, folder, IDENTITY, [{"step": 1}, {"step": 2}])
+    assert not folder.exists()
+    monkeypatch.undo()
+    assert load_state(accelerator, folder, IDENTITY) == ([{"step": 1}], 1)
+    assert all(parameter.eq(1).all() for parameter in model.parameters())
+    assert os.listdir(tmp_path) == [".out.state"]
+
+
+def test_what_a_kill_leaves_is_written_over(training: tuple[Accelerator, torch.nn.Module], tmp_path: Path) -> None:
+    accelerator, _ = training
+    for name in (".out.state.part", ".out.state.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").touch()
+    save_state(accelerator, tmp_path / ".out.state", IDENTITY, [{"step": 1}])
+    assert os.listdir(tmp_path) == [".out.state"]
+    assert not (tmp_path / ".out.state" / "half").exists()
+
+
+def test_a_state_of_something_else_is_refused(training: tuple[Accelerator, torch.nn.Module], tmp_path: Path) -> None:
+    accelerator, model = training
+    folder = tmp_path / ".out.state"
+    save_state(accelerator, folder, IDENTITY, [{"step": 1}])
+    fill(model, 9)
+    with pytest.raises(InputError, match=r"belongs to another data\ndelete it to begin anew"):
+        load_state(accelerator, folder, IDENTITY | {"data": "e"})
+    with pytest.raises(InputError, match="belongs to another sources"):
+        load_state(accelerator, folder, IDENTITY | {"sources": "s"})
+    assert all(parameter.eq(9).all() for parameter in model.parameters())
+    (folder / "log.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_state(accelerator, folder, IDENTITY)
+
+
+class CrashError(Exception):
+    """A process that ends in the middle."""
+
+
+def crash_at(step: int) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        if done == step:
+            raise CrashError
+
+    return progress
+
+
+def weights(checkpoint: Path) -> str:
+    return hash_file(checkpoint / "model.safetensors")
+
+
+def without_seconds(checkpoint: Path) -> list[dict[str, object]]:
+    lines = (checkpoint / "training_log.jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name != "seconds"} for line in lines]
+
+
+def test_a_crashed_training_goes_on_bit_for_bit(make_recipe: RecipeMaker, tmp_path: Path) -> None:
+    """Crashes after a save, between saves, before the first save; the batches cross the end of an epoch."""
+    recipe = make_recipe(steps=7, save_every=2, micro_batch_size=3, probe_every=3)
+    undisturbed = fuse(recipe, tmp_path / "undisturbed")
+    output = tmp_path / "crashed"
+    for crash, saved in ((1, False), (3, True), (4, True)):
+        with pytest.raises(CrashError):
+            fuse(recipe, output, crash_at(crash))
+        assert not output.exists()
+        assert (tmp_path / ".crashed.state").exists() is saved
+    steps: list[int] = []
+    fuse(recipe, output, lambda done, total: steps.append(done))
+    assert steps == [5, 6, 7]
+    assert weights(output) == weights(undisturbed)
+    assert without_seconds(output) == without_seconds(undisturbed)
+    assert [entry["step"] for entry in without_seconds(output)] == [1, 2, 3, 4, 5, 6, 7]
+    assert sorted(os.listdir(tmp_path)) == [".crashed.lock", ".undisturbed.lock", "crashed", "undisturbed"]
+
+
+def test_a_lost_optimizer_state_would_be_noticed(
+    make_recipe: RecipeMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test above can fail: here a resumed training forgets Adam's moments."""
+    recipe = make_recipe(steps=4, save_every=2)
+    undisturbed = fuse(recipe, tmp_path / "undisturbed")
+    with pytest.raises(CrashError):
+        fuse(recipe, tmp_path / "crashed", crash_at(2))
+
+    def forgetful(accelerator: Accelerator, *arguments: object) -> object:
+        loaded = load_state(accelerator, *arguments)  # pyright: ignore[reportArgumentType]
+        accelerator._optimizers[-1].state.clear()
+        return loaded
+
+    monkeypatch.setattr(loop, "load_state", forgetful)
+    assert weights(fuse(recipe, tmp_path / "crashed")) != weights(undisturbed)
+
+
+@pytest.mark.parametrize("change", ["lambda", "seed", "source weight", "source checkpoint", "pivot", "data"])
+def test_another_training_does_not_go_on_from_here(
+    make_recipe: RecipeMaker, models: dict[str, Path], tmp_path: Path, change: str
+) -> None:
+    twin = SourceSpec(name="twin", checkpoint=models["twin"])
+    with pytest.raises(CrashError):
+        fuse(make_recipe(sources=(twin,), save_every=1), tmp_path / "out", crash_at(2))
+    data = tmp_path / "other.jsonl"
+    data.write_text('{"prompt": "x", "response": "yy"}\n')
+    changes = {
+        "lambda": {"lambda": 0.3},
+        "seed": {"seed": 1},
+        "source weight": {"sources": (twin.model_copy(update={"weight": 0.5}),)},
+        "source checkpoint": {"sources": (twin.model_copy(update={"checkpoint": models["llama"]}),)},
+        "pivot": {"pivot": models["twin"]},
+        "data": {"data": data},
+    }
+    name = change.split()[0]
+    word = {"lambda": "recipe", "seed": "recipe", "source": "sources"}.get(name, name)
+    with pytest.raises(InputError, match=rf"\.out\.state belongs to another {word}\n"):
+        fuse(make_recipe(**{"sources": (twin,), "save_every": 1} | changes[change]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_gradient_that_is_not_finite_stops_and_keeps_the_last_good_state(
+    make_recipe: RecipeMaker, tmp_path: Path
+) -> None:
+    """The first update is a jump to 1e30; after it the loss is still a number, its gradient is not."""
+    recipe = make_recipe(optimizer="sgd", learning_rate=1e30, save_every=1)
+    with pytest.raises(InputError, match="not finite") as caught:
+        fuse(recipe, tmp_path / "out")
+    lines = str(caught.value).splitlines()
+    assert re.match(r"the loss is not finite at step 2 \(sft .*, llama/uld .*, gradient norm nan\)$", lines[0])
+    assert lines[1].startswith("batch: examples text-")
+    assert lines[1].count("text-") == 4
+    assert lines[2].startswith(f"the last good state is kept in {tmp_path / '.out.state'}; lower")
+    assert sorted(os.listdir(tmp_path)) == [".out.lock", ".out.state"]
+    assert json.loads((tmp_path / ".out.state" / "log.json").read_text())["log"][-1]["step"] == 1
+    saved = torch.load(tmp_path / ".out.state" / "pytorch_model.bin", weights_only=True)
+    assert all(tensor.isfinite().all() for tensor in saved.values())
+    with lock(tmp_path / ".out.lock"):
+        pass
+
+
+def test_a_loss_that_is_not_finite_at_once(
+    make_recipe: RecipeMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only one term is infinite, in one micro-batch; no state had been saved."""
+    forward = loop.forward
+
+    def spoilt(*arguments: object) -> list[torch.Tensor]:
+        values = forward(*arguments)  # pyright: ignore[reportArgumentType]
+        return [values[0], values[1] * torch.inf, *values[2:]]
+
+    monkeypatch.setattr(loop, "forward", spoilt)
+    with pytest.raises(InputError, match=r"step 1 \(sft [\d.]+, llama/uld inf, .*\n.*\nno state had been saved yet"):
+        fuse(make_recipe(), tmp_path / "out")
+    assert os.listdir(tmp_path) == [".out.lock"]
+
+
+def test_a_full_disk_while_saving_keeps_the_old_state(
+    make_recipe: RecipeMaker, tmp_path: Path, room: Callable[[int | None], None]
+) -> None:
+    recipe = make_recipe(steps=6, save_every=2)
+    undisturbed = fuse(recipe, tmp_path / "undisturbed")
+    output = tmp_path / "filled"
+    for size in (4096, 60_000):  # the weights do not fit; the weights fit, the optimizer's state does not
+        with pytest.raises(OSError, match=r"No space left on device: '.*/\.filled\.state'"):
+            fuse(recipe, output, lambda done, total, size=size: room(size if done >= 2 else None))
+        room(None)
+        assert sorted(p for p in os.listdir(tmp_path) if "filled" in p) == [".filled.lock", ".filled.state"]
+        assert len(json.loads((tmp_path / ".filled.state" / "log.json").read_text())["log"]) == 2
+    assert weights(fuse(recipe, output)) == weights(undisturbed)
+
+
+def test_a_full_disk_while_exporting_keeps_the_state(
+    make_recipe: RecipeMaker, tmp_path: Path, room: Callable[[int | None], None]
+) -> None:
+    recipe = make_recipe(steps=3, save_every=2)
+    undisturbed = fuse(recipe, tmp_path / "undisturbed")
+    output = tmp_path / "filled"
+    with pytest.raises(OSError, match=r"File too large: '.*/filled'"):
+        fuse(recipe, output, lambda done, total: room(4096 if done == total else None))
+    room(None)
+    assert sorted(p for p in os.listdir(tmp_path) if "filled" in p) == [".filled.lock", ".filled.state"]
+    assert weights(fuse(recipe, output)) == weights(undisturbed)
+
+
+def test_two_trainings_do_not_meet(make_recipe: RecipeMaker, tmp_path: Path) -> None:
+    with lock(tmp_path / ".out.lock"), pytest.raises(InputError, match=f"in use by process {os.getpid()}"):
+        fuse(make_recipe(), tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match="will not overwrite"):
+        fuse(make_recipe(), tmp_path / "out")
