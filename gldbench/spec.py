@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -95,18 +95,30 @@ class Spec(Model):
 
 def load_spec(name: str) -> Spec:
     """A spec by file path, or by the name of one that ships with gldbench (such as "tiny")."""
-    path = Path(name)
-    if not path.suffix:
-        shipped = {p.stem: p for p in SPECS.glob("*.yaml")}
-        if name not in shipped:
-            raise InputError(
-                f'no spec named "{name}"{did_you_mean(name, shipped)}\n'
-                f"shipped: {', '.join(sorted(shipped))}; or give the path of a YAML file"
-            )
-        path = shipped[name]
-    spec = validate(Spec, read_yaml(path, "spec"), str(path))
+    path = _find(name)
+    spec = validate(Spec, _read(path), str(path))
     _check(spec, path)
     return spec
+
+
+def _find(name: str) -> Path:
+    if Path(name).suffix:
+        return Path(name)
+    shipped = {p.stem: p for p in SPECS.glob("*.yaml")}
+    if name not in shipped:
+        raise InputError(
+            f'no spec named "{name}"{did_you_mean(name, shipped)}\n'
+            f"shipped: {', '.join(sorted(shipped))}; or give the path of a YAML file"
+        )
+    return shipped[name]
+
+
+def _read(path: Path) -> Any:
+    """The YAML of a spec; `extends: NAME` takes every top-level key that it does not give itself from another one."""
+    content = read_yaml(path, "spec")
+    if isinstance(content, dict) and "extends" in content:
+        return _read(_find(str(content.pop("extends")))) | content
+    return content
 
 
 def _check(spec: Spec, path: Path) -> None:

@@ -24,6 +24,13 @@ UNITS = {
     "tokens": "tokens",
     "flops": "FLOP",
     "truncated_examples": "examples",
+    "dropped_examples": "examples",
+    "coverage": "fraction",
+    "gradient_share": "fraction",
+    "loss/sft": "nats per token",
+    "loss/kl": "nats per token",
+    "loss/uld": "per paired position",
+    "loss/gld": "per sequence",
 }
 
 
@@ -107,8 +114,7 @@ def _by_loss(terms: dict[str, float]) -> dict[str, float]:
 
 
 def _training_row(labels: RowLabels, item: str, metric: str, value: float) -> Row:
-    kind = metric.partition("/")[0]
-    unit = UNITS.get(kind, {"loss": "nats", "learning_rate": ""}.get(kind, "fraction"))
+    unit = UNITS.get(metric, UNITS.get(metric.partition("/")[0], ""))
     place = dataclasses.replace(labels, suite="training")
     return Row(
         **dataclasses.asdict(place),

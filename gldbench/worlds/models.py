@@ -78,7 +78,8 @@ def _check_reload(tokenizer: PreTrainedTokenizerFast, folder: Path, texts: Seque
     reloaded = load_tokenizer(folder)
     if len(reloaded) != len(tokenizer):
         raise InputError(
-            f"transformers adds tokens when it loads this tokenizer for {folder.name}: {len(reloaded)} of {len(tokenizer)}"
+            f"transformers adds tokens when it loads this tokenizer for {folder.name}: "
+            f"{len(reloaded)} instead of {len(tokenizer)}\nname its special tokens as that class does"
         )
     for text in texts:
         ids = tokenizer.encode(text, add_special_tokens=False)

@@ -58,7 +58,8 @@ class Signal:
 
     def cleared(self) -> Self:
         """The signal with zeros at masked positions, so that nothing there reaches a value or a gradient."""
-        return self.map(lambda tensor: torch.where(self.mask if tensor.ndim == 2 else self.mask[..., None], tensor, 0))
+        kept = self.map(lambda tensor: torch.where(self.mask if tensor.ndim == 2 else self.mask[..., None], tensor, 0))
+        return replace(kept, mask=self.mask)
 
     def as_dtype(self, dtype: torch.dtype) -> Self:
         """The signal with its floating tensors in `dtype` (caches hold fp16)."""

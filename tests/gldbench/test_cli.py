@@ -95,9 +95,7 @@ def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main()
 
 
-def test_an_interruption_says_how_to_go_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -109,7 +107,8 @@ def test_an_interruption_says_how_to_go_on(
 
 
 def test_doctor_and_tasks_speak_json(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, keys in ((["doctor", "--json"], {"name", "status", "found"}), (["tasks", "list", "--json"], {"name"})):
+    cases = ((["doctor", "--json"], {"name", "status", "found"}), (["tasks", "list", "--json"], {"name"}))
+    for arguments, keys in cases:
         result = CliRunner().invoke(cli.app, arguments)
         assert result.exit_code == 0
         assert all(keys <= set(entry) for entry in json.loads(result.output))

@@ -128,16 +128,15 @@ def kill_whole_tree(process: subprocess.Popen[Any]) -> None:
 def test_a_killed_run_goes_on_to_the_same_result(undisturbed: Path, tmp_path: Path, share: float) -> None:
     """Killed after a share of the jobs, then repeated: same weights (bit for bit), responses and grades."""
     output = tmp_path / "mini"
-    process = subprocess.Popen(
-        command(output), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ENVIRONMENT
-    )
-    assert process.stderr is not None
-    for line in process.stderr:  # "[    12 s] 17/28 fuse sft-seed0"
-        done, _, total = line.partition("]")[2].split()[0].partition("/")
-        if int(done) >= share * int(total):
-            break
-    time.sleep(0.05)
-    kill_whole_tree(process)
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL}
+    with subprocess.Popen(command(output), text=True, env=ENVIRONMENT, **pipes) as process:
+        assert process.stderr is not None
+        for line in process.stderr:  # "[    12 s] 17/28 fuse sft-seed0"
+            done, _, total = line.partition("]")[2].split()[0].partition("/")
+            if int(done) >= share * int(total):
+                break
+        time.sleep(0.05)
+        kill_whole_tree(process)
     assert not (output / "report").exists(), "killed too late to show anything"
     resumed = run(output)
     assert resumed.returncode == 0, resumed.stderr
@@ -148,11 +147,11 @@ def test_a_killed_run_goes_on_to_the_same_result(undisturbed: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_interrupted_by_control_c(tmp_path: Path) -> None:
-    process = subprocess.Popen(command(tmp_path / "mini"), stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
-    assert process.stderr is not None
-    process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    with subprocess.Popen(command(tmp_path / "mini"), stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on where it was" in errors
     assert "Traceback" not in errors

@@ -18,7 +18,8 @@ from gldfusion.errors import InputError
 from gldfusion.model import load_tokenizer
 from gldfusion.recipe import TrainSpec
 
-STRANGE = ("", " ", "  two  spaces ", "tab\tline\r\nend", "naïve café", "漢字 と かな", "👩‍👩‍👧 family", "e\u0301 combining")
+STRANGE = ("", " ", "  two  spaces ", "tab\tline\r\nend", "naïve café", "漢字 と かな", "👩‍👩‍👧 family")
+DECOMPOSED = "e\u0301 combining"
 
 
 def texts(count: int = 60) -> list[str]:
@@ -47,9 +48,8 @@ def model_spec(architecture: str, tokenizer: str) -> ModelSpec:
 def test_tokenizers_are_lossless(kind: str) -> None:
     tokenizer = train_tokenizer(kind, texts(), 420, ("<u>", "<a>"))
     assert len(tokenizer) <= 420
-    for text in (*texts(5), *STRANGE):
-        if kind == "qwen-bpe" and text == STRANGE[-1]:
-            continue  # Qwen2's tokenizer puts text into normal form C
+    strange = STRANGE if kind == "qwen-bpe" else (*STRANGE, DECOMPOSED)  # Qwen2's puts text into normal form C
+    for text in (*texts(5), *strange):
         assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
 
 
@@ -87,5 +87,5 @@ def test_a_tokenizer_that_changes_when_loaded_is_refused(tmp_path: Path) -> None
 
 
 def test_unknown_architectures_are_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match='unknown architecture "lama" .did you mean "llama"'):
+    with pytest.raises(InputError, match=r'unknown architecture "lama" \(did you mean "llama"\?\)'):
         initialise(model_spec("lama", "byte-bpe"), texts(5), 0, tmp_path / "a")

@@ -61,15 +61,17 @@ def _group(random: Random) -> _Operand:
 
 
 def generate(random: Random, difficulty: int) -> Instance:
-    """Four groups of three (difficulty 1) or five; T and F are equally likely; the rationale evaluates the groups."""
+    """Four groups of three (difficulty 1) or five; T and F are equally likely; the rationale puts its value in each
+    group's place."""
     wanted = random.random() < 0.5
     while True:
         groups = [_group(random) for _ in range(pick(GROUPS, difficulty))]
-        whole = _join(groups, _operators(random, len(groups) - 1))
+        operators = _operators(random, len(groups) - 1)
+        whole = _join(groups, operators)
         if whole.value == wanted:
             break
-    values = " ".join("FT"[group.value] for group in groups)
-    return Instance(NAME, difficulty, f"{whole.text}=", values, "FT"[wanted], whole.canonical)
+    evaluated = _join([_Operand("FT"[group.value], "", group.value) for group in groups], operators).text
+    return Instance(NAME, difficulty, f"{whole.text}=", evaluated, "FT"[wanted], whole.canonical)
 
 
 FAMILY = Family(

@@ -27,15 +27,14 @@ _MOVES = {
 
 
 def generate(random: Random, difficulty: int) -> Instance:
-    """Nine operands (difficulty 1) or thirteen; the rationale is every value on the way."""
+    """Nine operands (difficulty 1) or thirteen; the rationale is every operation with its value."""
     value = random.randint(1, 9)
-    start, values = value, []
-    operations = []
+    start, operations, worked = value, [], [str(value)]
     for _ in range(pick(OPERANDS, difficulty) - 1):
         operator, operand = random.choice(_MOVES[value])
         value = _RESULTS[operator](value, operand)
         operations.append((operator, operand))
-        values.append(value)
+        worked.append(f"{operator}{operand}={value}")
     steps = ")".join(f"{operator}{operand}" for operator, operand in operations)
     runs = itertools.groupby(operations, key=lambda operation: operation[0] == "*")
     canonical = "".join(f"{operator}{operand}" for _, run in runs for operator, operand in sorted(run))
@@ -43,7 +42,7 @@ def generate(random: Random, difficulty: int) -> Instance:
         family=NAME,
         difficulty=difficulty,
         prompt=f"{'(' * (len(operations) - 1)}{start}{steps}=",
-        rationale=" ".join(map(str, values[:-1])),
+        rationale="".join(worked),
         answer=str(value),
         canonical=f"{start}{canonical}",
     )

@@ -2,7 +2,7 @@
 
 Canonical form: the sorted items and the category asked for.
 Space at difficulty 1, exact: sets of five of 24 nouns with at least one and at most four of the asked category's six:
-4 * (6 * 3060 + 15 * 816 + 20 * 153 + 15 * 18) = 135,720, with counts 1..3 for each noun: times 3^5 = 32,979,960.
+4 * (6 * 3060 + 15 * 816 + 20 * 153 + 15 * 18) = 135,720, with counts 2..4 for each noun: times 3^5 = 32,979,960.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gldbench.worlds.families.base import Family, Instance, check_exact, pick, s
 
 NAME = "object_counting"
 ITEMS = (5, 7)
-LARGEST = 3
+COUNTS = (2, 3, 4)
 CATEGORIES = {
     "animals": ("ant", "cat", "cow", "dog", "hen", "pig"),
     "fruits": ("apple", "fig", "kiwi", "lime", "pear", "plum"),
@@ -33,9 +33,9 @@ def generate(random: Random, difficulty: int) -> Instance:
     count = pick(ITEMS, difficulty)
     matching = random.sample(CATEGORIES[asked], random.randint(1, 4))
     others = random.sample([noun for noun in NOUNS if noun not in CATEGORIES[asked]], count - len(matching))
-    items = [(noun, random.randint(1, LARGEST)) for noun in random.sample(matching + others, count)]
+    items = [(noun, random.choice(COUNTS)) for noun in random.sample(matching + others, count)]
     so_far = list(accumulate(number if noun in matching else 0 for noun, number in items))
-    listed = ", ".join(f"{number} {noun}{'s' if number > 1 else ''}" for noun, number in items)
+    listed = ", ".join(f"{number} {noun}s" for noun, number in items)
     return Instance(
         family=NAME,
         difficulty=difficulty,
@@ -50,7 +50,7 @@ FAMILY = Family(
     name=NAME,
     title="Object counting: how many of one category",
     citation="after BIG-Bench Hard object_counting (Suzgun et al., 2022, arXiv:2210.09261)",
-    chance=0.147,  # share of the most common count
+    chance=0.111,  # share of the most common count
     space=3_500_000,
     generate=generate,
     check=check_exact,

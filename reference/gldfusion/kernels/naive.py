@@ -65,5 +65,6 @@ def topk_cross_entropy(
         logits = linear(hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
         nll = cross_entropy(logits, labels, ignore_index=ignore_index, reduction="none")
     values, ids = logits.topk(k, dim=-1)
-    variance, mean = torch.var_mean(logits, dim=-1, correction=0)
+    mean = logits.mean(-1)
+    variance = (logits - mean[:, None]).square().mean(-1)
     return TopKCrossEntropy(nll, values, ids, logits.logsumexp(-1), mean, variance)

@@ -1,0 +1,231 @@
+"""Exact minimum of sum (C_ik - D_c(i)c(k))^2 over permutations c, by branch and bound with Gilmore-Lawler bounds.
+
+A node of the tree fixes some pairs (row, column). Its bound is what these cost, plus an assignment problem whose entry
+(i, j) holds the cost of i -> j against itself and the fixed pairs, and the sorted matching of the other free entries
+of row i with those of row j (Gilmore 1962, Lawler 1963). The reduced costs of the assignment bound each child before
+it is made; the row or column that prunes most is branched on. Columns that a transposition of D maps to each other
+(twins) are tried once. Nodes are bounded in batches of one depth, the deepest first.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from gldbench.gw.local_search import two_opt
+from gldbench.gw.problem import Array
+
+Index = NDArray[np.int64]
+BATCH = 256
+RESTARTS = 8
+
+
+class Node(NamedTuple):
+    """A partial permutation: rows[t] -> columns[t]."""
+
+    bound: float
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """What the search found."""
+
+    value: float
+    """GW_2^2 of `columns`"""
+    columns: Index
+    lower: float
+    """certified; equal to `value` where the search came to its end"""
+    nodes: int
+    proved: bool
+
+
+@dataclass
+class _Search:
+    """The state of one search."""
+
+    c: Array
+    d: Array
+    best: float
+    columns: Index
+    slack: float
+    """a node within this of the best is closed: the answer is exact to rounding"""
+    open: list[list[Node]]
+    """by depth"""
+    nodes: int = 0
+    twins: tuple[Index, Index] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.twins = _twin_classes(self.c), _twin_classes(self.d)
+
+    @property
+    def limit(self) -> float:
+        return self.best - self.slack
+
+
+def branch_and_bound(c: Array, d: Array, seconds: float, seed: int = 0) -> Optimum:
+    """The best permutation of two symmetric matrices [n, n], or the best found in `seconds` and a lower bound."""
+    n = len(c)
+    ends = time.perf_counter() + seconds
+    value, columns = _incumbent(c, d, np.random.default_rng(seed))
+    slack = 1e-13 * float((c**2).sum() + (d**2).sum())
+    search = _Search(c, d, value, columns, slack, [[] for _ in range(n + 1)])
+    search.open[0].append(Node(0.0, (), ()))
+    while (depth := max((k for k in range(n + 1) if search.open[k]), default=None)) is not None:
+        if time.perf_counter() > ends and search.nodes:
+            break
+        _expand(search, _take(search, depth), depth)
+    left = min((node.bound for nodes in search.open for node in nodes), default=np.inf)
+    lower = min(search.best, left)
+    return Optimum(search.best / n**2, search.columns, lower / n**2, search.nodes, bool(left >= search.limit))
+
+
+def _objective(c: Array, d: Array, columns: Index) -> Array:
+    """[...] from permutations [..., n]."""
+    return np.square(c - d[columns[..., :, None], columns[..., None, :]]).sum((-2, -1))
+
+
+def _incumbent(c: Array, d: Array, rng: np.random.Generator) -> tuple[float, Index]:
+    """The best of 2-opt runs from the sorted coupling and from random permutations."""
+    n = len(c)
+    by_features = np.empty(n, dtype=np.int64)
+    by_features[c.sum(1).argsort()] = d.sum(1).argsort()
+    starts = [by_features, *(rng.permutation(n) for _ in range(RESTARTS))]
+    found = np.stack([two_opt(c, d, start) for start in starts])
+    costs = _objective(c, d, found)
+    return float(costs.min()), found[costs.argmin()]
+
+
+def _twin_classes(graph: Array) -> Index:
+    """[n]: nodes share a class where swapping them maps the graph to itself."""
+    n = len(graph)
+    classes = np.arange(n)
+    tolerance = 1e-13 * np.abs(graph).max()
+    for i in range(n):
+        for j in range(i):
+            swap = np.arange(n)
+            swap[[i, j]] = j, i
+            if classes[j] == j and np.abs(graph[np.ix_(swap, swap)] - graph).max() <= tolerance:
+                classes[i] = j
+                break
+    return classes
+
+
+def _take(search: _Search, depth: int) -> list[Node]:
+    """Removes and returns the most promising open nodes of a depth; drops those that can no longer win."""
+    nodes = sorted((node for node in search.open[depth] if node.bound < search.limit), key=lambda node: -node.bound)
+    search.open[depth] = nodes[:-BATCH]
+    return nodes[-BATCH:]
+
+
+def _expand(search: _Search, nodes: list[Node], depth: int) -> None:
+    """Bounds nodes of one depth, tries their assignments as permutations, and opens the children that may win."""
+    if not nodes:
+        return
+    count, n = len(nodes), len(search.c)
+    search.nodes += count
+    rows = np.array([node.rows for node in nodes], dtype=np.int64).reshape(count, depth)
+    columns = np.array([node.columns for node in nodes], dtype=np.int64).reshape(count, depth)
+    free_rows, free_columns = _free(rows, n), _free(columns, n)
+    costs = _costs(search, rows, columns, free_rows, free_columns)
+    chosen = np.stack([linear_sum_assignment(matrix)[1] for matrix in costs])
+    fixed = np.square(_block(search.c, rows, rows) - _block(search.d, columns, columns)).sum((1, 2))
+    bounds = fixed + np.take_along_axis(costs, chosen[:, :, None], 2).sum((1, 2))
+    bounds = np.maximum(bounds, [node.bound for node in nodes])
+    _try(search, rows, columns, free_rows, np.take_along_axis(free_columns, chosen, 1))
+    if n - depth <= 2:
+        return  # the assignment was exact
+    live = np.nonzero(bounds < search.limit)[0]
+    if len(live):
+        reduced = _reduced_costs(costs[live], chosen[live])
+        for index, gaps in zip(live, reduced, strict=True):
+            _branch(search, nodes[index], bounds[index], gaps, free_rows[index], free_columns[index])
+
+
+def _free(fixed: Index, n: int) -> Index:
+    """[count, n - depth]: what is not in fixed [count, depth], ascending."""
+    free = np.ones((len(fixed), n), dtype=bool)
+    np.put_along_axis(free, fixed, False, 1)
+    return np.nonzero(free)[1].reshape(len(fixed), -1)
+
+
+def _block(graph: Array, rows: Index, columns: Index) -> Array:
+    """[count, r, s] entries from rows [count, r] and columns [count, s]."""
+    return graph[rows[:, :, None], columns[:, None, :]]
+
+
+def _costs(search: _Search, rows: Index, columns: Index, free_rows: Index, free_columns: Index) -> Array:
+    """The assignment problem of each node [count, u, u]."""
+    own = search.c.diagonal()[free_rows][:, :, None] - search.d.diagonal()[free_columns][:, None, :]
+    against = _squares(_block(search.c, free_rows, rows), _block(search.d, free_columns, columns))
+    rest = _squares(_sorted_off_diagonal(search.c, free_rows), _sorted_off_diagonal(search.d, free_columns))
+    return own**2 + 2 * against + rest
+
+
+def _squares(a: Array, b: Array) -> Array:
+    """Squared distances between rows of a [count, u, r] and b [count, u, r]: [count, u, u]."""
+    squares = (a * a).sum(-1)[:, :, None] + (b * b).sum(-1)[:, None, :] - 2 * a @ b.transpose(0, 2, 1)
+    return np.maximum(squares, 0)
+
+
+def _sorted_off_diagonal(graph: Array, free: Index) -> Array:
+    """Rows of the free block without their diagonal, sorted: [count, u, u - 1]."""
+    block = _block(graph, free, free)
+    index = np.arange(free.shape[1])
+    block[:, index, index] = np.inf
+    block.sort(-1)
+    return block[:, :, :-1]
+
+
+def _try(search: _Search, rows: Index, columns: Index, free_rows: Index, free_columns: Index) -> None:
+    """Keeps the best of the permutations that complete the nodes."""
+    whole = np.empty((len(rows), len(search.c)), dtype=np.int64)
+    np.put_along_axis(whole, rows, columns, 1)
+    np.put_along_axis(whole, free_rows, free_columns, 1)
+    costs = _objective(search.c, search.d, whole)
+    if costs.min() < search.best:
+        search.best, search.columns = float(costs.min()), whole[costs.argmin()]
+
+
+def _reduced_costs(costs: Array, chosen: Index) -> Array:
+    """What leaving the assignment costs at least, entry by entry [count, u, u]; >= 0, 0 on the assignment.
+
+    Columns come in the order of `costs`. Potentials are shortest paths in the residual graph (Bellman-Ford).
+    """
+    permuted = np.take_along_axis(costs, chosen[:, None, :], 2)
+    steps = permuted - np.einsum("bii->bi", permuted)[:, :, None]
+    potential = np.zeros(steps.shape[:2])
+    for _ in range(steps.shape[1]):
+        shorter = np.minimum(potential, (potential[:, :, None] + steps).min(1))
+        if np.array_equal(shorter, potential):
+            break
+        potential = shorter
+    slack = np.maximum(steps + potential[:, :, None] - potential[:, None, :], 0)
+    reduced = np.empty_like(slack)
+    np.put_along_axis(reduced, np.broadcast_to(chosen[:, None, :], slack.shape), slack, 2)
+    return reduced
+
+
+def _branch(search: _Search, node: Node, bound: float, gaps: Array, free_rows: Index, free_columns: Index) -> None:
+    """Opens the children of a node along the row or the column that closes most."""
+    closed = np.minimum(gaps, search.limit - bound)
+    by_row, by_column = closed.sum(1), closed.sum(0)
+    depth = len(node.rows) + 1
+    along_row = by_row.max() >= by_column.max()
+    line = gaps[by_row.argmax()] if along_row else gaps[:, by_column.argmax()]
+    choices = free_columns if along_row else free_rows
+    seen: set[int] = set()
+    for gap, choice in zip(line, choices, strict=True):
+        twin = int(search.twins[1 if along_row else 0][choice])
+        if bound + gap < search.limit and twin not in seen:
+            row, column = (
+                (free_rows[by_row.argmax()], choice) if along_row else (choice, free_columns[by_column.argmax()])
+            )
+            search.open[depth].append(Node(bound + gap, (*node.rows, int(row)), (*node.columns, int(column))))
+        seen.add(twin)

@@ -1,0 +1,22 @@
+"""Gromov-Wasserstein by proximal point steps, each an entropic transport problem."""
+
+from __future__ import annotations
+
+from gldbench.gw.problem import Array, Problem
+from gldbench.gw.solvers.base import Answer, Solver
+from gldbench.gw.solvers.pot import EPSILON, ITERATIONS, TOLERANCE, plan_of
+
+
+def run(problem: Problem) -> Answer:
+    """The proximal term vanishes at the limit: no entropic bias, slower steps."""
+    from ot.gromov import entropic_gromov_wasserstein
+
+    options = {"epsilon": EPSILON, "solver": "PPA", "max_iter": ITERATIONS, "tol": TOLERANCE, "numItermax": ITERATIONS}
+
+    def solve(c: Array, d: Array, p: Array, q: Array) -> object:
+        return entropic_gromov_wasserstein(c, d, p, q, "square_loss", symmetric=True, **options)
+
+    return plan_of(problem, solve)
+
+
+SOLVER = Solver(run, "upper", "Xu, Luo and Carin (2019), ICML, with POT", 512, 3.0, package="ot")

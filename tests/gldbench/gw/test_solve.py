@@ -1,0 +1,296 @@
+"""`gldbench gw solve`: the five test vectors, certificates, and what is caught when a part goes wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gldbench.gw import couplings
+from gldbench.gw.problem import NotApplicableError, Problem, graph_from_logits, graph_from_matrix
+from gldbench.gw.solve import PARTS, solve
+from gldbench.gw.solvers import SOLVERS, Answer, Solver, missing, require, solver_names
+from gldfusion.errors import InputError
+from gldfusion.gw import Pieces
+
+INSTALLED = [name for name, solver in SOLVERS.items() if not missing(solver)]
+
+
+def of_logits(z: Any, y: Any) -> Problem:
+    return Problem(graph_from_logits(np.asarray(z), "A"), graph_from_logits(np.asarray(y), "B"))
+
+
+def of_matrices(c: Any, d: Any, p: Any = None, q: Any = None) -> Problem:
+    return Problem(graph_from_matrix(np.asarray(c), p, "A"), graph_from_matrix(np.asarray(d), q, "B"))
+
+
+def residues() -> Problem:
+    i, t = np.arange(6), np.arange(5)[:, None]
+    return of_logits(((t + 1) * (i + 1) % 7) / 7, ((t + 2) * (i + 1) ** 2 % 7) / 7)
+
+
+def integers() -> Problem:
+    return of_logits(
+        [[2, 1, 1, 2, 2], [0, 1, 2, 2, 2], [0, 0, 2, 0, 1]], [[1, 2, 1, 0, 1], [0, 1, 2, 2, 2], [1, 0, 1, 2, 2]]
+    )
+
+
+def rank_one() -> Problem:
+    return of_logits([[0.2, 0.4, 0.6, 0.8, 1.0]], [[0.1, 0.3, 0.5, 0.7, 0.9]])
+
+
+def blocks(n: int) -> Problem:
+    return of_matrices(np.kron(np.eye(2), np.ones((n // 2, n // 2))), np.full((n, n), 0.5))
+
+
+def flat(document: dict[str, Any]) -> dict[str, Any]:
+    return document | document["lower"] | document["upper"]
+
+
+VECTORS: dict[str, tuple[Problem, dict[str, Any]]] = {
+    "residues": (
+        residues(),
+        {"ggw_sum": Fraction(11, 6), "flb": Fraction(1039, 10584), "anova": Fraction(6539, 63504)}
+        | {"sorted": Fraction(1333, 9604), "exact": Fraction(11035, 86436)},
+    ),
+    "integers": (
+        integers(),
+        {"ggw_sum": Fraction(14, 5), "flb": Fraction(46, 125), "anova": Fraction(316, 625), "sorted": Fraction(8, 5)}
+        | dict.fromkeys(("exact", "slb", "tlb"), Fraction(4, 5)),
+    ),
+    "rank one": (
+        rank_one(),
+        {"ggw_sum": 0.55, "flb": 0.0129} | dict.fromkeys(("anova", "sorted", "exact"), 0.0137),
+    ),
+    "blocks": (blocks(8), {"ggw_sum": 0} | dict.fromkeys(("proj", "slb", "exact", "sorted"), Fraction(1, 4))),
+    "ones against zeros": (
+        of_matrices(np.ones((7, 7)), np.zeros((7, 7))),
+        {"ggw_sum": 7, "ggw_mean": 1} | dict.fromkeys((*PARTS[:5], "sorted", "cg", "two_opt", "exact"), 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_vectors(name: str) -> None:
+    problem, expected = VECTORS[name]
+    document = solve(problem)
+    for field, value in expected.items():
+        assert flat(document)[field] == pytest.approx(float(value), abs=1e-9), field
+    assert document["interval"] == pytest.approx([float(expected["exact"])] * 2, abs=1e-9)
+
+
+def test_vector_of_indefinite_graphs() -> None:
+    document = solve(of_matrices([[0, 1], [1, 0]], np.eye(2)))
+    assert document["exact"] is None
+    assert "indefinite" in document["why_null"]["exact"]
+    assert document["upper"]["cg"] == pytest.approx(0.5, abs=1e-9)
+    assert document["upper"]["two_opt"] == pytest.approx(1, abs=1e-9)
+    assert document["interval"] == pytest.approx([0.5, 0.5], abs=1e-9)
+
+
+def test_the_product_plan_of_rank_one() -> None:
+    assert couplings.upper_bound(rank_one(), np.full((5, 5), 1 / 25)) == pytest.approx(0.1225, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+@pytest.mark.parametrize("problem", [residues(), integers(), blocks(6)], ids=["residues", "integers", "blocks"])
+def test_every_solver_keeps_its_side(name: str, problem: Problem) -> None:
+    """The contract of an entry of SOLVERS: lower bounds below, feasible couplings above, evaluations right."""
+    scaled, divisor = problem.to_unit_mass()
+    document = solve(problem)
+    exact, above = document["exact"] / divisor**2, document["upper"]["sorted"] / divisor**2
+    answer, kind = SOLVERS[name].run(scaled), SOLVERS[name].kind
+    if kind == "upper":
+        assert answer.coupling is not None
+        assert couplings.upper_bound(scaled, answer.coupling) >= exact - 1e-10
+    else:
+        assert answer.value is not None
+        low, high = {"lower": (-1e-12, exact), "exact": (exact, exact), "evaluation": (above, above)}.get(
+            kind, (0, exact**0.5)
+        )
+        assert low - 1e-10 <= answer.value <= high + 1e-10
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_every_solver_takes_weights_and_unequal_sizes_or_says_why_not(name: str) -> None:
+    rng = np.random.default_rng(3)
+    z, y, p, q = rng.normal(size=(5, 4)), rng.normal(size=(5, 6)), rng.random(4), rng.random(6)
+    problem = of_matrices(z.T @ z, y.T @ y, p / p.sum(), q / q.sum()).to_unit_mass()[0]
+    low, high = solve(problem)["interval"]
+    if name in ("exact", "sorted_two_opt", "scipy_faq", "scipy_two_opt"):
+        with pytest.raises(NotApplicableError, match="uniform weights"):
+            SOLVERS[name].run(problem)
+        return
+    answer = SOLVERS[name].run(problem)
+    if answer.coupling is not None:
+        assert couplings.upper_bound(problem, answer.coupling) >= low - 1e-12
+    elif SOLVERS[name].kind == "lower":
+        assert answer.value is not None
+        assert answer.value <= high + 1e-12
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_every_solver_names_its_source(name: str) -> None:
+    assert len(SOLVERS[name].citation) > 10
+
+
+def brute_force(problem: Problem) -> float:
+    c, d, _, _ = problem.arrays
+    return min(np.square(c - d[np.ix_(s, s)]).mean() for s in map(list, permutations(range(problem.n))))
+
+
+def drawn(seed: int) -> tuple[Problem, str]:
+    """An instance of one of the kinds that the sweep is about."""
+    rng = np.random.default_rng(seed)
+    n, positions = int(rng.integers(1, 7)), rng.integers(1, 9, size=2)
+    kind = ("psd", "signed psd", "rank-monotone", "unequal", "weights")[seed % 5]
+    m = int(rng.integers(1, 7)) if kind in ("unequal", "weights") else n
+    z, y = (rng.random((t, k)) * rng.choice([1e-3, 1, 50]) for t, k in zip(positions, (n, m), strict=True))
+    if kind == "signed psd":
+        z, y = z - z.mean(), y - y.mean()
+    if kind == "rank-monotone" or (kind != "psd" and rng.random() < 0.3):
+        z, y = (-np.sort(-np.abs(x), axis=1) for x in (z, y))
+    p, q = rng.random(n) + 0.01, rng.random(m) + 0.01
+    return of_matrices(z.T @ z, y.T @ y, *((p / p.sum(), q / q.sum()) if kind == "weights" else (None, None))), kind
+
+
+def assert_certified(seed: int) -> str:
+    """lower <= exact <= upper, every one of them, on one random instance; returns its kind."""
+    problem, kind = drawn(seed)
+    document = solve(problem)
+    c, d, p, q = problem.arrays
+    slack = 1e-10 * float(p @ c**2 @ p + q @ d**2 @ q)
+    lower = [x for x in document["lower"].values() if x is not None]
+    upper = [x for x in document["upper"].values() if x is not None]
+    assert len(lower) == 5
+    exact = document["exact"]
+    assert max(lower) <= min(upper) + slack
+    if exact is not None:
+        assert max(lower) <= exact + slack
+        assert exact <= min(upper) + slack
+        assert document["ggw_mean"] ** 2 <= exact + slack
+    if kind in ("psd", "signed psd", "rank-monotone"):
+        assert exact == pytest.approx(brute_force(problem), abs=slack)
+    assert document["lower"]["flb"] <= document["lower"]["anova"] + slack
+    assert document["lower"]["anova"] <= document["lower"]["proj"] + slack
+    assert document["lower"]["slb"] <= document["lower"]["tlb"] + slack
+    return kind
+
+
+def test_certificates_on_100_random_instances() -> None:
+    kinds = [assert_certified(seed) for seed in range(100)]
+    assert len(set(kinds)) == 5
+
+
+@pytest.mark.slow
+def test_certificates_on_2000_random_instances() -> None:
+    for seed in range(100, 2100):
+        assert_certified(seed)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 30))
+@settings(max_examples=25, deadline=None)
+def test_scale_and_relabelling(seed: int, factor: float) -> None:
+    rng = np.random.default_rng(seed)
+    z, y = rng.normal(size=(4, 5)), rng.normal(size=(3, 5))
+    one, other = solve(of_logits(z, y)), solve(of_logits(factor**0.5 * z, factor**0.5 * y[:, rng.permutation(5)]))
+    for field in ("ggw_sum", "ggw_mean"):
+        assert other[field] == pytest.approx(factor * one[field], rel=1e-9)
+    for field in ("flb", "anova", "slb", "proj", "tlb", "exact", "sorted"):
+        assert flat(other)[field] == pytest.approx(factor**2 * flat(one)[field], rel=1e-9, abs=1e-12)
+
+
+def test_an_infeasible_plan_is_no_upper_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted bug: a plan that moves all mass between the two nodes that fit best."""
+    wrong = Pieces(torch.tensor([0]), torch.tensor([0]), torch.tensor([1.0], dtype=torch.float64))
+    cheat = Solver(lambda _: Answer(coupling=wrong), "upper", "planted", 9, 1.0)
+    monkeypatch.setitem(SOLVERS, "sorted", cheat)
+    document = solve(integers())
+    assert document["upper"]["sorted"] is None
+    assert "marginals" in document["why_null"]["sorted"]
+    assert document["interval"] == pytest.approx([0.8, 0.8])
+
+
+def test_a_lower_bound_that_is_too_high_stops_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = Solver(lambda _: Answer(9.0), "lower", "planted", 9, 1.0)
+    monkeypatch.setitem(SOLVERS, "flb", wrong)
+    with pytest.raises(RuntimeError, match="contradict"):
+        solve(integers())
+
+
+def test_rounding_makes_a_plan_feasible_and_leaves_a_feasible_one() -> None:
+    problem, rng = residues(), np.random.default_rng(0)
+    plan = couplings.rounded(problem, rng.random((6, 6)) * 0.2)
+    assert couplings.marginal_error(problem, plan) <= 1e-15
+    np.testing.assert_allclose(couplings.rounded(problem, plan), plan, atol=1e-16)
+    assert couplings.marginal_error(problem, couplings.rounded(problem, np.zeros((6, 6)))) <= 1e-15
+    with pytest.raises(couplings.InfeasibleError, match="marginals are off"):
+        couplings.upper_bound(problem, plan + 1e-9)
+
+
+def test_costs_of_pieces_and_of_dense_plans_agree() -> None:
+    problem, rng = residues(), np.random.default_rng(0)
+    plan = couplings.rounded(problem, rng.random((6, 6)))
+    i, j = np.indices((6, 6)).reshape(2, -1)
+    pieces = Pieces(torch.from_numpy(i), torch.from_numpy(j), torch.from_numpy(plan.ravel()))
+    assert couplings.cost(problem, plan) == pytest.approx(couplings.cost(problem, pieces), rel=1e-12)
+
+
+def test_zero_weights_drop_nodes_and_even_weights_are_uniform() -> None:
+    c, d = integers().arrays[:2]
+    grown = np.pad(c, ((0, 1), (0, 1)), constant_values=9.0)
+    document = solve(of_matrices(grown, d, np.array([0.2] * 5 + [0.0]), np.full(5, 0.2)))
+    assert (document["n"], document["exact"]) == (5, pytest.approx(0.8))
+
+
+def test_what_was_not_asked_for_is_null_with_a_reason() -> None:
+    document = solve(residues(), ["flb", "ggw", "scipy_faq"])
+    assert document["why_null"]["exact"] == "not asked for"
+    assert document["lower"]["tlb"] is None
+    assert set(document["other"]) == {"scipy_faq"}
+    assert document["interval"] == [document["lower"]["flb"], None]
+
+
+def test_large_graphs_skip_what_is_slow_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOLVERS, "tlb", replace(SOLVERS["tlb"], max_nodes=4))
+    assert "by name" in solve(integers())["why_null"]["tlb"]
+    assert solve(integers(), PARTS)["lower"]["tlb"] == pytest.approx(0.8)
+
+
+def test_a_missing_package_is_an_input_error() -> None:
+    if missing(SOLVERS["ott_jax"]):
+        with pytest.raises(InputError, match=r"gldbench\[ott\]"):
+            require(SOLVERS["ott_jax"], "ott_jax")
+
+
+@pytest.mark.parametrize(
+    ("matrix", "weights", "message"),
+    [
+        (np.ones((2, 3)), None, "square"),
+        (np.array([[0, 1], [2, 0]]), None, "symmetric"),
+        (np.array([[np.nan, 0], [0, 1]]), None, "NaN"),
+        (np.eye(2) * 1j, None, "real numbers"),
+        (np.eye(2), np.array([0.5, 0.6]), "sum 1"),
+        (np.eye(2), np.array([1.5, -0.5]), "none negative"),
+        (np.eye(2), np.array([1.0]), "2 numbers"),
+        (np.ones((0, 0)), None, "square"),
+    ],
+)
+def test_bad_graphs(matrix: Any, weights: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        graph_from_matrix(matrix, weights, "A")
+
+
+def test_bad_names_and_logits() -> None:
+    with pytest.raises(InputError, match='did you mean "anova"'):
+        solver_names("flb, anva")
+    with pytest.raises(InputError, match="T x k"):
+        graph_from_logits(np.ones(3), "A")
+    assert solver_names("all") == list(SOLVERS)
