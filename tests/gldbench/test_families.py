@@ -79,10 +79,10 @@ def solve_tracking(prompt: str) -> str:
 
 
 KIND_OF = {
-    **dict.fromkeys(["ant", "cat", "cow", "dog", "hen", "pig"], "animals"),
-    **dict.fromkeys(["apple", "fig", "kiwi", "lime", "pear", "plum"], "fruits"),
-    **dict.fromkeys(["axe", "drill", "file", "nail", "rake", "saw"], "tools"),
-    **dict.fromkeys(["belt", "cap", "coat", "scarf", "shoe", "sock"], "clothes"),
+    **dict.fromkeys(["cat", "cow", "dog", "pig"], "animals"),
+    **dict.fromkeys(["apple", "kiwi", "pear", "plum"], "fruits"),
+    **dict.fromkeys(["drill", "nail", "rake", "saw"], "tools"),
+    **dict.fromkeys(["belt", "coat", "shoe", "sock"], "clothes"),
 }
 
 
@@ -136,7 +136,7 @@ def test_independent_solvers_on_problems_solved_by_hand() -> None:
     assert solve_boolean("(T) or (T) xor (T)=") == "T"
     assert solve_dyck("close ([]{<") == ">})"
     assert solve_tracking("A cup, B hat, C pen. A-B, B-C. C?") == "cup"
-    assert solve_counting("animals in 2 dogs, 1 axe, 3 cats?") == "5"
+    assert solve_counting("animals in 2 dogs, 4 saws, 3 cats?") == "5"
     assert solve_causal("but for X: G=A1|X0 H=G^B1") == "no"
     assert solve_causal("but for X: G=A0|X0 H=G^X1") == "no"
     assert solve_causal("but for X: G=A0|X0 H=G&B1") == "yes"

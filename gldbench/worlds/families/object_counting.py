@@ -1,8 +1,8 @@
 """Object counting: how many things of one category a list holds.
 
 Canonical form: the sorted items and the category asked for.
-Space at difficulty 1, exact: sets of five of 24 nouns with at least one and at most four of the asked category's six:
-4 * (6 * 3060 + 15 * 816 + 20 * 153 + 15 * 18) = 135,720, with counts 2..4 for each noun: times 3^5 = 32,979,960.
+Space at difficulty 1, exact: sets of five of 16 nouns with one to three of the asked category's four:
+4 * (4 * 495 + 6 * 220 + 4 * 66) = 14,256, with counts 2..4 for each noun: times 3^5 = 3,464,208, not equally likely.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ NAME = "object_counting"
 ITEMS = (5, 7)
 COUNTS = (2, 3, 4)
 CATEGORIES = {
-    "animals": ("ant", "cat", "cow", "dog", "hen", "pig"),
-    "fruits": ("apple", "fig", "kiwi", "lime", "pear", "plum"),
-    "tools": ("axe", "drill", "file", "nail", "rake", "saw"),
-    "clothes": ("belt", "cap", "coat", "scarf", "shoe", "sock"),
+    "animals": ("cat", "cow", "dog", "pig"),
+    "fruits": ("apple", "kiwi", "pear", "plum"),
+    "tools": ("drill", "nail", "rake", "saw"),
+    "clothes": ("belt", "coat", "shoe", "sock"),
 }
 NOUNS = tuple(noun for nouns in CATEGORIES.values() for noun in nouns)
 
 
 def generate(random: Random, difficulty: int) -> Instance:
-    """Five kinds of things (difficulty 1) or seven, one to four of them asked for.
+    """Five kinds of things (difficulty 1) or seven, one to three of them asked for.
 
     The rationale is the count so far after each kind of thing.
     """
     asked = random.choice(tuple(CATEGORIES))
     count = pick(ITEMS, difficulty)
-    matching = random.sample(CATEGORIES[asked], random.randint(1, 4))
+    matching = random.sample(CATEGORIES[asked], random.randint(1, 3))
     others = random.sample([noun for noun in NOUNS if noun not in CATEGORIES[asked]], count - len(matching))
     items = [(noun, random.choice(COUNTS)) for noun in random.sample(matching + others, count)]
     so_far = list(accumulate(number if noun in matching else 0 for noun, number in items))
@@ -50,8 +50,8 @@ FAMILY = Family(
     name=NAME,
     title="Object counting: how many of one category",
     citation="after BIG-Bench Hard object_counting (Suzgun et al., 2022, arXiv:2210.09261)",
-    chance=0.111,  # share of the most common count
-    space=3_500_000,
+    chance=0.15,  # share of the most common count
+    space=1_500_000,
     generate=generate,
     check=check_exact,
     agrees=same_answer,
