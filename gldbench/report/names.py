@@ -11,6 +11,8 @@ Group = Literal["reference", "method", "control"]
 BASELINE = "sft"
 POSITIVE = "sft+kl"
 NEGATIVE = "sft+kl-shuffled"
+GATE = (BASELINE, POSITIVE, NEGATIVE)
+"""what the world gate compares; its table names them even where one was not run"""
 ORACLE = "oracle routing"
 BEST_SOURCES = "best source per family"
 SAME_VOCABULARY = "control"

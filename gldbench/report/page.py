@@ -103,7 +103,7 @@ def _facts(run: Run, analysis: Analysis, trained: tuple[Training, ...], pictures
         "tables": _tables(run, analysis, trained),
         "pictures": {picture.name: picture for picture in pictures},
         "losses": [picture for picture in pictures if picture.name.startswith("loss")],
-        "styles": names.styles([s.method for s in analysis.scores] + [t.method for t in trained]),
+        "styles": names.styles([s.method for s in analysis.scores] + [t.method for t in trained] + list(names.GATE)),
         "colours": [(variable(light), light, dark) for light, dark in names.DARK.items()],
         "variable": variable,
         "label_of": names.label_of,
