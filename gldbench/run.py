@@ -15,6 +15,7 @@ from gldbench.evaluate.evaluate import RowLabels
 from gldbench.evaluate.world import evaluate_world, training_rows, work_of
 from gldbench.jobs import Job, Report, run_jobs
 from gldbench.methods import METHODS
+from gldbench.methods.train import sources_of
 from gldbench.schema import Environment
 from gldbench.spec import Spec
 from gldbench.store import Store
@@ -53,13 +54,13 @@ def plan(spec: Spec, run: Path, world: Path, env: Environment) -> list[Job]:
     for subject in subjects(spec, run, world):
         shared: dict[str, Any] = {"spec": spec, "run": run, "world": world, "subject": subject}
         if subject.method in spec.methods:
-            logits = tuple(f"logits {s}" for s in (*spec.world.sources, "control"))
+            logits = tuple(f"logits {source}" for source in sources_of(spec, spec.methods[subject.method]))
             jobs.append(
-                Job(f"fuse {subject.name}", fuse_one, shared, subject.path.is_dir, ("train pivot", *logits), 10.0)
+                Job(f"fuse {subject.name}", fuse_one, shared, subject.path.is_dir, ("train pivot", *logits), 0.5)
             )
         needs = (f"fuse {subject.name}" if subject.method in spec.methods else f"train {subject.name}", "data")
         done = lambda unit=f"evaluated {subject.name}": store.has(unit)  # noqa: E731
-        jobs.append(Job(f"evaluate {subject.name}", evaluate_one, shared | {"env_id": env.env_id}, done, needs, 5.0))
+        jobs.append(Job(f"evaluate {subject.name}", evaluate_one, shared | {"env_id": env.env_id}, done, needs, 0.1))
     return jobs
 
 

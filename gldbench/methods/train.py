@@ -23,9 +23,14 @@ def train(
     return fuse(recipe_of(spec, method, world, data, seed, output.name), output, progress)
 
 
+def sources_of(spec: Spec, method: MethodSpec) -> tuple[str, ...]:
+    """Names of the models whose stored logits the method reads; none without terms."""
+    return (method.sources or tuple(spec.world.sources)) if method.terms else ()
+
+
 def recipe_of(spec: Spec, method: MethodSpec, world: Path, data: Path, seed: int, name: str) -> Recipe:
-    """The recipe that a method of a spec stands for. A method without terms has no use for sources."""
-    names = (method.sources or tuple(spec.world.sources)) if method.terms else ()
+    """The recipe that a method of a spec stands for."""
+    names = sources_of(spec, method)
     sources = tuple(
         SourceSpec(
             name=source,
