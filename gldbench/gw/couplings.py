@@ -92,7 +92,7 @@ def rounded(problem: Problem, plan: Array) -> Array:
     plan = np.maximum(np.nan_to_num(plan, nan=0.0, posinf=0.0), 0.0)
     for axis, weights in ((1, p), (0, q)):
         held = plan.sum(axis)
-        factor = np.minimum(1.0, np.divide(weights, held, out=np.ones_like(held), where=held > 0))
+        factor = weights / np.maximum(held, weights)  # min(1, weights / held) without a division by 0
         plan = plan * np.expand_dims(factor, axis)
     missing_rows, missing_columns = np.maximum(p - plan.sum(1), 0), np.maximum(q - plan.sum(0), 0)
     total = missing_rows.sum()

@@ -11,6 +11,9 @@ from gldbench.gw.couplings import Coupling, permutation
 from gldbench.gw.problem import Array, NotApplicableError, Problem
 from gldfusion import gw
 
+LARGEST_SEARCH = 40
+"""nodes beyond which branch and bound is not begun: its bounds alone take minutes"""
+
 
 @dataclass(frozen=True)
 class Exact:
@@ -25,7 +28,7 @@ class Exact:
     why_null: str = ""
 
 
-def solve_exact(problem: Problem, seconds: float) -> Exact:
+def solve_exact(problem: Problem, seconds: float, largest: int = LARGEST_SEARCH) -> Exact:
     """GW_2^2 in closed form for rank-monotone graphs, else by branch and bound.
 
     A permutation attains the minimum where n = m, weights are uniform and the objective is concave on couplings:
@@ -44,6 +47,8 @@ def solve_exact(problem: Problem, seconds: float) -> Exact:
         )
     if problem.n != problem.m or not problem.uniform:
         raise NotApplicableError("not rank-monotone, and branch and bound needs equal sizes and uniform weights")
+    if problem.n > largest:
+        raise NotApplicableError(f"not rank-monotone, and branch and bound is for at most {largest} nodes")
     first, second, _, _ = problem.arrays
     if not _same_sign(first, second):
         raise NotApplicableError("indefinite graphs: no permutation is certified to attain the minimum")

@@ -51,14 +51,16 @@ def read_logits(pivot: Path, source: Path, texts: Path | None, k: int = 10) -> R
 
 
 def logits_of_run(run: Path) -> RealLogits:
-    """A run's first checkpoint with "gld" in its name (its first of all where there is none), and its first source."""
+    """Of a run: the checkpoint with the shortest name with "gld" in it (shortest of all without), and a source."""
     spec = load_spec(str(run / "spec.yaml"))
-    checkpoints = sorted(p for p in (run / "checkpoints").glob("*-seed*") if p.is_dir())
+    folders = (path.parent for path in (run / "checkpoints").glob("*-seed*/config.json"))
+    checkpoints = sorted(folder for folder in folders if folder.name.rpartition("-seed")[2].isdigit())
     if not checkpoints:
         raise InputError(
             f"{run} holds no checkpoints\nlet `gldbench run {spec.name}` finish, or give --pivot and --source"
         )
-    pivot = next((p for p in checkpoints if "gld" in p.name), checkpoints[0])
+    trained = [path for path in checkpoints if "gld" in path.name] or checkpoints
+    pivot = min(trained, key=lambda path: (len(path.name), path.name))  # controls have longer names
     cache = world_folder(spec.world, run.parent / "worlds") / "cache" / next(iter(spec.world.sources))
     seed = pivot.name.rpartition("-seed")[2]
     return read_logits(pivot, cache, run / "data" / f"fusion-seed{seed}.jsonl", spec.world.k)
@@ -102,7 +104,7 @@ def _read(path: Path, examples: list[Example], k: int) -> tuple[SequenceSignal, 
     if (path / "config.json").is_file():
         return tuple(LiveSource(path.name, path, k, MAX_LENGTH).read(examples))
     raise InputError(
-        f"{path} is no logits: expected a .npy file, a source cache (meta.json) or a checkpoint (config.json)"
+        f"{path} holds no logits: expected a .npy file, a source cache (meta.json) or a checkpoint (config.json)"
     )
 
 

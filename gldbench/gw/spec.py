@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from pydantic import Field
@@ -67,4 +68,15 @@ def load_bench(name: str) -> BenchSpec:
                     raise InputError(
                         f'{path}: no {kind} named "{word}"{did_you_mean(word, known)}\nknown: {", ".join(known)}'
                     )
+    _refuse_repetitions(spec, path)
     return spec
+
+
+def _refuse_repetitions(spec: BenchSpec, path: Path) -> None:
+    """A family at a size belongs to one case: rows are stored once per problem."""
+    seen = Counter((family, size) for case in spec.cases for family in case.families for size in case.sizes)
+    for (family, size), count in seen.items():
+        if count > 1:
+            raise InputError(
+                f"{path}: {family} at size {size} stands in {count} cases\nlist all its solvers in one of them"
+            )

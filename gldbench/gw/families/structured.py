@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gldbench.gw.problem import Array, Graph, NotApplicableError, Problem
 
 
-def pair(c: Array, d: Array) -> Problem:
+def pair(c: NDArray, d: NDArray) -> Problem:
     """Two graphs with uniform weights."""
     return Problem(*(Graph(len(x), torch.from_numpy(np.ascontiguousarray(x, dtype=np.float64))) for x in (c, d)))
 

@@ -13,7 +13,7 @@ LARGEST_SEARCH = 16
 
 def run(problem: Problem) -> Answer:
     """The value, and the nodes of the search tree (0 in closed form)."""
-    found = solve_exact(problem, SECONDS if problem.n <= LARGEST_SEARCH else 0.0)
+    found = solve_exact(problem, SECONDS, LARGEST_SEARCH)
     if found.value is None:
         raise NotApplicableError(found.why_null)
     return Answer(found.value, found.coupling, {"nodes": float(found.nodes)})

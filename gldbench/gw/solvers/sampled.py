@@ -6,7 +6,7 @@ from gldbench.gw.problem import Array, Problem
 from gldbench.gw.solvers.base import Answer, Solver
 from gldbench.gw.solvers.pot import EPSILON, plan_of
 
-SAMPLES, STEPS = 32, 20
+SAMPLES, STEPS = 32, 10
 
 
 def run(problem: Problem) -> Answer:

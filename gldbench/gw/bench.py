@@ -1,0 +1,194 @@
+"""The Gromov-Wasserstein bench: solvers on families of graph pairs, as rows that hold every raw sample."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from gldbench.env import environment
+from gldbench.gw.families import FAMILIES, Family
+from gldbench.gw.measure import Measured, Numbers, measured, problem_facts
+from gldbench.gw.problem import NotApplicableError, Problem
+from gldbench.gw.solvers import SOLVERS, Answer, missing
+from gldbench.gw.spec import BenchSpec, CaseSpec
+from gldbench.jobs import Report
+from gldbench.schema import Row
+from gldbench.store import Store
+from gldbench.timing import interleaved, pinned_threads
+from gldfusion.errors import InputError
+from gldfusion.files import atomic_write, lock, write_json
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem of the bench and who solves it."""
+
+    family: str
+    size: int
+    instance: int
+    device: str
+    solvers: tuple[str, ...]
+    budget: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.family} {self.size} {self.instance} {self.device}"
+
+
+@dataclass
+class _Bench:
+    """What cases share: settings, and how long each solver took where it ran before."""
+
+    spec: BenchSpec
+    env_id: str
+    families: Mapping[str, Family]
+    last: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
+    """(solver, family) -> nodes and seconds"""
+
+
+def run_bench(spec: BenchSpec, folder: Path, real: Mapping[str, Family], report: Report) -> Store:
+    """Runs the cases that `folder` does not hold yet, one thread each, and stores their rows.
+
+    Args:
+        real: families of real logits; where one is absent its cases become skipped rows.
+
+    Raises:
+        InputError: `folder` holds another bench, or one from another environment.
+    """
+    env = environment(threads=1, workers=1)
+    store = Store(folder)
+    bench = _Bench(spec, env.env_id, {**FAMILIES, **real})
+    with lock(folder / ".lock"):
+        _claim(spec, folder, dataclasses.asdict(env))
+        cases = list(plan(spec))
+        for case in cases:
+            report(case.name, 0, 1)
+        with pinned_threads():
+            for case in cases:
+                if not store.has(case.name):
+                    store.append_rows(run_case(bench, case), case.name)
+                report(case.name, 1, 1)
+    return store
+
+
+def plan(spec: BenchSpec) -> Iterator[Case]:
+    """The cases of a bench, on the CPU and, where there is one, on the GPU (solvers that can)."""
+    for entry in spec.cases:
+        solvers = entry.solvers or tuple(SOLVERS)
+        for family in entry.families:
+            for size in entry.sizes:
+                for instance in range(entry.instances):
+                    yield Case(family, size, instance, "cpu", solvers, _budget(spec, entry))
+                    if torch.cuda.is_available():
+                        able = tuple(name for name in solvers if SOLVERS[name].gpu)
+                        yield Case(family, size, instance, "cuda", able, _budget(spec, entry))
+
+
+def _budget(spec: BenchSpec, entry: CaseSpec) -> float:
+    return spec.budget if entry.budget is None else entry.budget
+
+
+def _claim(spec: BenchSpec, folder: Path, env: dict[str, object]) -> None:
+    text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+    path = folder / "spec.yaml"
+    if path.exists():
+        before = json.loads((folder / "environment.json").read_text())["env_id"]
+        if path.read_text() != text or before != env["env_id"]:
+            what = "another bench" if path.read_text() != text else f"a bench from another environment ({before})"
+            raise InputError(f"{folder} holds {what}\nmove it away, or give another folder with --output")
+        return
+    write_json(folder / "environment.json", env)
+    with atomic_write(path, "w") as file:
+        file.write(text)
+
+
+def run_case(bench: _Bench, case: Case) -> list[Row]:
+    """All rows of one problem: seconds, values, memory, the interval that the bounds leave, and what was skipped."""
+    seed = [bench.spec.seed, zlib.crc32(case.family.encode()), case.size, case.instance]
+    try:
+        if case.family not in bench.families:
+            raise NotApplicableError("no real logits were given (--run, or --pivot and --source)")
+        given = bench.families[case.family](case.size, np.random.default_rng(seed))
+    except NotApplicableError as reason:
+        return [_row(bench, case, None, "problem", "", _skip(str(reason)))]
+    problem, divisor = given.to_unit_mass()
+    problem = problem.to(case.device)
+    skipped = {name: reason for name in case.solvers if (reason := _why_not(bench, case, name, problem))}
+    tasks = {name: _task(name, problem) for name in case.solvers if name not in skipped}
+    timings = interleaved(tasks, bench.spec.repeats, case.budget, torch.device(case.device))
+    found: dict[str, Measured] = {}
+    for name, timing in timings.items():
+        if isinstance(timing.result, str):
+            skipped[name] = timing.result
+        else:
+            bench.last[name, case.family] = max(problem.n, problem.m), timing.median
+            found[name] = measured(problem, SOLVERS[name].kind, timing)
+    row = partial(_row, bench, case, problem)
+    rows = [row(name, SOLVERS[name].kind, _skip(reason)) for name, reason in skipped.items()]
+    for name, result in found.items():
+        rows += [row(name, SOLVERS[name].kind, numbers) for numbers in result.numbers(timings[name])]
+    facts = problem_facts(problem, divisor, {name: (SOLVERS[name].kind, m) for name, m in found.items()})
+    return rows + [row("problem", "", Numbers(name, value)) for name, value in facts.items()]
+
+
+def _skip(reason: str) -> Numbers:
+    return Numbers("value", None, status="skipped", reason=reason)
+
+
+def _task(name: str, problem: Problem) -> Callable[[], Answer | str]:
+    """The solver on the problem; where it does not apply, its reason is the result."""
+
+    def task() -> Answer | str:
+        try:
+            return SOLVERS[name].run(problem)
+        except NotApplicableError as reason:
+            return str(reason)
+
+    return task
+
+
+def _why_not(bench: _Bench, case: Case, name: str, problem: Problem) -> str:
+    """Why a solver is not even started, or ""."""
+    solver, size = SOLVERS[name], max(problem.n, problem.m)
+    if reason := missing(solver):
+        return reason
+    if size > solver.max_nodes:
+        return f"not run above {solver.max_nodes} nodes"
+    nodes, seconds = bench.last.get((name, case.family), (size, 0.0))
+    expected = seconds * max(1.0, size / nodes) ** solver.growth
+    if expected > 2 * case.budget:
+        return f"past the budget: expected to take {expected:.2g} s of {case.budget:g} s"
+    return ""
+
+
+def _row(bench: _Bench, case: Case, problem: Problem | None, subject: str, kind: str, numbers: Numbers) -> Row:
+    return Row(
+        run_id=f"gw-{bench.spec.name}",
+        env_id=bench.env_id,
+        suite="gw",
+        task=case.family,
+        task_version=1,
+        variant=case.device,
+        subject=subject,
+        method=kind,
+        world_seed=bench.spec.seed,
+        seed=case.instance,
+        item=f"{case.size}" if problem is None else f"{problem.n}x{problem.m}",
+        cluster=case.family,
+        grader="gw",
+        filter=numbers.part,
+        metric=numbers.metric,
+        value=numbers.value,
+        unit=numbers.unit,
+        status=numbers.status,
+        reason=numbers.reason,
+    )

@@ -1,0 +1,164 @@
+"""The report of a bench: Markdown, figures and a JSON summary, from its rows alone."""
+
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportGeneralTypeIssues=false
+# pandas ships no annotations that tell a frame from a series.
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gldbench.gw import claims, figures, tables
+from gldbench.store import Store
+from gldfusion.errors import InputError
+from gldfusion.files import atomic_write, write_json
+
+SPEED_FAMILIES = ("synthetic-rank-raw", "synthetic-vocabulary-raw")
+"""T = n on these families: the ratio of the paper's speed claim is read there"""
+MOST = 0.75
+"""of the timings that the best covered size has: the share that makes a size fit for the picture"""
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """What was found, and where it was written."""
+
+    path: Path
+    summary: dict[str, Any]
+
+
+def write_report(run: Path, folder: Path) -> BenchReport:
+    """Writes report.md, summary.json and the figures of the bench in `run` into `folder`."""
+    rows = Store(run).frame()
+    if rows.empty:
+        raise InputError(f"{run} holds no rows\nrun `gldbench gw bench` first")
+    solved, problems = tables.results(rows), tables.results(rows, "problem")
+    known = tables.intervals(problems)
+    found = tables.errors(solved, problems)
+    lines = claims.judged(solved, problems)
+    n = _pareto_size(found)
+    front = tables.pareto(found, n)
+    ratios = pd.concat([tables.speed_ratios(solved, family) for family in SPEED_FAMILIES])
+    parts = _Parts(tables.slopes(solved), ratios, known, tables.shares(solved, problems), lines, front, n)
+    timed = figures.families_of(solved, tables.FEWEST_SIZES)
+    pictures = {f"time-{family}": figures.time_against_n(solved, family) for family in timed}
+    pictures |= {
+        "interval": figures.width_against_n(known),
+        "error": figures.error_against_n(found),
+        "pareto": figures.pareto_picture(front, n),
+    }
+    for name, image in pictures.items():
+        with atomic_write(folder / f"{name}.png") as file:
+            file.write(image)
+    environment = json.loads((run / "environment.json").read_text())
+    text = _markdown(parts, tables.skips(rows), list(pictures), environment)
+    with atomic_write(folder / "report.md", "w") as file:
+        file.write(text)
+    summary = _summary(parts)
+    write_json(folder / "summary.json", summary)
+    return BenchReport(folder / "report.md", summary)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The tables of a report."""
+
+    slopes: list[tables.Slope]
+    ratios: pd.DataFrame
+    intervals: pd.DataFrame
+    shares: pd.DataFrame
+    claims: pd.DataFrame
+    pareto: pd.DataFrame
+    pareto_n: int
+
+
+def _pareto_size(found: pd.DataFrame) -> int:
+    """The largest size that has nearly as many timings as any."""
+    counts = found.dropna(subset=["seconds"]).groupby("n").size()
+    return int(max(n for n in counts.index if counts[n] >= MOST * counts.max()))
+
+
+def _summary(parts: _Parts) -> dict[str, Any]:
+    widest = parts.intervals.sort_values("width").iloc[-1]
+    per_second = parts.pareto[parts.pareto["kind"].isin(["lower", "paper"])].copy()
+    per_second["closed_per_second"] = (1 - per_second["error"]).clip(lower=0) / per_second["seconds"]
+    best = per_second.sort_values("closed_per_second").iloc[-1]
+    return {
+        "slopes": [asdict(slope) for slope in parts.slopes],
+        "speed_ratios": parts.ratios.to_dict("records"),
+        "widest_interval": {k: widest[k] for k in ("family", "n", "lower", "upper", "width")},
+        "best_lower_bound_per_second": {k: best[k] for k in ("solver", "seconds", "error")} | {"n": parts.pareto_n},
+        "pareto": parts.pareto.to_dict("records"),
+        "shares": parts.shares.to_dict("records"),
+        "claims": claims.table(parts.claims).to_dict("index"),
+        "worst_error_over_bound": claims.worst_ratio(parts.claims),
+    }
+
+
+def _markdown(parts: _Parts, skips: pd.DataFrame, pictures: list[str], environment: dict[str, Any]) -> str:
+    slopes = pd.DataFrame([asdict(slope) for slope in parts.slopes])
+    if not slopes.empty:
+        slopes["sizes"] = [f"{s[0]} ... {s[-1]} ({len(s)})" for s in slopes["sizes"]]
+    by_family = parts.intervals.groupby(["family", "n"], sort=False)[["lower", "upper", "width"]].median().reset_index()
+    summary = _summary(parts)
+    widest, best = summary["widest_interval"], summary["best_lower_bound_per_second"]
+    sections = [
+        "# Gromov-Wasserstein bench",
+        f"{environment['cpu']}, one thread; Python {environment['python']}, environment {environment['env_id']}, "
+        f"commit {environment['commit']}{' with changes' if environment['dirty'] else ''}. Squared-loss values, graphs "
+        "of unit mass, except in the table of the paper's bound.",
+        f"Widest certified interval: {widest['width']:.1%} of its upper end ({widest['family']}, n = {widest['n']}). "
+        f"Most of GW_2^2 per second at n = {best['n']}: {best['solver']} ({best['seconds'] * 1e6:.0f} us, error "
+        f"{best['error']:.2g}).",
+        "## Time against n",
+        "Exponent of the median time in n, with its 95 % interval.",
+        _table(slopes),
+        "### Sorting against conditional gradient",
+        _ratio_text(parts.ratios),
+        _table(parts.ratios),
+        "## The paper's error bound",
+        "(n - 1)/n^2 + (m - 1)/m^2 against |GW - gGW| in each reading, in the units of the family; the worst verdict "
+        f"over its problems. Largest certified error over the bound: {summary['worst_error_over_bound']:.3g}.",
+        _table(claims.table(parts.claims).rename_axis("family").reset_index()),
+        "## Share of GW_2^2 that the sorting sees",
+        "ggw_mean^2 over the upper and over the lower end of the interval.",
+        _table(parts.shares),
+        f"## Error against time at n = {parts.pareto_n}",
+        "Medians over the families; `best`: no solver of its side is both quicker and closer.",
+        _table(parts.pareto),
+        "## Certified intervals",
+        _table(by_family),
+        "## Figures",
+        *(f"![{name}]({name}.png)" for name in pictures),
+        "## Skipped",
+        _table(skips),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _ratio_text(ratios: pd.DataFrame) -> str:
+    text = (
+        "Seconds of POT's conditional gradient over those of sorted gGW from logits, features counted, with T = n "
+        "positions. "
+    )
+    for family, part in ratios.groupby("family", sort=False):
+        course = "rises" if part["ratio"].iloc[-1] > part["ratio"].iloc[0] else "falls"
+        text += f"On {family} the ratio {course} with n at this fixed T/n. "
+    return text if len(ratios) else "Not measured: no size has both."
+
+
+def _table(frame: pd.DataFrame) -> str:
+    """A Markdown table; numbers to four digits."""
+    if frame.empty:
+        return "None."
+    lines = [list(map(str, frame.columns)), ["---"] * len(frame.columns)]
+    lines += [[_cell(value) for value in line] for line in frame.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "/")

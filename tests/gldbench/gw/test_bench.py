@@ -1,0 +1,162 @@
+"""The bench: rows, resuming, skips with reasons, and a report whose verdicts are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from gldbench.gw import claims, tables
+from gldbench.gw.bench import plan, run_bench
+from gldbench.gw.report import write_report
+from gldbench.gw.solvers import SOLVERS, Answer, Solver
+from gldbench.gw.spec import BenchSpec, load_bench
+from gldbench.store import Store
+from gldfusion.errors import InputError
+from gldfusion.gw import Pieces
+
+QUIET = lambda name, done, total: None  # noqa: E731
+CASES: list[dict[str, Any]] = [
+    {"families": ["half-step", "synthetic-rank-softmax", "synthetic-vocabulary-raw"], "sizes": [4, 8]},
+    {"families": ["half-step"], "sizes": [64], "solvers": ["ggw", "flb", "sorted", "exact", "scipy_two_opt"]},
+    {"families": ["sparse-vocabulary"], "sizes": [64, 128, 256, 512], "solvers": ["ggw", "anova", "slb"]},
+    {"families": ["real-rank-raw"], "sizes": [1]},
+]
+
+
+def spec(cases: list[dict[str, Any]] | None = None) -> BenchSpec:
+    return BenchSpec.model_validate({"name": "mini", "budget": 0.05, "cases": cases or CASES})
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gw") / "mini"
+    run_bench(spec(), folder, {}, QUIET)
+    return folder
+
+
+def test_every_case_is_stored_with_raw_samples(bench: Path) -> None:
+    rows = Store(bench).frame()
+    assert set(rows["suite"]) == {"gw"}
+    samples = rows[(rows["metric"] == "seconds") & (rows["subject"] == "ggw") & (rows["item"] == "8x8")]
+    assert samples.groupby("task")["value"].count().eq(7).all()
+    assert (samples["value"] > 0).all()
+    assert json.loads((bench / "environment.json").read_text())["env_id"] == rows["env_id"].iloc[0]
+
+
+def test_running_again_does_nothing_and_another_bench_is_refused(bench: Path) -> None:
+    before = sorted(p.name for p in (bench / "rows").iterdir())
+    run_bench(spec(), bench, {}, QUIET)
+    assert sorted(p.name for p in (bench / "rows").iterdir()) == before
+    with pytest.raises(InputError, match="another bench"):
+        run_bench(spec(CASES[:1]), bench, {}, QUIET)
+
+
+def test_skips_say_why(bench: Path) -> None:
+    rows = Store(bench).frame()
+    skipped = rows[rows["status"] == "skipped"]
+    assert skipped["reason"].str.len().gt(5).all()
+    assert skipped["value"].isna().all()
+    reasons = skipped.groupby("subject")["reason"].agg(list)
+    assert any("no real logits" in r for r in reasons["problem"])
+    assert any("reads the graphs" in r for r in reasons["slb"])
+    assert any("not installed" in r or "past the budget" in r for r in reasons["ott_jax"])
+
+
+def test_the_report_is_a_function_of_the_rows(bench: Path, tmp_path: Path) -> None:
+    first = write_report(bench, tmp_path / "one")
+    write_report(bench, tmp_path / "two")
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+    text = first.path.read_text()
+    for heading in ("Time against n", "error bound", "Share of GW_2^2", "Certified intervals", "Skipped"):
+        assert heading in text
+    assert {p.suffix for p in (tmp_path / "one").iterdir()} == {".md", ".png", ".json"}
+
+
+def test_verdicts_on_families_whose_distance_is_known(bench: Path, tmp_path: Path) -> None:
+    verdicts = write_report(bench, tmp_path).summary["claims"]
+    assert verdicts["half-step"]["GW_1, ggw_sum"] == "fails from n = 64"
+    assert verdicts["half-step"]["GW_2, ggw_mean"] == "fails from n = 64"
+    assert verdicts["half-step"]["GW_2^2, ggw_mean"] == "holds vacuously"
+    assert set(verdicts["synthetic-rank-softmax"].values()) == {"holds vacuously"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "estimate", "limit", "expected"),
+    [
+        (0.5, 0.5, 0.0, 0.1, "fails"),
+        (0.0, 0.0, 0.5, 0.1, "fails"),
+        (0.5, 0.6, 0.52, 0.1, "holds"),
+        (0.05, 0.09, 0.05, 0.1, "holds vacuously"),
+        (0.0, 0.5, 0.3, 0.1, "open"),
+        (0.1, 0.1, 0.0, 0.1, "holds vacuously"),
+    ],
+)
+def test_verdict(low: float, high: float, estimate: float, limit: float, expected: str) -> None:
+    assert claims.verdict(low, high, estimate, limit) == expected
+
+
+def test_a_slope_is_recovered_with_an_interval_around_it() -> None:
+    rng = np.random.default_rng(0)
+    n = np.array([64, 128, 256, 512, 1024])
+    seconds = 1e-9 * n**2.5 * np.exp(0.02 * rng.standard_normal(5))
+    frame = pd.DataFrame({"n": n, "seconds": seconds, "family": "f", "solver": "s", "device": "cpu"})
+    (slope,) = tables.slopes(frame)
+    assert slope.low < 2.5 < slope.high
+    assert slope.value == pytest.approx(2.5, abs=0.1)
+    assert tables.slopes(frame[frame["n"] > 200]) == []
+
+
+def test_an_infeasible_coupling_becomes_an_error_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = Pieces(torch.tensor([0]), torch.tensor([0]), torch.tensor([1.0], dtype=torch.float64))
+    monkeypatch.setitem(SOLVERS, "sorted", Solver(lambda _: Answer(coupling=wrong), "upper", "planted", 9, 1.0))
+    run_bench(spec([{"families": ["rank-one"], "sizes": [4], "solvers": ["sorted", "exact"]}]), tmp_path, {}, QUIET)
+    rows = {(row.subject, row.metric): row for row in Store(tmp_path).rows()}
+    assert rows["sorted", "value"].status == "error"
+    assert "marginals" in rows["sorted", "value"].reason
+    assert rows["problem", "upper"].value == rows["exact", "value"].value
+
+
+def test_a_solver_expected_to_pass_the_budget_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    def slow(problem: Any) -> Answer:
+        import time
+
+        started.append(problem.n)
+        time.sleep(0.02)
+        return Answer(0.0)
+
+    monkeypatch.setitem(SOLVERS, "flb", Solver(slow, "lower", "planted", 9999, 3.0))
+    run_bench(spec([{"families": ["rank-one"], "sizes": [4, 64], "solvers": ["flb"]}]), tmp_path, {}, QUIET)
+    assert started == [4]
+
+
+@pytest.mark.parametrize("name", ["quick", "full"])
+def test_presets_name_known_families_once(name: str) -> None:
+    loaded = load_bench(name)
+    cases = list(plan(loaded))
+    assert len({case.name for case in cases}) == len(cases)
+    assert loaded.repeats >= 7
+
+
+def test_bad_benches(tmp_path: Path) -> None:
+    path = tmp_path / "b.yaml"
+    for text, message in (
+        ("name: x\nbudget: 1\ncases: [{families: [ran-one], sizes: [4]}]", 'did you mean "rank-one"'),
+        ("name: x\nbudget: 1\ncases: [{families: [rank-one], sizes: [4], solvers: [flv]}]", 'did you mean "flb"'),
+        ("name: x\nbudget: 1\nrepeats: 3\ncases: []", "repeats"),
+        ("name: x\nbudget: 1\ncases: [{families: [rank-one, rank-one], sizes: [4]}]", "stands in 2 cases"),
+        ("name: x\nbudgett: 1\ncases: []", "budget"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            load_bench(str(path))
+    with pytest.raises(InputError, match="quick"):
+        load_bench("quik")
