@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from gldbench import __version__
+from gldbench.gw.commands import check_all, gw_app
 from gldfusion.errors import InputError
 
 app = typer.Typer(
@@ -24,6 +25,8 @@ app = typer.Typer(
 )
 tasks_app = typer.Typer(help="The benchmarks in tasks/.", no_args_is_help=True)
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(gw_app, name="gw")
+app.command("check")(check_all)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes, one thread each. Default: the CPU cores.")]

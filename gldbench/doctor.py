@@ -50,7 +50,7 @@ def _package(name: str, packages: dict[str, str]) -> Finding:
     if name in packages:
         return Finding(name, "ok", packages[name])
     if name == "POT":
-        return Finding(name, "absent", "not installed", "only `gldbench gw` needs it: pip install POT")
+        return Finding(name, "absent", "not installed", "only `gldbench gw` needs it: pip install 'gldbench[gw]'")
     return Finding(name, "broken", "not installed", "run `make setup`")
 
 

@@ -17,6 +17,7 @@ from gldfusion.errors import InputError
 
 MINI = Path(__file__).parent / "mini.yaml"
 VERBS = (["run"], ["report"], ["eval"], ["fuse"], ["cache"], ["doctor"], ["tasks", "list"], ["tasks", "show"])
+GW_VERBS = (["gw", "solve"], ["gw", "bench"], ["gw", "check"], ["check"])
 
 
 def fails(arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
@@ -31,7 +32,7 @@ def fails(arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch:
     return captured.err
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, *GW_VERBS])
 def test_every_verb_explains_itself(verb: list[str]) -> None:
     result = CliRunner().invoke(cli.app, [*verb, "--help"])
     assert result.exit_code == 0
