@@ -1,13 +1,16 @@
 """Timings with raw samples: pinned threads, warm-up, interleaved repeats, peak memory.
 
-Interleaved: repeat r of every task comes before repeat r + 1 of any, in an order that rotates, so that a machine that
-slows down meanwhile slows all of them alike and ratios inside one run stand.
+Interleaved: repeat r of every task comes before repeat r + 1 of any, in an order drawn anew for each round, so that a
+machine that slows down meanwhile slows all of them alike and ratios inside one run stand. A quick task is called once
+untimed before each sample: in a fixed order without that, the one after the slowest always met cold caches (three times
+its time at n = 512).
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +28,8 @@ from gldfusion.memory import PeakMemory
 T = TypeVar("T")
 MIN_SAMPLE = 1e-3
 """seconds; a task that is quicker is called several times per sample"""
+QUICK = 0.05
+"""seconds; a quicker task meets its own caches in every sample"""
 MIN_REPEATS = 7
 
 
@@ -91,13 +96,15 @@ def interleaved(
     for name in kept:  # a second call: the first one pays for imports and cold caches
         calls[name] = max(1, round(MIN_SAMPLE / max(_sample(tasks[name], 1, device), 1e-7)))
     samples: dict[str, list[float]] = {name: [] for name in tasks}
+    order = random.Random(0)
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        for repeat in range(repeats):
-            turn = repeat % max(len(kept), 1)
-            for name in (*kept[turn:], *kept[:turn]):
+        for _ in range(repeats):
+            for name in order.sample(kept, len(kept)):
+                if warm[name][1] < QUICK:
+                    tasks[name]()
                 samples[name].append(_sample(tasks[name], calls[name], device))
     finally:
         if collecting:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", derandomize=True)  # the same examples every time; elsewhere new ones
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 ALLOWED_SKIPS = (
     "benchmark data not found",  # a clone has none: set GLDBENCH_DATA to check against the real files
