@@ -8,6 +8,7 @@ its time at n = 512).
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import random
@@ -121,6 +122,7 @@ def _over(first: float, repeats: int, budget: float) -> str:
 
 
 def _warm_up(task: Callable[[], T], device: torch.device) -> tuple[T, float, int | None]:
+    _return_free_memory()
     before, memory = _resident(device), PeakMemory(device)
     begun = time.perf_counter()
     result = task()
@@ -128,6 +130,14 @@ def _warm_up(task: Callable[[], T], device: torch.device) -> tuple[T, float, int
     seconds = time.perf_counter() - begun
     peak = memory.read()
     return result, seconds, None if peak is None or before is None else max(0, peak - before)
+
+
+def _return_free_memory() -> None:
+    """Gives freed pages back (glibc): work that reuses them would seem to need no memory."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _sample(task: Callable[[], T], calls: int, device: torch.device) -> float:
