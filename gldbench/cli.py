@@ -32,6 +32,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes, one thread each. Default: the CPU cores.")]
 
 
+INTERRUPTED = 130
+"""exit code after Ctrl-C"""
+
+
 def main() -> None:
     """Entry point: what a user can mend is told in one to three lines on standard error, with exit code 2."""
     try:
@@ -46,9 +50,10 @@ def main() -> None:
             f"cannot write{where}: {error.strerror}\n"
             "nothing half-written was left; make room or choose another output, then run the same command again"
         )
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it was", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # typer turns Ctrl-C into this code, without a word
+            print("interrupted; the same command goes on where it was", file=sys.stderr)
+        raise
 
 
 def _fail(message: str) -> None:

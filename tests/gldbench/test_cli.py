@@ -97,10 +97,11 @@ def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted() -> None:
+    def interrupted(_: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "app", interrupted)
+    monkeypatch.setattr("gldbench.doctor.examine", interrupted)
+    monkeypatch.setattr("sys.argv", ["gldbench", "doctor"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 130
