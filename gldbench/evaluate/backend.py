@@ -60,11 +60,6 @@ class Backend(Protocol):
         ...
 
 
-def longest_first(backend: Backend, prompts: Sequence[str]) -> list[int]:
-    """Places of `prompts` in the order in which lm-eval runs one batch of them."""
-    return sorted(range(len(prompts)), key=lambda i: (-backend.count(prompts[i]), prompts[i]))
-
-
 def fit(prompt: list[int], continuation: list[int], room: int) -> tuple[list[int], Cut]:
     """The tokens of a continuation that fit beside one token of its prompt, and what is lost.
 

@@ -90,3 +90,20 @@ def graders_named(names: str | None) -> tuple[str, ...]:
             )
         require_known("grader", name, GRADERS)
     return tuple(dict.fromkeys(wanted))
+
+
+def bare_response(item: Item, output: str) -> Response:
+    """A response of which nothing is known but the output."""
+    return Response(
+        case_id="",
+        subject="",
+        task=item.task,
+        item_id=item.item_id,
+        prompt_hash="",
+        output=output,
+        prompt_tokens=0,
+        output_tokens=0,
+        truncated_prompt=False,
+        truncated_output=False,
+        seconds=0.0,
+    )

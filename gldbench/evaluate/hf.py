@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from gldbench.evaluate.backend import Completion, Cut, Likelihood, fit, longest_first
+from gldbench.evaluate.backend import Completion, Cut, fit
 from gldbench.evaluate.checkpoint import Checkpoint
+from gldbench.evaluate.lm_backend import LMBackend
 from gldbench.evaluate.quiet import quiet
 from gldfusion.errors import InputError
 
@@ -82,13 +82,14 @@ def _as_list(ids: Any) -> list[int]:
     return list(ids) if isinstance(ids, list | tuple) else [ids]
 
 
-class HFBackend:
+class HFBackend(LMBackend):
     """Answers prompts in batches; see `backend.Backend`."""
 
     def __init__(self, checkpoint: Checkpoint, loaded: Loaded, batch_size: int) -> None:
         model, tokenizer = loaded
         with quiet():
-            self._lm = _RecordingHFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+            lm: Any = _RecordingHFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+        super().__init__(lm, checkpoint.chat_template is not None)
         self._ends = {self._lm.eot_token_id, *_as_list(model.generation_config.eos_token_id)}
         # with the checkpoint's own sampling flags and penalties "greedy" would mean something else for each model
         model.generation_config = GenerationConfig(
@@ -96,42 +97,15 @@ class HFBackend:
             eos_token_id=sorted(self._ends),
             pad_token_id=self._lm.tokenizer.pad_token_id,
         )
-        self._lengths: dict[str, int] = {}
-        self._chat = checkpoint.chat_template is not None
-
-    def render(self, prompt: str) -> str:
-        """The text the model reads: the prompt as a user's turn where the checkpoint has a chat template."""
-        return self._lm.apply_chat_template([{"role": "user", "content": prompt}]) if self._chat else prompt
-
-    def count(self, text: str) -> int:
-        """Tokens of a rendered prompt."""
-        if text not in self._lengths:
-            self._lengths[text] = len(self._lm.tok_encode(text))
-        return self._lengths[text]
 
     def complete(self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str]) -> list[Completion]:
         """Greedy completions of one batch of rendered prompts."""
-        # with any other order, `new_tokens` would belong to other prompts
-        order = longest_first(self, prompts)
-        settings = {"until": list(stop), "max_gen_toks": max_tokens, "do_sample": False}
-        requests = [Instance("generate_until", {}, (prompts[i], settings), place) for place, i in enumerate(order)]
-        with quiet():
-            texts = self._lm.generate_until(requests, disable_tqdm=True)
+        order, texts = self._written(prompts, max_tokens, stop)
         rows = self._lm.new_tokens.tolist()
         completions = {
             i: self._completion(text, row, max_tokens, stop) for i, text, row in zip(order, texts, rows, strict=True)
         }
         return [completions[i] for i in range(len(prompts))]
-
-    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
-        """Log-likelihoods of one batch of (prompt, continuation)."""
-        self._lm.cuts = {}
-        requests = [Instance("loglikelihood", {}, pair, place) for place, pair in enumerate(pairs)]
-        with quiet():
-            scored = self._lm.loglikelihood(requests, disable_tqdm=True)
-        return [
-            Likelihood(value, greedy, self._lm.cuts[pair]) for pair, (value, greedy) in zip(pairs, scored, strict=True)
-        ]
 
     def _completion(self, text: str, row: list[int], max_tokens: int, stop: Sequence[str]) -> Completion:
         """Text with the number of tokens the model wrote for it: a row runs on until its whole batch has ended."""

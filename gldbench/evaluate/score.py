@@ -13,9 +13,9 @@ import typer
 from gldbench.evaluate import sandbox
 from gldbench.evaluate.graders import GRADERS
 from gldbench.evaluate.graders.judges.loglikelihood import likelihoods
-from gldbench.evaluate.grading import RowLabels, grade, graders_named
+from gldbench.evaluate.grading import RowLabels, bare_response, grade, graders_named
 from gldbench.evaluate.summary import TaskScore, estimate_json, graders_json, headline_json
-from gldbench.schema import Item, Response, Task
+from gldbench.schema import Item, Task
 from gldbench.tasks import CHANGED, load_items, load_task
 from gldfusion.errors import InputError, did_you_mean
 
@@ -59,7 +59,7 @@ def score(
         rows = grade(
             task,
             given,
-            [_response(item, outputs[item.item_id]) for item in given],
+            [bare_response(item, outputs[item.item_id]) for item in given],
             RowLabels(run_id="", env_id="", suite="score", subject=str(responses), method="stored"),
             wanted,
         )
@@ -153,23 +153,6 @@ def _require_keys(record: Mapping[str, Any], where: str) -> None:
             near = next((name for name in record if did_you_mean(name, [key])), None)
             hint = f' (is "{near}" meant?)' if near else ""
             raise InputError(f'{where}{item} has no key "{key}"{hint}\nexpected {", ".join(KEYS)}')
-
-
-def _response(item: Item, output: str) -> Response:
-    """A response of which nothing is known but the output."""
-    return Response(
-        case_id="",
-        subject="",
-        task=item.task,
-        item_id=item.item_id,
-        prompt_hash="",
-        output=output,
-        prompt_tokens=0,
-        output_tokens=0,
-        truncated_prompt=False,
-        truncated_output=False,
-        seconds=0.0,
-    )
 
 
 def score_command(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lm_eval.api.instance import Instance
 from lm_eval.models.vllm_causallms import VLLM
 
-from gldbench.evaluate.backend import Completion, Cut, Likelihood, fit, longest_first
+from gldbench.evaluate.backend import Completion, Cut, fit
 from gldbench.evaluate.checkpoint import Checkpoint
+from gldbench.evaluate.lm_backend import LMBackend
 from gldbench.evaluate.quiet import quiet
 
 _VLLM: Any = VLLM  # lm-eval's registry decorator hides the type of the class
@@ -32,51 +32,25 @@ class _RecordingVLLM(_VLLM):
         return before, kept
 
 
-class VLLMBackend:
+class VLLMBackend(LMBackend):
     """Answers prompts in batches; see `backend.Backend`. vLLM takes the GPUs of CUDA_VISIBLE_DEVICES itself."""
 
     def __init__(self, checkpoint: Checkpoint, batch_size: int) -> None:
         with quiet():
-            self._lm = _RecordingVLLM(
+            lm = _RecordingVLLM(
                 pretrained=str(checkpoint.path),
                 max_model_len=checkpoint.context,
                 batch_size=batch_size,
                 max_num_seqs=batch_size,
             )
-        self._lengths: dict[str, int] = {}
-        self._chat = checkpoint.chat_template is not None
-
-    def render(self, prompt: str) -> str:
-        """The text the model reads: the prompt as a user's turn where the checkpoint has a chat template."""
-        return self._lm.apply_chat_template([{"role": "user", "content": prompt}]) if self._chat else prompt
-
-    def count(self, text: str) -> int:
-        """Tokens of a rendered prompt."""
-        if text not in self._lengths:
-            self._lengths[text] = len(self._lm.tok_encode(text))
-        return self._lengths[text]
+        super().__init__(lm, checkpoint.chat_template is not None)
 
     def complete(self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str]) -> list[Completion]:
         """Greedy completions of one batch of rendered prompts."""
-        # with any other order, `answers` would belong to other prompts
-        order = longest_first(self, prompts)
-        settings = {"until": list(stop), "max_gen_toks": max_tokens, "do_sample": False}
-        requests = [Instance("generate_until", {}, (prompts[i], settings), place) for place, i in enumerate(order)]
-        with quiet():
-            texts = self._lm.generate_until(requests, disable_tqdm=True)
+        order, texts = self._written(prompts, max_tokens, stop)
         written = [answer.outputs[0] for answer in self._lm.answers]
         completions = {
             i: Completion(text, len(own.token_ids), own.finish_reason == "length")
             for i, text, own in zip(order, texts, written, strict=True)
         }
         return [completions[i] for i in range(len(prompts))]
-
-    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
-        """Log-likelihoods of one batch of (prompt, continuation)."""
-        self._lm.cuts = {}
-        requests = [Instance("loglikelihood", {}, pair, place) for place, pair in enumerate(pairs)]
-        with quiet():
-            scored = self._lm.loglikelihood(requests, disable_tqdm=True)
-        return [
-            Likelihood(value, greedy, self._lm.cuts[pair]) for pair, (value, greedy) in zip(pairs, scored, strict=True)
-        ]

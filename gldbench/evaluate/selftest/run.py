@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from gldbench.evaluate.graders import GRADERS
 from gldbench.evaluate.graders.base import Grader
+from gldbench.evaluate.grading import bare_response
 from gldbench.evaluate.selftest.base import GUESSES, KINDS, RIGHT, Case, Kind, spread
 from gldbench.evaluate.selftest.exceptions import KNOWN, why_upstream
 from gldbench.evaluate.selftest.makers import MAKERS
-from gldbench.schema import Item, Response, Task
+from gldbench.schema import Item, Task
 from gldbench.tasks import load_items, load_task
 
 OURS = "ours"
@@ -162,7 +163,7 @@ def _scores(task: Task, grader: Grader, cases: Sequence[Case]) -> list[float]:
 def _graded(task: Task, grader: Grader, cases: Sequence[Case]) -> list[float]:
     """One call of the grader: every case is an item of its own."""
     items = [dataclasses.replace(case.item, item_id=_name(case.item, row)) for row, case in enumerate(cases)]
-    responses = [_response(task, item, case.output) for item, case in zip(items, cases, strict=True)]
+    responses = [bare_response(item, case.output) for item, case in zip(items, cases, strict=True)]
     headline = grader.headline(task)
     found: dict[str, list[float]] = {item.item_id: [] for item in items}
     for grade in grader.grade(task, items, responses):
@@ -173,22 +174,6 @@ def _graded(task: Task, grader: Grader, cases: Sequence[Case]) -> list[float]:
 
 def _name(item: Item, row: int) -> str:
     return f"{item.item_id}~{row}"
-
-
-def _response(task: Task, item: Item, output: str) -> Response:
-    return Response(
-        case_id=item.item_id,
-        subject="selftest",
-        task=task.name,
-        item_id=item.item_id,
-        prompt_hash="",
-        output=output,
-        prompt_tokens=0,
-        output_tokens=0,
-        truncated_prompt=False,
-        truncated_output=False,
-        seconds=0.0,
-    )
 
 
 def as_json(result: Selftest) -> dict[str, Any]:
