@@ -1,10 +1,11 @@
-"""Progress of jobs: bars on a terminal, a line per finished job elsewhere; nothing on standard output."""
+"""What the terminal shows: tables on standard output, progress of jobs on standard error."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -67,3 +68,34 @@ class _Lines:
             elapsed = time.monotonic() - self.started
             self.console.print(f"[{elapsed:6.0f} s] {finished}/{len(self.known)} {name}", highlight=False, markup=False)
         self.known[name] = bool(done)
+
+
+def print_rows(header: Sequence[str], *rows: Sequence[str]) -> None:
+    """Columns aligned by their widest cell; the first left, cells that begin with a digit or sign right."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    for number, row in enumerate((header, *rows)):
+        print("  ".join(_aligned(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        if number == 0:
+            print("  ".join("-" * width for width in widths))
+
+
+def _aligned(cell: str, width: int) -> str:
+    number = cell[:1].isdigit() or cell[:1] in "+-−±."
+    return cell.rjust(width) if number and len(cell) < width else cell.ljust(width)
+
+
+def print_table(table: dict[str, Any]) -> None:
+    """A `report.summary_table`: title, rows under their group headings, notes."""
+    print(f"\n{table['title']}\n")
+    rows: list[Sequence[str]] = []
+    for index, row in enumerate(table["rows"]):
+        group = table["groups"][index]
+        if index == 0 or group != table["groups"][index - 1]:
+            rows.append([f"[{group}]", *[""] * (len(row) - 1)])
+        rows.append([f"  {row[0]}", *row[1:]])
+    print_rows(table["columns"], *rows)
+    print()
+    for note in table["notes"]:
+        if note:
+            print(note)
+    print()

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from gldbench import sandbox
 from gldbench.env import environment
-from gldbench.evaluate import sandbox
 from gldbench.spec import SPECS
 from gldbench.tasks import task_names
 

@@ -1,1 +1,1 @@
-"""Benchmarks of the fused loss, one script each: `python -m gldbench.kernels.bench_ce --help`."""
+"""Benchmarks of the fused loss, one script each: `python -m gldbench.benches.cross_entropy --help`."""

@@ -1,7 +1,7 @@
 """Size and speed of the source cache on a synthetic corpus, written straight into shards.
 
-    python -m gldbench.bench_cache                           a million tokens, texts of 512, k = 10
-    python -m gldbench.bench_cache --json --folder DIR       the caches stay in DIR, for `gldbench cache stat`
+    python -m gldbench.benches.cache                           a million tokens, texts of 512, k = 10
+    python -m gldbench.benches.cache --json --folder DIR       the caches stay in DIR, for `gldbench cache stat`
 
 Three caches hold the same logits (near 30, gaps as confident language models have them): values only, values and ids,
 all columns. Every file counts in bytes per token. Reads come from the page cache, one process, one thread.
@@ -24,7 +24,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from gldbench.kernels.rows import row, write
+from gldbench.benches.write_rows import row, write
 from gldbench.schema import Row
 from gldbench.timing import pinned_threads
 from gldfusion.cache import SourceCache, cache_stat, verify_cache

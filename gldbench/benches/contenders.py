@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
-from gldbench.kernels.problem import Problem
+from gldbench.benches.kernel_inputs import Problem
 from gldfusion.kernels import topk_cross_entropy
 from gldfusion.kernels.dispatch import Implementation
 

@@ -1,6 +1,6 @@
 """The coverage table of four kinds of tokenizer, trained on one half of real texts and compared on the other.
 
-    python -m gldbench.coverage_table --data FOLDER [--texts N] [--size N] [--json]
+    python -m gldbench.benches.coverage --data FOLDER [--texts N] [--size N] [--json]
 
 FOLDER holds benchmark data as `gldbench eval --data` reads it ($GLDBENCH_DATA where it is not given). Families: gsm8k
 (word problems), math500 (LaTeX), humaneval (Python), unicode (lines below, in scripts that the training texts lack).
@@ -114,7 +114,7 @@ def _pieces(texts: Sequence[str]) -> Iterator[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints every ordered pair of the four."""
     parser = argparse.ArgumentParser(
-        prog="python -m gldbench.coverage_table", description=(__doc__ or "").split("\n")[0]
+        prog="python -m gldbench.benches.coverage", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--data", type=Path, default=os.environ.get("GLDBENCH_DATA"))
     parser.add_argument("--texts", type=int, default=150, help="of each family; every other one trains (150)")

@@ -1,7 +1,7 @@
 """Time and memory of cross-entropy with and without the top-k logits, forward and backward.
 
-    python -m gldbench.kernels.bench_ce                      the size of the claim, on the CPU
-    python -m gldbench.kernels.bench_ce --device cuda --width 5120 --dtype bfloat16
+    python -m gldbench.benches.cross_entropy                      the size of the claim, on the CPU
+    python -m gldbench.benches.cross_entropy --device cuda --width 5120 --dtype bfloat16
 
 Beside it stand floors: the time of 6 and of 8 N H V operations at the measured rate of a square product.
 """
@@ -15,10 +15,10 @@ from statistics import median
 
 import torch
 
-from gldbench.kernels.contenders import CONTENDERS, TOPK
-from gldbench.kernels.measure import CPU_SECONDS, PEAK, SECONDS, measure_once, measure_time, skipped_rows
-from gldbench.kernels.problem import Size
-from gldbench.kernels.rows import row, write
+from gldbench.benches.contenders import CONTENDERS, TOPK
+from gldbench.benches.kernel_inputs import Size
+from gldbench.benches.measure_kernels import CPU_SECONDS, PEAK, SECONDS, measure_once, measure_time, skipped_rows
+from gldbench.benches.write_rows import row, write
 from gldbench.schema import Row
 from gldbench.timing import interleaved, pinned_threads
 

@@ -1,6 +1,6 @@
 """Every implementation against the naive reference: one table of cases, for the tests and for the committed rows.
 
-    python -m gldbench.kernels.equality
+    python -m gldbench.benches.equality
 
 A case's difference is that of each output, and of each gradient: the largest one over the largest entry of the
 reference, or over 1 where that is smaller. Gradients are those of a random linear form of all outputs, and ("mean") of
@@ -17,13 +17,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gldbench.kernels.rows import row, write
+from gldbench.benches.write_rows import row, write
 from gldbench.schema import Row
 from gldfusion.kernels import TopKCrossEntropy
 from gldfusion.kernels.chunked import Chunked
 from gldfusion.kernels.fused import FusedTopK, Tiles
 from gldfusion.kernels.naive import naive
-from gldfusion.kernels.options import Options
+from gldfusion.kernels.output_layer import Options
 
 Function = Callable[[Tensor, Tensor, Tensor | None, Tensor, int, Options], TopKCrossEntropy]
 

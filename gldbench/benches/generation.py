@@ -1,4 +1,4 @@
-"""What the runner costs over plain lm-eval: `python -m gldbench.evaluate.bench_overhead CHECKPOINT --data DIR`.
+"""What the runner costs over plain lm-eval: `python -m gldbench.benches.generation CHECKPOINT --data DIR`.
 
 Both sides answer the same requests with the same loaded weights and batch size, in turns. Plain: one call of
 `HFLM.generate_until`. Ours: `responses_for`, with keys, plan, counts and a store on disk.
@@ -20,11 +20,11 @@ import typer
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from gldbench.evaluate import hf
-from gldbench.evaluate.checkpoint import Checkpoint, open_checkpoint
-from gldbench.evaluate.generate import BACKENDS, responses_for
-from gldbench.evaluate.plan import answer_limit
-from gldbench.evaluate.quiet import quiet
+from gldbench.generate import hf
+from gldbench.generate.checkpoint import Checkpoint, open_checkpoint
+from gldbench.generate.generate import BACKENDS, responses_for
+from gldbench.generate.plan import answer_limit
+from gldbench.generate.quiet import quiet
 from gldbench.schema import Item, Task
 from gldbench.store import Store
 from gldbench.tasks import load_items, load_task

@@ -10,9 +10,9 @@ from multiprocessing import get_context
 
 import torch
 
-from gldbench.kernels.contenders import CONTENDERS, Contender
-from gldbench.kernels.problem import Problem, Size
-from gldbench.kernels.rows import row
+from gldbench.benches.contenders import CONTENDERS, Contender
+from gldbench.benches.kernel_inputs import Problem, Size
+from gldbench.benches.write_rows import row
 from gldbench.schema import Row, Status
 from gldbench.timing import interleaved, pinned_threads
 from gldfusion.memory import PeakMemory

@@ -1,6 +1,6 @@
 """Time and memory of ULD and its gradients: whole vocabularies sorted, the k largest kept, and TRL's loss.
 
-    python -m gldbench.kernels.bench_uld
+    python -m gldbench.benches.uld
 
 The two losses are not the same number: top-k ULD compares renormalised top-k probabilities.
 """
@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from gldbench.kernels.problem import Problem, Size
-from gldbench.kernels.rows import row, write
+from gldbench.benches.kernel_inputs import Problem, Size
+from gldbench.benches.write_rows import row, write
 from gldbench.schema import Row
 from gldbench.timing import interleaved, pinned_threads
 from gldfusion.kernels import topk_cross_entropy

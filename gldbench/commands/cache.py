@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from gldbench.commands.options import Json, print_json
 from gldfusion.errors import InputError
 
 if TYPE_CHECKING:
     from gldfusion.recipe import Recipe
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Cache = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a source cache.")]
 
 
@@ -48,7 +47,7 @@ def build(
 
     Several such commands may run at once on one folder: they share the work.
     """
-    from gldbench.progress import reporter
+    from gldbench.console import reporter
     from gldfusion.data import read_examples
     from gldfusion.recipe import load_recipe
 
@@ -61,7 +60,7 @@ def build(
             show = lambda done, total, name=name: report(f"logits {name}", done, total)  # noqa: E731
             new[name] = _build(loaded.data, workers, show, arguments)
     if as_json:
-        _print_json({"texts": texts, "new": new})
+        print_json({"texts": texts, "new": new})
     else:
         for name, count in new.items():
             print(f"{name}: {count} texts run, {texts - count} already stored")
@@ -113,7 +112,7 @@ def verify(cache: Cache, as_json: Json = False) -> None:
 
     read, broken = verify_cache(cache)
     if as_json:
-        _print_json({"shards": read, "broken": [dataclasses.asdict(fault) for fault in broken]})
+        print_json({"shards": read, "broken": [dataclasses.asdict(fault) for fault in broken]})
     else:
         for fault in broken:
             print(f"broken: {fault.path}: {fault.problem}\n  {fault.mend}")
@@ -128,12 +127,8 @@ def stat(cache: Cache, as_json: Json = False) -> None:
 
     found = cache_stat(cache)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for name, value in found.items():
         shown = f"{value:.4g}" if isinstance(value, float) else ", ".join(value) if isinstance(value, list) else value
         print(f"{name.replace('_', ' ')}: {shown}")
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))

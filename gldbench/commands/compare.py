@@ -1,14 +1,15 @@
-"""The command `gldbench compare`: a comparison as text and as JSON."""
+"""`gldbench compare A B`: a comparison as text and as JSON."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gldbench.commands.options import Json, print_json
+
 if TYPE_CHECKING:
-    from gldbench.evaluate.comparison import CheckpointComparison, MeanPair
+    from gldbench.compare.comparison import CheckpointComparison, MeanPair
     from gldbench.schema import Estimate
 
 HEADER = ("task", "metric", "items", "A", "B", "B - A", "95 % interval", "differ", "p", "p (Holm)", "test")
@@ -77,7 +78,7 @@ def _cells(a: float, b: float, estimate: Estimate) -> tuple[str, ...]:
     return f"{a:.3f}", f"{b:.3f}", f"{estimate.value:+.3f}", interval
 
 
-def compare_command(
+def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="Output folder of `gldbench eval`, or FOLDER:CHECKPOINT.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The same; may be in the same folder.")],
     task: Annotated[str, typer.Option(help="Comma-separated tasks. Default: all that both have.")] = "",
@@ -88,14 +89,14 @@ def compare_command(
     across_versions: Annotated[
         bool, typer.Option("--across-versions", help="Compare scores of different versions of a task.")
     ] = False,
-    as_json_: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+    json_wanted: Json = False,
 ) -> None:
     """Compare two evaluated checkpoints on the same items: paired intervals, exact tests, Holm over tasks."""
-    from gldbench.evaluate.comparison import compare
-    from gldbench.tables import print_rows
+    from gldbench.compare.comparison import compare as run_comparison
+    from gldbench.console import print_rows
     from gldbench.tasks import expand
 
-    result = compare(
+    result = run_comparison(
         a,
         b,
         expand(task) if task else (),
@@ -103,8 +104,8 @@ def compare_command(
         across_environments=across_environments,
         across_versions=across_versions,
     )
-    if as_json_:
-        print(json.dumps(as_json(result), indent=2, ensure_ascii=False))
+    if json_wanted:
+        print_json(as_json(result))
         return
     print(f"A: {result.a.name}\nB: {result.b.name}\n")
     print_rows(*table(result))

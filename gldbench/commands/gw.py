@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gldbench.commands.options import Json, print_json
 from gldfusion.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 gw_app = typer.Typer(
     help="Gromov-Wasserstein: certified values, speed against error, regression guard.", no_args_is_help=True
 )
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
 @gw_app.command()
@@ -43,7 +42,7 @@ def solve(
     with pinned_threads():
         document = run_solve(problem, None if solvers is None else solver_names(solvers), budget)
     if as_json:
-        _print_json(document)
+        print_json(document)
     else:
         _print_solution(document)
 
@@ -61,7 +60,7 @@ def _problem(a: Path, b: Path, weights: tuple[Path, Path] | None, logits: bool) 
 
 
 def _print_solution(document: dict[str, Any]) -> None:
-    from gldbench.tables import print_rows
+    from gldbench.console import print_rows
 
     why, seconds = document["why_null"], document["seconds"]
     fields = {"ggw_sum": document["ggw_sum"], "ggw_mean": document["ggw_mean"]}
@@ -92,10 +91,10 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Time and price every solver on every family; repeat the command to go on where it was."""
+    from gldbench.console import reporter
     from gldbench.gw.bench import run_bench
     from gldbench.gw.report import write_report
     from gldbench.gw.spec import load_bench
-    from gldbench.progress import reporter
 
     if (spec is None) == (preset is None):
         raise InputError("give either --preset quick|full or the path of a bench YAML")
@@ -106,7 +105,7 @@ def bench(
         run_bench(loaded, folder, real, progress)
     written = write_report(folder, folder / "report")
     if as_json:
-        _print_json(written.summary | {"report": str(written.path)})
+        print_json(written.summary | {"report": str(written.path)})
         return
     widest = written.summary["widest_interval"]
     print(f"widest certified interval: {widest['width']:.1%} of its upper end ({widest['family']}, n = {widest['n']})")
@@ -132,13 +131,9 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Compare values (to rounding) and speeds (as ratios inside this run) with a baseline; exit 1 where one moved."""
-    from gldbench.checking import print_results
-    from gldbench.gw.check import check_gw
+    from gldbench.guards.baseline import print_results
+    from gldbench.guards.gw import check_gw
 
     result = check_gw(baseline, update)
     print_results({"gw": result}, as_json)
     raise typer.Exit(0 if result.passed else 1)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=float))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gldbench.commands.options import Data, Json, print_json
+
 if TYPE_CHECKING:
-    from gldbench.evaluate.selftest.run import Selftest, SelftestRow
+    from gldbench.selftest.graders import Selftest, SelftestRow
 
 selftest_app = typer.Typer(help="Checks of the harness by itself.", no_args_is_help=True)
 
@@ -21,24 +22,24 @@ def _selftest() -> None:
 
 @selftest_app.command()
 def graders(
-    data: Annotated[str, typer.Option(help='Folder of benchmark files, or "hub".')],
+    data: Data,
     tasks: Annotated[str, typer.Option(help='Comma-separated task names, or "all".')] = "all",
     items: Annotated[
         int | None, typer.Option(min=1, help="Items of each benchmark that cases are made from. Default: 20 to 60.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Feed every grader outputs whose score is known; exit 1 where one of our own graders is wrong."""
-    from gldbench.evaluate.selftest.run import as_json as document
-    from gldbench.evaluate.selftest.run import selftest_graders
-    from gldbench.progress import reporter
+    from gldbench.console import reporter
+    from gldbench.selftest.graders import as_json as document
+    from gldbench.selftest.graders import selftest_graders
     from gldbench.tasks import expand
 
     with reporter("selftest graders") as progress:
         names = _benchmarks() if tasks == "all" else expand(tasks)
         result = selftest_graders(names, data if data == "hub" else Path(data), items, progress)
     if as_json:
-        print(json.dumps(document(result), indent=2, ensure_ascii=False))
+        print_json(document(result))
     else:
         _show(result)
     raise typer.Exit(0 if result.passed else 1)
@@ -53,7 +54,7 @@ def _benchmarks() -> list[str]:
 
 def _show(result: Selftest) -> None:
     """The table, the exceptions below it, and what it comes to."""
-    from gldbench.tables import print_rows
+    from gldbench.console import print_rows
 
     print_rows(("task", "grader", "kind", "n", "score", "required", ""), *map(_cells, result.rows))
     for row in result.rows:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gldbench.evaluate.averages import BOOTSTRAP_SEED, averaged, has_strata, subtask_mean
-from gldbench.evaluate.side import ItemScores, Side, TaskRows, read_side
+from gldbench.compare.read import ItemScores, Side, TaskRows, read_side
 from gldbench.schema import Estimate, Task
 from gldbench.stats import PairedItems, holm, macro_mean, paired_items
+from gldbench.stats.averages import BOOTSTRAP_SEED, averaged, has_strata, subtask_mean
 from gldbench.tasks import DEFAULT_VARIANT, load_task
 from gldfusion.errors import InputError, did_you_mean
 

@@ -11,21 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from gldbench import sandbox
 from gldbench.env import environment
-from gldbench.evaluate import sandbox
-from gldbench.evaluate.checkpoint import Checkpoint, open_checkpoint
-from gldbench.evaluate.generate import (
-    BACKENDS,
-    BATCH_SIZE,
-    NOT_MEASURED,
-    Progress,
-    Responses,
-    responses_for,
-)
-from gldbench.evaluate.graders import GRADERS
-from gldbench.evaluate.grading import RowLabels, grade
-from gldbench.evaluate.plan import answer_limit
 from gldbench.evaluate.summary import Evaluation, TaskScore, as_json
+from gldbench.generate.checkpoint import Checkpoint, open_checkpoint
+from gldbench.generate.generate import BACKENDS, BATCH_SIZE, NOT_MEASURED, Progress, Responses, responses_for
+from gldbench.generate.plan import answer_limit
+from gldbench.grade import GRADERS
+from gldbench.grade.rows import RowLabels, grade
 from gldbench.schema import Environment, Item, Row, Task
 from gldbench.store import Store
 from gldbench.tasks import DEFAULT_VARIANT, asked_as, expand, load_items, load_task, take

@@ -6,15 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import typer
-
-from gldbench.evaluate import sandbox
-from gldbench.evaluate.graders import GRADERS
-from gldbench.evaluate.graders.judges.loglikelihood import likelihoods
-from gldbench.evaluate.grading import RowLabels, bare_response, grade, graders_named
+from gldbench import sandbox
 from gldbench.evaluate.summary import TaskScore, estimate_json, graders_json, headline_json
+from gldbench.grade import GRADERS
+from gldbench.grade.judges.loglikelihood import likelihoods
+from gldbench.grade.rows import RowLabels, bare_response, grade
 from gldbench.schema import Item, Task
 from gldbench.tasks import CHANGED, load_items, load_task
 from gldfusion.errors import InputError, did_you_mean
@@ -153,55 +151,3 @@ def _require_keys(record: Mapping[str, Any], where: str) -> None:
             near = next((name for name in record if did_you_mean(name, [key])), None)
             hint = f' (is "{near}" meant?)' if near else ""
             raise InputError(f'{where}{item} has no key "{key}"{hint}\nexpected {", ".join(KEYS)}')
-
-
-def score_command(
-    task: Annotated[str, typer.Argument(help="Task name, such as gsm8k or mmlu/anatomy; see `gldbench tasks list`.")],
-    responses: Annotated[Path, typer.Argument(metavar="RESPONSES.jsonl", help='Lines {"item_id", "output"}.')],
-    data: Annotated[str, typer.Option(help='Folder of benchmark files, or "hub".')],
-    harness: Annotated[
-        str | None, typer.Option(help="Comma-separated graders. Default: every one that applies to the task.")
-    ] = None,
-    unsafe_code: Annotated[
-        bool, typer.Option("--unsafe-code", help="Where there is no sandbox, run model-written code without one.")
-    ] = False,
-    allow_changed_data: Annotated[
-        bool, typer.Option("--allow-changed-data", help="Take data files that the task was not defined on.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
-) -> None:
-    """Grade anybody's stored responses; those given are graded, and how many of the task they are is said."""
-    result = score(
-        task,
-        responses,
-        "hub" if data == "hub" else Path(data),
-        graders_named(harness),
-        unsafe_code=unsafe_code,
-        allow_changed=allow_changed_data,
-    )
-    if as_json:
-        print(json.dumps(result, indent=2, ensure_ascii=False))
-    else:
-        _print(result)
-
-
-def _print(result: Mapping[str, Any]) -> None:
-    """The headline in a sentence, then every number of every grader."""
-    from gldbench.tables import print_rows
-
-    first = result["headline"]
-    lines = [
-        (grader, name, metric, f"{value:.4f}", str(own["no_answer"]), str(own["errors"]))
-        for grader, own in result["graders"].items()
-        for name, metrics in own["filters"].items()
-        for metric, value in metrics.items()
-    ]
-    print(
-        f"{result['task']}: {first['metric']} {first['score']:.4f} ({first['low']:.4f} to {first['high']:.4f}), "
-        f"{result['n']} of {result['n_task']} items, by {first['grader']} under {first['filter']}"
-    )
-    print_rows(("grader", "filter", "metric", "score", "no answer", "errors"), *lines)
-    for name in result["not_applicable"]:
-        print(f"{name} does not grade {result['task']}")
-    if result["changed_data"]:
-        print("the data files are not those that the task was defined on")

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from gldbench.evaluate.averages import BOOTSTRAP_SEED, averaged, has_strata, subtask_mean
-from gldbench.evaluate.graders import GRADERS
+from gldbench.grade import GRADERS
 from gldbench.schema import Estimate, Row, Task
 from gldbench.stats import ItemMean, item_mean, macro_mean
+from gldbench.stats.averages import BOOTSTRAP_SEED, averaged, has_strata, subtask_mean
 from gldfusion.errors import InputError
 
 HEADER: tuple[str, ...] = (

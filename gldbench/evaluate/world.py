@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gldbench.evaluate.checkpoint import open_checkpoint
 from gldbench.evaluate.evaluate import RowLabels, grade
-from gldbench.evaluate.generate import responses_for
+from gldbench.generate.checkpoint import open_checkpoint
+from gldbench.generate.generate import responses_for
 from gldbench.schema import Item, Row, Task
 from gldbench.store import Store
 from gldbench.tasks import load_task
-from gldbench.worlds.families.base import Instance
+from gldbench.worlds.families.family import Instance
 
 TRAINING_LOG = "training_log.jsonl"
 TRAINING_TOTALS = "training_totals.json"

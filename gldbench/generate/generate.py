@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from gldbench.evaluate.backend import Backend, Completion
-from gldbench.evaluate.checkpoint import Checkpoint, open_checkpoint
-from gldbench.evaluate.plan import Case, PlanStore, case_of, hash_text, plan
+from gldbench.generate.backend import Backend, Completion
+from gldbench.generate.checkpoint import Checkpoint, open_checkpoint
+from gldbench.generate.plan import Case, PlanStore, case_of, hash_text, plan
 from gldbench.schema import Item, Response, Task
 from gldfusion.errors import InputError, require_known
 from gldfusion.files import hash_json
@@ -38,14 +38,14 @@ class ResponseStore(PlanStore, Protocol):
 
 
 def _hf(checkpoint: Checkpoint, device: str | None, batch_size: int) -> Backend:
-    from gldbench.evaluate import hf  # torch and transformers: only where something is generated
+    from gldbench.generate import hf
 
     return hf.HFBackend(checkpoint, hf.load(checkpoint, device), batch_size)
 
 
 def _vllm(checkpoint: Checkpoint, device: str | None, batch_size: int) -> Backend:
     try:
-        from gldbench.evaluate.vllm import VLLMBackend
+        from gldbench.generate.vllm import VLLMBackend
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("vllm"):
             raise

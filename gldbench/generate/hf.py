@@ -11,10 +11,10 @@ from lm_eval.models.huggingface import HFLM
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from gldbench.evaluate.backend import Completion, Cut, fit
-from gldbench.evaluate.checkpoint import Checkpoint
-from gldbench.evaluate.lm_backend import LMBackend
-from gldbench.evaluate.quiet import quiet
+from gldbench.generate.backend import Completion, Cut, fit
+from gldbench.generate.checkpoint import Checkpoint
+from gldbench.generate.lm_backend import LMBackend
+from gldbench.generate.quiet import quiet
 from gldfusion.errors import InputError
 
 _HFLM: Any = HFLM  # lm-eval's registry decorator hides the type of the class

@@ -7,8 +7,8 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 
-from gldbench.evaluate.backend import Likelihood
-from gldbench.evaluate.quiet import quiet
+from gldbench.generate.backend import Likelihood
+from gldbench.generate.quiet import quiet
 
 
 class LMBackend:

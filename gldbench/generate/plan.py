@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gldbench.evaluate.backend import Backend
-from gldbench.evaluate.checkpoint import Checkpoint
+from gldbench.generate.backend import Backend
+from gldbench.generate.checkpoint import Checkpoint
 from gldbench.schema import Item, Task
 from gldfusion.files import hash_json
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from lm_eval.models.vllm_causallms import VLLM
 
-from gldbench.evaluate.backend import Completion, Cut, fit
-from gldbench.evaluate.checkpoint import Checkpoint
-from gldbench.evaluate.lm_backend import LMBackend
-from gldbench.evaluate.quiet import quiet
+from gldbench.generate.backend import Completion, Cut, fit
+from gldbench.generate.checkpoint import Checkpoint
+from gldbench.generate.lm_backend import LMBackend
+from gldbench.generate.quiet import quiet
 
 _VLLM: Any = VLLM  # lm-eval's registry decorator hides the type of the class
 

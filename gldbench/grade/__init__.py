@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gldbench.evaluate.graders import evalplus, ours
-from gldbench.evaluate.graders.base import Grade, Grader, task_headline
-from gldbench.evaluate.graders.scorers import SCORERS
-from gldbench.evaluate.graders.upstream_tasks import upstream_of
+from gldbench.grade import evalplus, ours
+from gldbench.grade.grader import Grade, Grader, task_headline
+from gldbench.grade.judges.normal_forms import SCORERS
+from gldbench.grade.lm_eval.catalogue import upstream_of
 from gldbench.schema import Item, Response, Task
 
 
 def _lm_eval(task: Task, items: Sequence[Item], responses: Sequence[Response]) -> list[Grade]:
-    from gldbench.evaluate.graders import harness, upstream  # lm_eval takes seconds to import
+    from gldbench.grade.lm_eval import own_tasks as harness
+    from gldbench.grade.lm_eval import upstream
 
     if not items:
         return []

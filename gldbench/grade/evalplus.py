@@ -21,10 +21,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gldbench.evaluate.graders import evalplus_inside
-from gldbench.evaluate.graders.base import Grade, status_of
-from gldbench.evaluate.programs.extract import find_program
-from gldbench.evaluate.sandbox import UNSAFE, launch
+from gldbench.grade import evalplus_inside
+from gldbench.grade.grader import Grade, status_of
+from gldbench.grade.programs.extract import find_program
+from gldbench.sandbox import UNSAFE, launch
 from gldbench.schema import Item, Response, Task
 from gldfusion.errors import InputError
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from gldbench.evaluate.graders.base import Grade, status_of
-from gldbench.evaluate.graders.code import run_answers
-from gldbench.evaluate.graders.judges import JUDGES
-from gldbench.evaluate.graders.scorers import SCORERS
+from gldbench.grade.grader import Grade, status_of
+from gldbench.grade.judges import JUDGES
+from gldbench.grade.judges.normal_forms import SCORERS
+from gldbench.grade.programs.functions import run_answers
 from gldbench.schema import Item, Response, Task
 
 METRIC = "exact_match"

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gldbench.evaluate.graders import GRADERS
+from gldbench.grade import GRADERS
 from gldbench.schema import Item, Response, Row, Task
 from gldfusion.errors import InputError, require_known
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gldbench.console import print_rows
 from gldbench.env import environment
-from gldbench.tables import print_rows
 from gldfusion.errors import InputError
 from gldfusion.files import require_file, write_json
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from gldbench.checking import CheckResult, Move, moved_values, read_baseline
 from gldbench.env import environment
+from gldbench.guards.baseline import CheckResult, Move, moved_values, read_baseline
 from gldbench.gw.couplings import InfeasibleError, upper_bound
 from gldbench.gw.families import FAMILIES
 from gldbench.gw.problem import NotApplicableError, Problem

@@ -1,27 +1,15 @@
-"""`gldbench check`: every registered guard against its baseline. `GUARDS`.
-
-The guards of losses, kernels and graders compare plain values on small fixed inputs made here; that of the
-Gromov-Wasserstein part compares speeds too.
-"""
+"""Plain values of losses, kernels and graders on small fixed inputs that are made here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from gldbench.checking import CheckResult, Values, check_values, print_results
+from gldbench.guards.baseline import Values
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gldfusion.signals import PivotSignal
-
-BASELINES = Path("reports/baselines")
-ROUNDING = 1e-12
-"""absolute, on values of order one in float64"""
 
 
 def loss_values() -> Values:
@@ -67,8 +55,8 @@ def kernel_values() -> Values:
 
 def grader_values() -> Values:
     """Our judges and scorers on a few made answers each: right, paraphrased, wrong, none."""
-    from gldbench.evaluate.graders.judges import JUDGES
-    from gldbench.evaluate.graders.scorers import SCORERS
+    from gldbench.grade.judges import JUDGES
+    from gldbench.grade.judges.normal_forms import SCORERS
     from gldbench.schema import Item
     from gldbench.tasks import load_task
 
@@ -133,33 +121,3 @@ def _signal(logits: Tensor, k: int = 5) -> PivotSignal:
     held = {name: getattr(flat, name).unflatten(0, (b, t)) for name in fields}
     mask = torch.ones(b, t, dtype=torch.bool)
     return PivotSignal(mask=mask, logits=logits, mapped=held["ids"], labels=labels.view(b, t), **held)
-
-
-def _check_gw(baseline: Path, update: bool) -> CheckResult:
-    from gldbench.gw.check import check_gw
-
-    return check_gw(baseline, update)
-
-
-def _of_values(values: Callable[[], Values]) -> Callable[[Path, bool], CheckResult]:
-    return lambda baseline, update: check_values(values(), baseline, update, ROUNDING)
-
-
-GUARDS: dict[str, Callable[[Path, bool], CheckResult]] = {
-    "gw": _check_gw,
-    "losses": _of_values(loss_values),
-    "kernels": _of_values(kernel_values),
-    "graders": _of_values(grader_values),
-}
-"""guards by name; each compares with `<name>.json` in the folder of baselines"""
-
-
-def check_all(
-    baselines: Annotated[Path, typer.Option(help="Folder with one <guard>.json for each guard.")] = BASELINES,
-    update: Annotated[bool, typer.Option("--update", help="Write the baselines anew instead.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
-) -> None:
-    """Run every registered guard; exit 1 where something moved."""
-    results = {name: guard(baselines / f"{name}.json", update) for name, guard in GUARDS.items()}
-    print_results(results, as_json)
-    raise typer.Exit(0 if all(result.passed for result in results.values()) else 1)

@@ -8,9 +8,9 @@ never enter a program's process: it emits outputs, and the caller compares them.
 
 from __future__ import annotations
 
-from gldbench.evaluate.sandbox.inside import Opaque
-from gldbench.evaluate.sandbox.launch import UNSAFE, require, trouble, unsafe_code_allowed
-from gldbench.evaluate.sandbox.run import Call, Limits, Outcome, Program, Result, run_programs
+from gldbench.sandbox.execute import Call, Limits, Outcome, Program, Result, run_programs
+from gldbench.sandbox.inside import Opaque
+from gldbench.sandbox.launch import UNSAFE, require, trouble, unsafe_code_allowed
 
 __all__ = [
     "UNSAFE",

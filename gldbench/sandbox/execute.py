@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gldbench.evaluate.sandbox import inside, launch
+from gldbench.sandbox import inside, launch
 
 Call = tuple[Any, ...] | str
 """positional arguments (plain values) for the entry, or an expression that is evaluated where the program lives"""

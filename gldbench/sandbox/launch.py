@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-from gldbench.evaluate.sandbox.seccomp import filter_program
+from gldbench.sandbox.seccomp import filter_program
 from gldfusion.errors import InputError
 
 NOBODY = "65534"

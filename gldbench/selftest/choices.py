@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from gldbench.evaluate.selftest.base import COSTLY, EMPTY, Case, adversarial, garbage, made
 from gldbench.schema import Item, Task
+from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, garbage, made
 
 LETTERS = "ABCDE"
 

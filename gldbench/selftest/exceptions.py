@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gldbench.evaluate.selftest.base import Kind
 from gldbench.schema import Task
+from gldbench.selftest.cases import Kind
 
 KNOWN: dict[tuple[str, str, str, Kind], str] = {}
 """(grader, benchmark, item id, kind) -> why it fails. Ours has none: each one that is added needs its reason here"""

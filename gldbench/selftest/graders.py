@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from gldbench.evaluate.graders import GRADERS
-from gldbench.evaluate.graders.base import Grader
-from gldbench.evaluate.grading import bare_response
-from gldbench.evaluate.selftest.base import GUESSES, KINDS, RIGHT, Case, Kind, spread
-from gldbench.evaluate.selftest.exceptions import KNOWN, why_upstream
-from gldbench.evaluate.selftest.makers import MAKERS
+from gldbench.grade import GRADERS
+from gldbench.grade.grader import Grader
+from gldbench.grade.rows import bare_response
 from gldbench.schema import Item, Task
+from gldbench.selftest.cases import GUESSES, KINDS, RIGHT, Case, Kind, spread
+from gldbench.selftest.exceptions import KNOWN, why_upstream
+from gldbench.selftest.makers import MAKERS
 from gldbench.tasks import load_items, load_task
 
 OURS = "ours"

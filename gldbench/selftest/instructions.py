@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gldbench.evaluate.selftest.base import EMPTY, Case, garbage, made
 from gldbench.schema import Item, Task
+from gldbench.selftest.cases import EMPTY, Case, garbage, made
 
 TEXT = "This is a short plain text about a walk in the park on a warm summer day with some good old friends"
 SECOND = "Here is quite another piece of writing which tells of the sea and of the ships that sail on it"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from gldbench.evaluate.selftest.base import EMPTY, Case, garbage, made
 from gldbench.schema import Item, Task
+from gldbench.selftest.cases import EMPTY, Case, garbage, made
 
 LETTERS = "ABCDE"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gldbench.evaluate.sandbox import trouble
-from gldbench.evaluate.selftest import (
+from gldbench.sandbox import trouble
+from gldbench.schema import Item
+from gldbench.selftest import (
     choices,
     instructions,
     likelihoods,
@@ -17,8 +18,7 @@ from gldbench.evaluate.selftest import (
     short_answers,
     theorems,
 )
-from gldbench.evaluate.selftest.base import CaseMaker
-from gldbench.schema import Item
+from gldbench.selftest.cases import CaseMaker
 
 ITEMS = 40
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from gldbench.evaluate.graders.judges.math import as_text, spelled
-from gldbench.evaluate.selftest.base import COSTLY, EMPTY, Case, adversarial, garbage, made, others
+from gldbench.grade.judges.math import as_text, spelled
 from gldbench.schema import Item, Task
+from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, garbage, made, others
 
 GUESSED = 4
 """items with empty, garbage and adversarial texts: computer algebra takes its time over each"""

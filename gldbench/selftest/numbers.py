@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gldbench.evaluate.selftest.base import COSTLY, EMPTY, Case, adversarial, garbage, made, others
 from gldbench.schema import Item, Task
+from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, garbage, made, others
 
 
 def _grouped(target: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gldbench.evaluate.selftest.base import CODE, EMPTY, Case, garbage, made
 from gldbench.schema import Item, Task
+from gldbench.selftest.cases import CODE, EMPTY, Case, garbage, made
 
 GUESSED = 2
 """items with garbage and adversarial texts: each program costs a process"""

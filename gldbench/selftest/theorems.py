@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from gldbench.evaluate.selftest.base import COSTLY, EMPTY, Case, adversarial, garbage, made, others
 from gldbench.schema import Item, Task
+from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, garbage, made, others
 
 
 def written(item: Item) -> str:

@@ -12,10 +12,10 @@ from typing import Literal
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from gldbench.prompts import examples_for, fill, read_examples
-from gldbench.records import READERS, Reading, plain
 from gldbench.schema import Dataset, Exemplars, HubSource, Item, Task, Variant
-from gldbench.taskdata import HUB_ROWS, Record, read_records
+from gldbench.tasks.data import HUB_ROWS, Record, read_records
+from gldbench.tasks.prompts import examples_for, fill, read_examples
+from gldbench.tasks.readers import READERS, Reading, plain
 from gldfusion.errors import InputError, did_you_mean
 
 DEFAULT_VARIANT = "default"
@@ -42,7 +42,7 @@ TASK_LISTS = {"paper11": PAPER11}
 
 def tasks_root() -> Path:
     """The folder tasks/: package data of an installed wheel, else the folder beside the package in a source tree."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     installed = package / "_tasks"
     return installed if installed.is_dir() else package.parent / "tasks"
 
@@ -133,11 +133,6 @@ def _explain(error: ValidationError) -> str:
     records = (Task, Dataset, Exemplars, HubSource, Variant)
     known = {field.name for record in records for field in dataclasses.fields(record)}
     return f'unknown key "{where}"{did_you_mean(str(first["loc"][-1]), known)}'
-
-
-def prompt_of(task: Task, variant: str = DEFAULT_VARIANT) -> str:
-    """The prompt template of a variant."""
-    return asked_as(task, variant).prompt
 
 
 def asked_as(task: Task, variant: str = DEFAULT_VARIANT) -> Task:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from gldbench.records import READERS
 from gldbench.schema import Exemplars, Task
-from gldbench.taskdata import Record, read_records
+from gldbench.tasks.data import Record, read_records
+from gldbench.tasks.readers import READERS
 from gldfusion.errors import InputError
 
 Examples = dict[str, dict[str, str]]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gldbench.schema import Dataset
-from gldbench.taskdata import Record
+from gldbench.tasks.data import Record
 from gldfusion.errors import InputError
 
 LETTERS = "ABCDE"

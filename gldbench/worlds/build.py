@@ -15,7 +15,7 @@ import numpy as np
 from gldbench.jobs import Job
 from gldbench.spec import ModelSpec, WorldSpec
 from gldbench.worlds.families import FAMILIES
-from gldbench.worlds.families.base import Instance
+from gldbench.worlds.families.family import Instance
 from gldbench.worlds.models import initialise
 from gldbench.worlds.sets import fingerprint, make_sets, mixture, noisy_labels
 from gldfusion.cache import build_cache

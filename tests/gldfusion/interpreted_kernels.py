@@ -8,10 +8,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gldbench.kernels.equality import CASES, Case, differences, fused, results
+from gldbench.benches.equality import CASES, Case, differences, fused, results
 from gldfusion.errors import InputError
 from gldfusion.kernels import topk_cross_entropy
-from gldfusion.kernels.options import MAX_TRITON_K
+from gldfusion.kernels.output_layer import MAX_TRITON_K
 from gldfusion.kernels.triton_gpu import TritonTiles
 
 TILES = TritonTiles(rows=16, columns=48, block_n=16, block_v=16, block_h=16, parts=3)

@@ -364,5 +364,5 @@ def test_vectors_do_not_decay(opened: Callable[..., Fusion]) -> None:
 
 def test_micro_batches_cover_a_share(opened: Callable[..., Fusion]) -> None:
     fusion = opened(micro_batch_size=3)
-    assert [len(b.ids) for b in micro_batches(fusion, range(8))] == [3, 3, 2]
-    assert [len(b.ids) for b in micro_batches(opened(), range(8))] == [8]
+    assert [len(b.inputs.mask) for b in micro_batches(fusion, range(8))] == [3, 3, 2]
+    assert [len(b.inputs.mask) for b in micro_batches(opened(), range(8))] == [8]

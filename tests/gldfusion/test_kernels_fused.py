@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from gldbench.kernels.equality import CASES, SMALL, Case, differences, fused, results
+from gldbench.benches.equality import CASES, SMALL, Case, differences, fused, results
 from gldfusion.errors import InputError
 from gldfusion.kernels import chunked, dispatch, early, topk_cross_entropy
 from gldfusion.kernels import fused as fused_module
 from gldfusion.kernels.chunked import Chunked
-from gldfusion.kernels.inputs import Inputs
+from gldfusion.kernels.arguments import Inputs
 from gldfusion.kernels.naive import naive
 from gldfusion.memory import PeakMemory
 

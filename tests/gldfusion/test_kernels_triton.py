@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from gldbench.kernels.equality import CASES, Case, differences, fused
+from gldbench.benches.equality import CASES, Case, differences, fused
 from gldfusion.errors import InputError
 from gldfusion.kernels import topk_cross_entropy
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from gldbench.evaluate.graders.judges.base import Judge, Mark
-from gldbench.evaluate.graders.judges.choice import CHOICE
-from gldbench.evaluate.graders.judges.code import CODE
-from gldbench.evaluate.graders.judges.drop import DROP
-from gldbench.evaluate.graders.judges.ifeval import IFEVAL
-from gldbench.evaluate.graders.judges.loglikelihood import LOGLIKELIHOOD
-from gldbench.evaluate.graders.judges.math import MATH
-from gldbench.evaluate.graders.judges.theoremqa import THEOREMQA
+from gldbench.grade.judges.choice import CHOICE
+from gldbench.grade.judges.code import CODE
+from gldbench.grade.judges.drop import DROP
+from gldbench.grade.judges.ifeval import IFEVAL
+from gldbench.grade.judges.judge import Judge, Mark
+from gldbench.grade.judges.loglikelihood import LOGLIKELIHOOD
+from gldbench.grade.judges.math import MATH
+from gldbench.grade.judges.theoremqa import THEOREMQA
 
 JUDGES: dict[str, Judge] = {
     "choice": CHOICE,

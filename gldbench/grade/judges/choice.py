@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from gldbench.evaluate.graders.judges.base import Judge, Mark
+from gldbench.grade.judges.judge import Judge, Mark
 from gldbench.schema import Item, Task
 
 _QUOTE = r"[*_`$\"'“”‘’]"

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gldbench.evaluate.graders.judges.base import Judge, Mark
-from gldbench.evaluate.programs import asserts, plus
-from gldbench.evaluate.programs.extract import find_program
-from gldbench.evaluate.programs.problem import Problem, Verdict
-from gldbench.evaluate.sandbox import UNSAFE, Program, Result, require, run_programs
+from gldbench.grade.judges.judge import Judge, Mark
+from gldbench.grade.programs import asserts, plus
+from gldbench.grade.programs.code_problem import Problem, Verdict
+from gldbench.grade.programs.extract import find_program
+from gldbench.sandbox import UNSAFE, Program, Result, require, run_programs
 from gldbench.schema import Item, Status, Task
 
 METRIC = "pass@1"

@@ -22,7 +22,7 @@ from itertools import product
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from gldbench.evaluate.graders.judges.base import Judge, Mark
+from gldbench.grade.judges.judge import Judge, Mark
 from gldbench.schema import Item, Task
 
 FILTER = "answer"

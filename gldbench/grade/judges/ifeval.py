@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from gldbench.evaluate.graders.judges.base import Judge, Mark
+from gldbench.grade.judges.judge import Judge, Mark
 from gldbench.schema import Item, Task
 
 
@@ -16,7 +16,7 @@ def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[lis
     "prompt_level" is 1 where all instructions of the prompt are followed. "instruction_level" has a mark for each
     instruction, so that its mean is over instructions, as the benchmark defines it.
     """
-    from gldbench.evaluate.graders.sentences import ifeval_checkers, without_chance  # lm_eval takes seconds to import
+    from gldbench.grade.sentences import ifeval_checkers, without_chance
 
     checkers, note = ifeval_checkers()
     with without_chance():
@@ -24,7 +24,7 @@ def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[lis
 
 
 def _marks(checkers: Any, note: str, item: Item, output: str) -> list[Mark]:
-    from gldbench.evaluate.graders.sentences import LONGEST_OUTPUT, TOO_LONG, USES_SENTENCES
+    from gldbench.grade.sentences import LONGEST_OUTPUT, TOO_LONG, USES_SENTENCES
 
     record = item.record
     names = record["instruction_id_list"]

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from gldbench.evaluate.graders.judges.base import Judge, Mark
+from gldbench.grade.judges.judge import Judge, Mark
 from gldbench.schema import Item, Task
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from gldbench.evaluate.graders.judges.base import Judge, Mark
-from gldbench.evaluate.graders.judges.equivalence import CITATION, MAX_CHARACTERS, equivalent
+from gldbench.grade.judges.equivalence import CITATION, MAX_CHARACTERS, equivalent
+from gldbench.grade.judges.judge import Judge, Mark
 from gldbench.schema import Item, Task
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:(\{)|([^\s{}$]+))")

@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from gldbench.evaluate.graders.judges.base import Judge, Mark
-from gldbench.evaluate.graders.judges.choice import chosen
-from gldbench.evaluate.graders.judges.equivalence import CITATION, MAX_CHARACTERS, Reply, values
-from gldbench.evaluate.graders.judges.math import boxed, spelled, without_unit
+from gldbench.grade.judges.choice import chosen
+from gldbench.grade.judges.equivalence import CITATION, MAX_CHARACTERS, Reply, values
+from gldbench.grade.judges.judge import Judge, Mark
+from gldbench.grade.judges.math import boxed, spelled, without_unit
 from gldbench.schema import Item, Task
 
 RELATIVE = 0.04

@@ -17,11 +17,11 @@ from lm_eval.api.model import LM
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
 
-from gldbench.evaluate.graders.base import Grade, status_of
-from gldbench.evaluate.graders.code import Verdict, run_answers
-from gldbench.evaluate.graders.ours import METRIC, extract
-from gldbench.evaluate.graders.scorers import SCORERS
-from gldbench.evaluate.quiet import quiet
+from gldbench.generate.quiet import quiet
+from gldbench.grade.grader import Grade, status_of
+from gldbench.grade.judges.normal_forms import SCORERS
+from gldbench.grade.ours import METRIC, extract
+from gldbench.grade.programs.functions import Verdict, run_answers
 from gldbench.schema import Item, Response, Task
 
 NO_ANSWER = "[no answer]"

@@ -21,12 +21,12 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks._yaml_loader import load_yaml  # the only reader of task files that loads no data
 
-from gldbench.evaluate.graders.base import Grade, status_of
-from gldbench.evaluate.graders.harness import StoredLM
-from gldbench.evaluate.graders.judges.loglikelihood import LETTERS, likelihoods
-from gldbench.evaluate.graders.sentences import LONGEST_OUTPUT, TOO_LONG, ifeval_checkers, without_chance
-from gldbench.evaluate.graders.upstream_tasks import UpstreamTask, upstream_of
-from gldbench.evaluate.quiet import quiet
+from gldbench.generate.quiet import quiet
+from gldbench.grade.grader import Grade, status_of
+from gldbench.grade.judges.loglikelihood import LETTERS, likelihoods
+from gldbench.grade.lm_eval.catalogue import UpstreamTask, upstream_of
+from gldbench.grade.lm_eval.own_tasks import StoredLM
+from gldbench.grade.sentences import LONGEST_OUTPUT, TOO_LONG, ifeval_checkers, without_chance
 from gldbench.schema import Item, Response, Status, Task
 
 INVALID = "[invalid]"

@@ -13,9 +13,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gldbench.evaluate.programs.problem import Problem, Verdict, reference
-from gldbench.evaluate.programs.references import GENEROUS, run_references
-from gldbench.evaluate.sandbox import Limits, Program, Result, run_programs
+from gldbench.grade.programs.code_problem import Problem, Verdict, reference
+from gldbench.grade.programs.references import GENEROUS, run_references
+from gldbench.sandbox import Limits, Program, Result, run_programs
 
 LIMITS = Limits(cpu_seconds=10, memory_mb=2048)
 _CHECKING = Limits(cpu_seconds=20, memory_mb=4096, output_bytes=64 * 2**20)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gldbench.evaluate.sandbox import Call, Limits
+from gldbench.sandbox import Call, Limits
 
 
 @dataclass(frozen=True)

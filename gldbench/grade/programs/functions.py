@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from gldbench.evaluate.limited import Candidate, Outcome, run_many
+from gldbench.sandbox.limited import Candidate, Outcome, run_many
 from gldbench.schema import Item, Status
 
 Verdict = tuple[float, Status, str]

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gldbench.evaluate.programs.compare import right_outputs
-from gldbench.evaluate.programs.inputs import typed_inputs
-from gldbench.evaluate.programs.problem import Problem, Verdict, reference
-from gldbench.evaluate.programs.references import GENEROUS, run_references
-from gldbench.evaluate.sandbox import Limits, Program, Result
+from gldbench.grade.programs.code_problem import Problem, Verdict, reference
+from gldbench.grade.programs.inputs import typed_inputs
+from gldbench.grade.programs.outputs import right_outputs
+from gldbench.grade.programs.references import GENEROUS, run_references
+from gldbench.sandbox import Limits, Program, Result
 
 _LEAST_CPU, _FACTOR = 10, 5
 """seconds of processor time a candidate has at least, and as a multiple of the reference's time"""

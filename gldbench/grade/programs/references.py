@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gldbench.evaluate.sandbox import Limits, Program, Result, run_programs
+from gldbench.sandbox import Limits, Program, Result, run_programs
 
 GENEROUS = Limits(cpu_seconds=120, wall_seconds=600, memory_mb=4096, output_bytes=256 * 2**20)
 

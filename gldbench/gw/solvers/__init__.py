@@ -27,7 +27,7 @@ from gldbench.gw.solvers import (
     sorted_two_opt,
     tlb,
 )
-from gldbench.gw.solvers.base import Answer, Solver, missing, require
+from gldbench.gw.solvers.solver import Answer, Solver, missing, require
 from gldfusion.errors import InputError, did_you_mean
 
 SOLVERS: dict[str, Solver] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gldbench.gw.exact import solve_exact
 from gldbench.gw.problem import NotApplicableError, Problem
-from gldbench.gw.solvers.base import Answer, Solver
+from gldbench.gw.solvers.solver import Answer, Solver
 
 SECONDS = 10.0
 LARGEST_SEARCH = 16

@@ -6,7 +6,7 @@ import numpy as np
 
 from gldbench.gw.couplings import as_plan
 from gldbench.gw.problem import Problem
-from gldbench.gw.solvers.base import Answer, Solver
+from gldbench.gw.solvers.solver import Answer, Solver
 from gldfusion import gw
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from gldbench.gw.problem import Array, Problem
-from gldbench.gw.solvers.base import Answer, Solver
 from gldbench.gw.solvers.pot import ITERATIONS, plan_of
+from gldbench.gw.solvers.solver import Answer, Solver
 
 RANK = 8
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from gldbench.gw.problem import Array, Problem
-from gldbench.gw.solvers.base import Answer, Solver
 from gldbench.gw.solvers.pot import EPSILON, plan_of
+from gldbench.gw.solvers.solver import Answer, Solver
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from gldbench.gw.couplings import FEASIBLE, marginal_error, rounded
 from gldbench.gw.problem import Array, NotApplicableError, Problem
-from gldbench.gw.solvers.base import Answer
+from gldbench.gw.solvers.solver import Answer
 
 EPSILON = 0.02
 """entropic regularisation, for graphs of unit mass"""

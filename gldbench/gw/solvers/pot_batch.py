@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from gldbench.gw.problem import Array, Problem
-from gldbench.gw.solvers.base import Answer, Solver
 from gldbench.gw.solvers.pot import EPSILON, plan_of
+from gldbench.gw.solvers.solver import Answer, Solver
 
 
 def run(problem: Problem) -> Answer:

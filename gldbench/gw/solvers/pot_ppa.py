@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gldbench.gw.problem import Array, Problem
-from gldbench.gw.solvers.base import Answer, Solver
 from gldbench.gw.solvers.pot import EPSILON, ITERATIONS, TOLERANCE, plan_of
+from gldbench.gw.solvers.solver import Answer, Solver
 
 
 def run(problem: Problem) -> Answer:

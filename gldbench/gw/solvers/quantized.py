@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gldbench.gw.problem import Array, NotApplicableError, Problem
-from gldbench.gw.solvers.base import Answer, Solver
 from gldbench.gw.solvers.pot import plan_of
+from gldbench.gw.solvers.solver import Answer, Solver
 
 
 def run(problem: Problem) -> Answer:

@@ -7,7 +7,7 @@ from scipy.optimize import quadratic_assignment
 
 from gldbench.gw.couplings import permutation
 from gldbench.gw.problem import Problem
-from gldbench.gw.solvers.base import Answer, Solver
+from gldbench.gw.solvers.solver import Answer, Solver
 
 
 def run(problem: Problem) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gldbench.gw.problem import Problem
-from gldbench.gw.solvers.base import Answer, Solver
+from gldbench.gw.solvers.solver import Answer, Solver
 from gldfusion import gw
 
 

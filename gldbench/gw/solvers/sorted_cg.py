@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gldbench.gw.couplings import as_plan
 from gldbench.gw.problem import Array, Problem
-from gldbench.gw.solvers.base import Answer, Solver
 from gldbench.gw.solvers.pot import plan_of
+from gldbench.gw.solvers.solver import Answer, Solver
 from gldfusion import gw
 
 

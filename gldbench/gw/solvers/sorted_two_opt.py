@@ -7,7 +7,7 @@ import numpy as np
 from gldbench.gw.couplings import permutation
 from gldbench.gw.local_search import two_opt
 from gldbench.gw.problem import Problem
-from gldbench.gw.solvers.base import Answer, Solver
+from gldbench.gw.solvers.solver import Answer, Solver
 from gldfusion import gw
 
 

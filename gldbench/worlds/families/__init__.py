@@ -11,14 +11,7 @@ from gldbench.worlds.families import (
     object_counting,
     tracking_shuffled_objects,
 )
-from gldbench.worlds.families.base import (
-    ANSWER_PATTERN,
-    MARKER,
-    Family,
-    Instance,
-    extract_answer,
-    normalise,
-)
+from gldbench.worlds.families.family import ANSWER_PATTERN, MARKER, Family, Instance, extract_answer, normalise
 
 FAMILIES: dict[str, Family] = {
     "multistep_arithmetic": multistep_arithmetic.FAMILY,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-from gldbench.worlds.families.base import Family, Instance, check_exact, pick, same_answer
+from gldbench.worlds.families.family import Family, Instance, check_exact, pick, same_answer
 
 NAME = "boolean_expressions"
 GROUPS = (4, 5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-from gldbench.worlds.families.base import Family, Instance, check_exact, pick, same_answer
+from gldbench.worlds.families.family import Family, Instance, check_exact, pick, same_answer
 
 NAME = "dyck_languages"
 LENGTHS = ((14,), (18, 20, 22))

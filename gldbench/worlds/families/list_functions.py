@@ -15,8 +15,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple
 
-from gldbench.evaluate.limited import run_candidate
-from gldbench.worlds.families.base import Family, Instance, extract_answer, pick
+from gldbench.sandbox.limited import run_candidate
+from gldbench.worlds.families.family import Family, Instance, extract_answer, pick
 
 NAME = "list_functions"
 ENTRY = "f"

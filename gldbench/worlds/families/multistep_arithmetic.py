@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from random import Random
 
-from gldbench.worlds.families.base import Family, Instance, check_exact, pick, same_answer
+from gldbench.worlds.families.family import Family, Instance, check_exact, pick, same_answer
 
 NAME = "multistep_arithmetic"
 OPERANDS = (9, 13)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import accumulate
 from random import Random
 
-from gldbench.worlds.families.base import Family, Instance, check_exact, pick, same_answer
+from gldbench.worlds.families.family import Family, Instance, check_exact, pick, same_answer
 
 NAME = "object_counting"
 ITEMS = (5, 7)

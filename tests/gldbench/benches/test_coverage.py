@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gldbench import coverage_table
+from gldbench.benches import coverage as coverage_table
 
 
 def test_the_table(benchmark_data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from gldbench.kernels import bench_uld
-from gldbench.kernels.bench_ce import medians, ratios
-from gldbench.kernels.contenders import CONTENDERS
-from gldbench.kernels.measure import PEAK, SECONDS, measure_time, one_pass, skipped_rows
-from gldbench.kernels.problem import Problem, Size
-from gldbench.kernels.rows import write
+from gldbench.benches import uld as bench_uld
+from gldbench.benches.contenders import CONTENDERS
+from gldbench.benches.cross_entropy import medians, ratios
+from gldbench.benches.kernel_inputs import Problem, Size
+from gldbench.benches.measure_kernels import PEAK, SECONDS, measure_time, one_pass, skipped_rows
+from gldbench.benches.write_rows import write
 
 SIZE = Size(positions=24, width=8, vocabulary=300, k=4)
 

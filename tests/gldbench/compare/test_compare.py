@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from gldbench import stats
-from gldbench.evaluate.compare import HEADER, as_json, table
-from gldbench.evaluate.comparison import compare
-from gldbench.evaluate.side import read_side
+from gldbench.commands.compare import HEADER, as_json, table
+from gldbench.compare.comparison import compare
+from gldbench.compare.read import read_side
 from gldbench.schema import Row
 from gldbench.store import Store
 from gldbench.tasks import load_task
@@ -234,7 +234,7 @@ def test_a_headline_that_moved_since_and_a_doubled_item(tmp_path: Path) -> None:
 
 def test_comparing_needs_no_torch() -> None:
     code = (
-        "import sys, gldbench.evaluate.compare, gldbench.evaluate.comparison; "
+        "import sys, gldbench.commands.compare, gldbench.compare.comparison; "
         "print([m for m in ('torch', 'transformers', 'lm_eval') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

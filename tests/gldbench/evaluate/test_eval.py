@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-import gldbench.tasks
 from gldbench.evaluate.evaluate import evaluate
-from gldbench.evaluate.generate import BACKENDS
-from gldbench.evaluate.graders import GRADERS
-from gldbench.evaluate.grading import graders_named
-from gldbench.evaluate.sandbox import launch
 from gldbench.evaluate.summary import HEADER, Evaluation, as_json, closing_line, table
+from gldbench.generate.generate import BACKENDS
+from gldbench.grade import GRADERS
+from gldbench.grade.rows import graders_named
+from gldbench.sandbox import launch
 from gldbench.stats import wilson
 from gldbench.store import Store
 from gldbench.tasks import load_items, load_task
@@ -66,7 +65,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tasks" / "toy" / "task.yaml").write_text(yaml.safe_dump(task))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "toy.jsonl").write_text(content)
-    monkeypatch.setattr(gldbench.tasks, "tasks_root", lambda: tmp_path / "tasks")
+    monkeypatch.setattr("gldbench.tasks.load.tasks_root", lambda: tmp_path / "tasks")
     return tmp_path
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from gldbench.evaluate import generate
 from gldbench.evaluate.evaluate import Evaluation, evaluate
+from gldbench.generate import generate
 from gldbench.schema import Response
 from gldbench.store import Store
 

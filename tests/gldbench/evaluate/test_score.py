@@ -16,7 +16,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from gldbench.evaluate.score import score, score_command
+from gldbench.commands.score import score as score_command
+from gldbench.evaluate.score import score
 from gldbench.tasks import load_items, load_task
 from gldfusion.errors import InputError
 

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gldbench.evaluate.averages import averaged, published_average, subtask_mean
-from gldbench.evaluate.graders import GRADERS
 from gldbench.evaluate.summary import (
     HEADER,
     Evaluation,
@@ -20,8 +18,10 @@ from gldbench.evaluate.summary import (
     quoted,
     table,
 )
+from gldbench.grade import GRADERS
 from gldbench.schema import Headline, Row, Task
 from gldbench.stats import wilson
+from gldbench.stats.averages import averaged, published_average, subtask_mean
 from gldbench.tasks import load_task
 from gldfusion.errors import InputError
 

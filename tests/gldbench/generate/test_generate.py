@@ -17,11 +17,11 @@ from lm_eval.models.huggingface import HFLM
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, T5Config
 
-from gldbench.evaluate import generate, plan
-from gldbench.evaluate.backend import Completion, Likelihood
-from gldbench.evaluate.checkpoint import Checkpoint, hash_checkpoint, open_checkpoint
-from gldbench.evaluate.generate import BACKENDS, Responses, responses_for
-from gldbench.evaluate.hf import HFBackend, load
+from gldbench.generate import generate, plan
+from gldbench.generate.backend import Completion, Likelihood
+from gldbench.generate.checkpoint import Checkpoint, hash_checkpoint, open_checkpoint
+from gldbench.generate.generate import BACKENDS, Responses, responses_for
+from gldbench.generate.hf import HFBackend, load
 from gldbench.schema import Dataset, Generation, Headline, Item, Response, Task
 from gldfusion.errors import InputError
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gldbench.evaluate.backend import Backend, Cut
-from gldbench.evaluate.checkpoint import Checkpoint, open_checkpoint
-from gldbench.evaluate.generate import BACKENDS, NOT_MEASURED, responses_for
+from gldbench.generate.backend import Backend, Cut
+from gldbench.generate.checkpoint import Checkpoint, open_checkpoint
+from gldbench.generate.generate import BACKENDS, NOT_MEASURED, responses_for
 from gldbench.schema import Generation, Item
 from gldbench.store import Store
 from gldbench.tasks import load_task
@@ -30,7 +30,7 @@ def with_stand_in() -> Iterator[None]:
     """A module named vllm, as long as this file's tests run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(STAND_IN))
-        importlib.import_module("gldbench.evaluate.vllm")
+        importlib.import_module("gldbench.generate.vllm")
         yield
     for name in [name for name in sys.modules if name.partition(".")[0] == "vllm"]:
         del sys.modules[name]
@@ -93,7 +93,7 @@ def test_backends_share_no_responses(chain: ChainMaker, tmp_path: Path, with_sta
 
 
 def test_without_vllm_the_message_says_so(chain: ChainMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("gldbench.evaluate.vllm", "lm_eval.models.vllm_causallms"):
+    for name in ("gldbench.generate.vllm", "lm_eval.models.vllm_causallms"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(InputError, match="vLLM, which is not installed") as caught:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from gldbench.evaluate import sandbox
-from gldbench.evaluate.graders import GRADERS, evalplus
-from gldbench.evaluate.graders.judges import code
-from gldbench.evaluate.programs.problem import reference
-from gldbench.evaluate.sandbox import launch
+from gldbench import sandbox
+from gldbench.grade import GRADERS, evalplus
+from gldbench.grade.judges import code
+from gldbench.grade.programs.code_problem import reference
+from gldbench.sandbox import launch
 from gldbench.schema import Item, Response
 from gldbench.tasks import load_task
 from gldfusion.errors import InputError

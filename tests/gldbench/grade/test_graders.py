@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from gldbench.evaluate.evaluate import RowLabels, grade
-from gldbench.evaluate.graders import GRADERS, harness
-from gldbench.evaluate.graders.scorers import SCORERS
+from gldbench.grade import GRADERS
+from gldbench.grade.judges.normal_forms import SCORERS
+from gldbench.grade.lm_eval import own_tasks as harness
 from gldbench.schema import Item, Response, Row, Task
 from gldbench.tasks import load_items, load_task, task_names
 from gldbench.worlds.families import FAMILIES

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gldbench.evaluate.graders.judges.choice import chosen, judge
+from gldbench.grade.judges.choice import chosen, judge
 from gldbench.schema import Item
 
 CHOICES = (

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from gldbench.evaluate import sandbox
-from gldbench.evaluate.graders.judges import JUDGES, code
-from gldbench.evaluate.graders.judges.base import Mark
-from gldbench.evaluate.programs import asserts
-from gldbench.evaluate.programs.compare import right_outputs
-from gldbench.evaluate.programs.extract import find_program
-from gldbench.evaluate.programs.inputs import typed_inputs
-from gldbench.evaluate.programs.problem import reference
-from gldbench.evaluate.sandbox import Opaque, launch
+from gldbench import sandbox
+from gldbench.grade.judges import JUDGES, code
+from gldbench.grade.judges.judge import Mark
+from gldbench.grade.programs import asserts
+from gldbench.grade.programs.code_problem import reference
+from gldbench.grade.programs.extract import find_program
+from gldbench.grade.programs.inputs import typed_inputs
+from gldbench.grade.programs.outputs import right_outputs
+from gldbench.sandbox import Opaque, launch
 from gldbench.schema import Item
 from gldbench.tasks import load_task
 

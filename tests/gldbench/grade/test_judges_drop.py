@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from lm_eval.tasks.drop.utils import get_metrics
 
-from gldbench.evaluate.graders.judges import JUDGES
-from gldbench.evaluate.graders.judges.drop import extract, score
+from gldbench.grade.judges import JUDGES
+from gldbench.grade.judges.drop import extract, score
 from gldbench.schema import Item, Task
 from gldbench.tasks import load_items, load_task
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import nltk
 import pytest
 
-from gldbench.evaluate.graders import sentences
-from gldbench.evaluate.graders.judges import JUDGES, Mark
+from gldbench.grade import sentences
+from gldbench.grade.judges import JUDGES, Mark
 from gldbench.schema import Item, Task
 from gldbench.tasks import load_items, load_task
 
@@ -117,7 +117,7 @@ def test_importing_the_checkers_asks_no_network() -> None:
         "import nltk, sys\n"
         "nltk.data.path[:] = []\n"
         "nltk.download = lambda *_: sys.exit('download')\n"
-        "from gldbench.evaluate.graders import sentences\n"
+        "from gldbench.grade import sentences\n"
         "checkers, note = sentences.ifeval_checkers()\n"
         "assert note == sentences.BUILT_IN and nltk.data.path == []\n"
     )

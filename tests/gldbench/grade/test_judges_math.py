@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gldbench.evaluate.graders.judges import equivalence
-from gldbench.evaluate.graders.judges.math import boxed, judge, said
+from gldbench.grade.judges import equivalence
+from gldbench.grade.judges.math import boxed, judge, said
 from gldbench.schema import Item
 
 RIGHT = [

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gldbench.evaluate.graders.judges.theoremqa import judge, near, parts, plain_number, said
+from gldbench.grade.judges.theoremqa import judge, near, parts, plain_number, said
 from gldbench.schema import Item
 
 INTEGER, FLOAT, INTEGERS, FLOATS, BOOL, OPTION = (

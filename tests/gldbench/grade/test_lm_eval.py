@@ -13,8 +13,8 @@ import lm_eval
 import pytest
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from gldbench.evaluate.graders import GRADERS, Grade
-from gldbench.evaluate.graders.upstream_tasks import UPSTREAM, upstream_of
+from gldbench.grade import GRADERS, Grade
+from gldbench.grade.lm_eval.catalogue import UPSTREAM, upstream_of
 from gldbench.schema import Item, Response, Task
 from gldbench.tasks import load_items, load_task, task_names
 from gldfusion.errors import InputError
@@ -205,8 +205,7 @@ def test_all_of_gsm8k_is_graded_in_time(benchmark_data: Path) -> None:
 
 def test_the_table_of_counterparts_needs_no_lm_eval() -> None:
     code = (
-        "import sys, gldbench.evaluate.graders\n"
-        "print([m for m in ('torch', 'lm_eval', 'nltk', 'datasets') if m in sys.modules])"
+        "import sys, gldbench.grade\nprint([m for m in ('torch', 'lm_eval', 'nltk', 'datasets') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gldbench.evaluate.graders.judges import JUDGES, Mark
+from gldbench.grade.judges import JUDGES, Mark
 from gldbench.schema import Item
 from gldbench.tasks import load_items, load_task, task_names
 

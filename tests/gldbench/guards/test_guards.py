@@ -10,18 +10,19 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from gldbench import guards
-from gldbench.checking import CheckResult, Move, check_values
-from gldbench.evaluate.graders import judges
-from gldbench.evaluate.graders.judges import JUDGES, Judge
-from gldbench.guards import GUARDS, grader_values, kernel_values, loss_values
+from gldbench.commands.check import check
+from gldbench.grade import judges
+from gldbench.grade.judges import JUDGES, Judge
+from gldbench.guards import GUARDS, baselines_folder
+from gldbench.guards.baseline import CheckResult, Move, Values, check_values
+from gldbench.guards.values import grader_values, kernel_values, loss_values
 from gldfusion.errors import InputError
 from gldfusion.losses import LOSSES
 from gldfusion.losses.uld import Uld
 
 
 @pytest.mark.parametrize("values", [loss_values, kernel_values, grader_values])
-def test_a_clean_run_is_not_flagged(values: Callable[[], guards.Values], tmp_path: Path) -> None:
+def test_a_clean_run_is_not_flagged(values: Callable[[], Values], tmp_path: Path) -> None:
     baseline = tmp_path / "values.json"
     assert check_values(values(), baseline, True, 1e-12).passed
     again = check_values(values(), baseline, False, 1e-12)
@@ -76,7 +77,7 @@ def test_the_command_runs_every_guard(tmp_path: Path, monkeypatch: pytest.Monkey
     move = Move("case", "loss", "value", 1.0, 2.0, "")
     monkeypatch.setitem(GUARDS, "gw", lambda baseline, update: CheckResult((), 3, ()))
     app = typer.Typer()
-    app.command()(guards.check_all)
+    app.command()(check)
     run = CliRunner()
     folder = ["--baselines", str(tmp_path)]
     assert run.invoke(app, [*folder, "--update"]).exit_code == 0
@@ -91,5 +92,5 @@ def test_the_command_runs_every_guard(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_committed_baselines_are_of_this_code() -> None:
     for name in ("losses", "kernels", "graders"):
-        result = GUARDS[name](Path("reports/baselines") / f"{name}.json", False)
+        result = GUARDS[name](baselines_folder() / f"{name}.json", False)
         assert result.passed, result.moves

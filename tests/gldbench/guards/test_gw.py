@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gldbench.gw import check
-from gldbench.gw.commands import gw_app
+from gldbench.commands.gw import gw_app
+from gldbench.guards import gw as check
 from gldbench.gw.problem import Problem
 from gldbench.gw.solvers import SOLVERS, Answer
 from gldfusion.errors import InputError

@@ -22,14 +22,14 @@ from typing import Any
 
 import pytest
 
-from gldbench.evaluate import sandbox
-from gldbench.evaluate.graders.judges import code
-from gldbench.evaluate.programs.problem import Verdict
-from gldbench.evaluate.sandbox import Result
+from gldbench import sandbox
+from gldbench.grade.judges import code
+from gldbench.grade.programs.code_problem import Verdict
+from gldbench.sandbox import Result
 
 PROGRAMS = sorted((Path(__file__).parent / "hostile").glob("*.py"))
 NAMES = [path.stem for path in PROGRAMS]
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 RECORD = {
     "task_id": "Hostile/0",
     "prompt": 'def f(x):\n    """The next number."""\n',

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gldbench.evaluate.limited import MAX_OUTPUT, MAX_SOURCE, Candidate, Outcome, run_candidate, run_many
+from gldbench.sandbox.limited import MAX_OUTPUT, MAX_SOURCE, Candidate, Outcome, run_candidate, run_many
 
 
 def outcome(source: str, timeout: float = 2.0, **options: int) -> Outcome:

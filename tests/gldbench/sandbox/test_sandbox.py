@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gldbench import sandbox
 from gldbench.doctor import examine
-from gldbench.evaluate import sandbox
-from gldbench.evaluate.sandbox import Limits, Opaque, Program, inside, launch, run, run_programs, seccomp
+from gldbench.sandbox import Limits, Opaque, Program, inside, launch, run_programs, seccomp
+from gldbench.sandbox import execute as run
 from gldfusion.errors import InputError
 
 PYTHON = Path("/usr/bin/python3")

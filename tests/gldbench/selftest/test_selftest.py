@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gldbench.evaluate.graders import GRADERS, judges
-from gldbench.evaluate.graders.judges import Mark
-from gldbench.evaluate.graders.ours import grade
-from gldbench.evaluate.selftest import run
-from gldbench.evaluate.selftest.base import KINDS, others, spread
-from gldbench.evaluate.selftest.commands import selftest_app
-from gldbench.evaluate.selftest.instructions import BUILDERS
-from gldbench.evaluate.selftest.makers import MAKERS
-from gldbench.evaluate.selftest.run import OURS, as_json, selftest_graders
+from gldbench.commands.selftest import selftest_app
+from gldbench.grade import GRADERS, judges
+from gldbench.grade.judges import Mark
+from gldbench.grade.ours import grade
 from gldbench.schema import Item, Task
+from gldbench.selftest import graders as run
+from gldbench.selftest.cases import KINDS, others, spread
+from gldbench.selftest.graders import OURS, as_json, selftest_graders
+from gldbench.selftest.instructions import BUILDERS
+from gldbench.selftest.makers import MAKERS
 from gldbench.tasks import load_task, task_names
 
 FILES = [name for name in task_names() if load_task(name).dataset.kind == "file"]

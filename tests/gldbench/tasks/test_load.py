@@ -19,22 +19,21 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gldbench.evaluate.graders import GRADERS
-from gldbench.evaluate.graders.judges import JUDGES
-from gldbench.evaluate.graders.scorers import SCORERS
+from gldbench.grade import GRADERS
+from gldbench.grade.judges import JUDGES
+from gldbench.grade.judges.normal_forms import SCORERS
 from gldbench.schema import Item
 from gldbench.tasks import (
     PAPER11,
     asked_as,
     expand,
-    fill,
     load_items,
     load_task,
-    prompt_of,
     take,
     task_names,
     tasks_root,
 )
+from gldbench.tasks.prompts import fill
 from gldfusion.errors import InputError
 
 Fill = Callable[[str, Mapping[str, Any]], str]
@@ -53,7 +52,7 @@ def test_every_task_folder_is_whole(name: str) -> None:
     assert set(task.published) <= set(task.subtasks)
     assert all(0 <= score <= 1 for scores in task.published.values() for score in scores.values())
     for variant in ("default", *task.variants):
-        assert re.search(r"\{\w+\}", prompt_of(task, variant))
+        assert re.search(r"\{\w+\}", asked_as(task, variant).prompt)
 
 
 BENCHMARKS = {

@@ -16,10 +16,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gldbench.records import READERS, last_boxed, mbpp, theoremqa
 from gldbench.schema import Item
-from gldbench.taskdata import Records
-from gldbench.tasks import CHANGED, asked_as, fill, load_items, load_task, prompt_of, task_names
+from gldbench.tasks import CHANGED, asked_as, load_items, load_task, task_names
+from gldbench.tasks.data import Records
+from gldbench.tasks.prompts import fill
+from gldbench.tasks.readers import READERS, last_boxed, mbpp, theoremqa
 from gldfusion.errors import InputError
 
 FILE_TASKS = [name for name in task_names() if load_task(name).dataset.kind == "file"]
@@ -107,7 +108,7 @@ def test_every_variant_names_only_fields_that_are_there(
 ) -> None:
     task = load_task(name)
     rows = Records([dict(item.record) for item in items_of(name, benchmark_data)], changed=False)
-    monkeypatch.setattr("gldbench.tasks.read_records", lambda *_: rows)  # the same file for every variant
+    monkeypatch.setattr("gldbench.tasks.load.read_records", lambda *_: rows)  # the same file for every variant
     for variant in task.variants:
         asked = asked_as(task, variant)
         item = load_items(task, benchmark_data, 1, variant)[0]
@@ -125,13 +126,13 @@ def test_prompts_are_those_of_the_paper(benchmark_data: Path) -> None:
         pytest.skip("benchmark data not found: no prompts.yaml of the paper beside it")
     paper = yaml.safe_load(path.read_text())
     for name in ("ifeval", "hellaswag", "bbh", "mmlu", "gsm8k", "math"):
-        assert prompt_of(load_task(name)) == paper[name]
+        assert asked_as(load_task(name)).prompt == paper[name]
     for item in items_of("arc_c", benchmark_data):
         if len(item.choices) == 4:
             texts = {f"text{letter}": text for letter, text in zip("ABCD", item.choices, strict=True)}
             assert item.prompt == fill(paper["arc_c"], {"question": item.record["question"]["stem"], **texts})
     without_examples = paper["drop"].replace(" Some examples of passages and Q&A are provided below.", "")
-    assert prompt_of(load_task("drop")) == without_examples.replace("{drop_examples}\n", "")
+    assert asked_as(load_task("drop")).prompt == without_examples.replace("{drop_examples}\n", "")
     assert {name for name, prompt in paper.items() if prompt.startswith("original")} == {
         "theoremqa",
         "humaneval",

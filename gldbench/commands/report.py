@@ -1,0 +1,37 @@
+"""`gldbench report RUN`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gldbench.commands.options import Json, print_json
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, such as runs/tiny.")],
+    as_json: Json = False,
+) -> None:
+    """Write the report of a run again from its stored rows, and print its main table."""
+    show_report(folder.resolve(), as_json, {})
+
+
+def show_report(folder: Path, as_json: bool, facts: dict[str, Any]) -> None:
+    """Builds the report of a run and prints its summary. `facts` are printed below it."""
+    from gldbench.console import print_table
+    from gldbench.report import analyse, read_run, summary_json, summary_table, trainings, write_report
+    from gldbench.tasks import load_task, task_names
+
+    made = read_run(folder)
+    analysis = analyse(made.rows, made.spec, {name: load_task(name).chance for name in task_names()})
+    paths = write_report(made, analysis, folder / "report")
+    if as_json:
+        summary = summary_json(analysis, trainings(made.rows), made.environment)
+        print_json(summary | facts | {"report": str(paths.html)})
+        return
+    print_table(summary_table(analysis))
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' ')}: {value}")
+    print(f"report: {paths.html}")

@@ -1,0 +1,62 @@
+"""`gldbench score TASK RESPONSES.jsonl`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gldbench.commands.options import ChangedData, Data, Json, UnsafeCode, print_json
+
+
+def score(
+    task: Annotated[str, typer.Argument(help="Task name, such as gsm8k or mmlu/anatomy; see `gldbench tasks list`.")],
+    responses: Annotated[Path, typer.Argument(metavar="RESPONSES.jsonl", help='Lines {"item_id", "output"}.')],
+    data: Data,
+    harness: Annotated[
+        str | None, typer.Option(help="Comma-separated graders. Default: every grader that applies to the task.")
+    ] = None,
+    unsafe_code: UnsafeCode = False,
+    allow_changed_data: ChangedData = False,
+    as_json: Json = False,
+) -> None:
+    """Grade responses from a file, whoever made them. Items without a response are left out and counted."""
+    from gldbench.evaluate.score import score as score_file
+    from gldbench.grade.rows import graders_named
+
+    result = score_file(
+        task,
+        responses,
+        "hub" if data == "hub" else Path(data),
+        graders_named(harness),
+        unsafe_code=unsafe_code,
+        allow_changed=allow_changed_data,
+    )
+    if as_json:
+        print_json(result)
+    else:
+        _print(result)
+
+
+def _print(result: Mapping[str, Any]) -> None:
+    """The headline in a sentence, then every number of every grader."""
+    from gldbench.console import print_rows
+
+    first = result["headline"]
+    lines = [
+        (grader, name, metric, f"{value:.4f}", str(own["no_answer"]), str(own["errors"]))
+        for grader, own in result["graders"].items()
+        for name, metrics in own["filters"].items()
+        for metric, value in metrics.items()
+    ]
+    print(
+        f"{result['task']}: {first['metric']} {first['score']:.4f} ({first['low']:.4f} to {first['high']:.4f}), "
+        f"{result['n']} of {result['n_task']} items, by {first['grader']} under {first['filter']}"
+    )
+    print_rows(("grader", "filter", "metric", "score", "no answer", "errors"), *lines)
+    for name in result["not_applicable"]:
+        print(f"{name} does not grade {result['task']}")
+    if result["changed_data"]:
+        print("the data files are not those that the task was defined on")

@@ -1,0 +1,1 @@
+"""Two checkpoints on the same items: `read` finds their rows, `comparison` computes."""

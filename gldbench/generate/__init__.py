@@ -1,0 +1,1 @@
+"""Responses of checkpoints, each generated once: `BACKENDS`, batch plans, checkpoints."""
