@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import platform
 import subprocess
@@ -9,7 +11,8 @@ from importlib import metadata
 from pathlib import Path
 
 from gldbench.schema import Environment
-from gldfusion.files import hash_json
+from gldfusion.errors import InputError
+from gldfusion.files import atomic_write, hash_json, write_json
 
 PACKAGES = (
     "torch",
@@ -89,3 +92,32 @@ def environment(threads: int, workers: int) -> Environment:
         commit=_git("rev-parse", "HEAD"),
         dirty=None if status is None else bool(status),
     )
+
+
+def claim(folder: Path, env: Environment, spec: str | None = None) -> None:
+    """Marks a new output folder with its environment and spec, or checks those of a folder that exists.
+
+    Args:
+        folder: where results are kept; it gets environment.json and, with a spec, spec.yaml.
+        env: the environment of this process.
+        spec: the text of the experiment's YAML, for folders that hold one experiment.
+
+    Raises:
+        InputError: the folder holds results of another spec or another environment.
+    """
+    mend = "move the folder away, or give another one with --output"
+    environment_path, spec_path = folder / "environment.json", folder / "spec.yaml"
+    if spec is not None and spec_path.exists() and spec_path.read_text() != spec:
+        raise InputError(f"{folder} holds another version of this experiment (its spec.yaml differs)\n{mend}")
+    if (environment_path if spec is None else spec_path).exists():
+        before = json.loads(environment_path.read_text())["env_id"]
+        if before != env.env_id:
+            raise InputError(
+                f"{folder} was begun in another environment ({before}; this one is {env.env_id}). "
+                f"Numbers from different environments do not compare\n{mend}"
+            )
+        return
+    write_json(environment_path, dataclasses.asdict(env))
+    if spec is not None:
+        with atomic_write(spec_path, "w") as file:
+            file.write(spec)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from gldbench.env import environment
+from gldbench.env import claim, environment
 from gldbench.evaluate.evaluate import RowLabels
 from gldbench.evaluate.world import evaluate_world, training_rows, work_of
 from gldbench.jobs import Job, Report, run_jobs
@@ -21,9 +19,8 @@ from gldbench.spec import Spec
 from gldbench.store import Store
 from gldbench.worlds.build import fusion_sample, models, read_set, world_folder, world_jobs
 from gldfusion.errors import InputError, did_you_mean
-from gldfusion.files import atomic_write, lock, write_json
-
-Progress = Callable[[int, int], None]
+from gldfusion.files import lock
+from gldfusion.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,30 +75,8 @@ def run_spec(spec: Spec, run: Path, workers: int, threads: int, report: Report) 
     env = environment(threads, workers)
     world = world_folder(spec.world, run.parent / "worlds")
     with lock(run / ".lock"), lock(world / ".lock"):
-        claim(spec, run, env)
+        claim(run, env, yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False))
         return run_jobs(plan(spec, run, world, env), workers, threads, report)
-
-
-def claim(spec: Spec, run: Path, env: Environment) -> None:
-    """Writes the spec and the environment into a new run; refuses a folder that holds another spec or environment."""
-    text = yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False)
-    path = run / "spec.yaml"
-    if path.exists():
-        if path.read_text() != text:
-            raise InputError(
-                f"{run} holds another version of this experiment (its spec.yaml differs)\n"
-                "move it away, or give another folder with --output"
-            )
-        before = json.loads((run / "environment.json").read_text())["env_id"]
-        if before != env.env_id:
-            raise InputError(
-                f"{run} was begun in another environment ({before}, now {env.env_id}): numbers would not compare\n"
-                "move it away, or give another folder with --output"
-            )
-        return
-    write_json(run / "environment.json", dataclasses.asdict(env))
-    with atomic_write(path, "w") as file:
-        file.write(text)
 
 
 def fuse_one(spec: Spec, run: Path, world: Path, subject: Subject, progress: Progress) -> None:
@@ -114,7 +89,15 @@ def fuse_one(spec: Spec, run: Path, world: Path, subject: Subject, progress: Pro
 def evaluate_one(spec: Spec, run: Path, world: Path, subject: Subject, env_id: str, progress: Progress) -> None:
     """Job: responses, grades and training log of one checkpoint, as rows."""
     store = Store(run)
-    labels = RowLabels(spec.name, env_id, "world", subject.name, subject.method, spec.world.seed, subject.seed)
+    labels = RowLabels(
+        run_id=spec.name,
+        env_id=env_id,
+        suite="world",
+        subject=subject.name,
+        method=subject.method,
+        world_seed=spec.world.seed,
+        seed=subject.seed,
+    )
     sets = {name: read_set(world, name) for name in spec.evaluation.sets}
     work = work_of(sets, spec.evaluation.max_tokens)
     rows = evaluate_world(subject.path, work, store, labels, spec.evaluation.batch_size, progress)

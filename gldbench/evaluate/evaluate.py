@@ -3,27 +3,29 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from gldbench import sandbox
-from gldbench.env import environment
+from gldbench.env import claim, environment
 from gldbench.evaluate.summary import Evaluation, TaskScore, as_json
 from gldbench.generate.checkpoint import Checkpoint, open_checkpoint
-from gldbench.generate.generate import BACKENDS, BATCH_SIZE, NOT_MEASURED, Progress, Responses, responses_for
+from gldbench.generate.generate import BACKENDS, BATCH_SIZE, NOT_MEASURED, Responses, responses_for
 from gldbench.generate.plan import answer_limit
 from gldbench.grade import GRADERS
 from gldbench.grade.rows import RowLabels, grade
-from gldbench.schema import Environment, Item, Row, Task
+from gldbench.schema import Item, Row, Task
 from gldbench.store import Store
 from gldbench.tasks import DEFAULT_VARIANT, asked_as, expand, load_items, load_task, take
-from gldfusion.errors import InputError, require_known
+from gldfusion.errors import require_known
 from gldfusion.files import hash_json, lock, write_json
+from gldfusion.progress import Progress
 
 SUITE = "eval"
 
@@ -88,7 +90,8 @@ def evaluate(
         work = _work(task_names, data, limit, variant, allow_changed)
         opened = list({c.name: c for c in map(open_checkpoint, checkpoints)}.values())
         with lock(output / ".lock"):
-            evaluation = _ask_and_grade(opened, work, output, graders, (backend, batch_size, device), progress)
+            ask = partial(responses_for, backend=backend, batch_size=batch_size, device=device, progress=progress)
+            evaluation = _ask_and_grade(opened, work, output, graders, backend, ask)
     return evaluation
 
 
@@ -97,27 +100,25 @@ def _ask_and_grade(
     work: _Work,
     output: Path,
     graders: Sequence[str],
-    how: tuple[str, int, str | None],
-    progress: Progress | None,
+    backend: str,
+    ask: Callable[..., Responses],
 ) -> Evaluation:
-    """One checkpoint after the other; `how` is (backend, batch size, device)."""
-    store, env = Store(output), _claim(output)
+    """Asks and grades one checkpoint after the other; `ask` is `responses_for` with the backend's settings."""
+    env = environment(torch.get_num_threads(), workers=1)
+    claim(output, env)
+    store = Store(output)
     scores: list[TaskScore] = []
     made: list[Responses] = []
-    backend, batch_size, device = how
     for checkpoint in checkpoints:
-        responses = responses_for(
-            checkpoint,
-            work.parts,
-            store,
-            subject=checkpoint.name,
-            backend=backend,
-            batch_size=batch_size,
-            device=device,
-            progress=progress,
-        )
+        responses = ask(checkpoint, work.parts, store, subject=checkpoint.name)
         made.append(responses)
-        labels = RowLabels(output.resolve().name, env.env_id, SUITE, checkpoint.name, "checkpoint")
+        labels = RowLabels(
+            run_id=output.resolve().name,
+            env_id=env.env_id,
+            suite=SUITE,
+            subject=checkpoint.name,
+            method="checkpoint",
+        )
         scores += _scores(checkpoint, work, responses, labels, graders)
     _keep(store, [row for score in scores for row in score.rows])
     evaluation = Evaluation(
@@ -131,23 +132,6 @@ def _ask_and_grade(
     )
     write_json(output / "evaluation.json", as_json(evaluation))
     return evaluation
-
-
-def _claim(output: Path) -> Environment:
-    """This environment, written to a new output folder; a folder begun in another one is refused."""
-    import torch
-
-    env, path = environment(torch.get_num_threads(), workers=1), output / "environment.json"
-    if path.exists():
-        before = json.loads(path.read_text())["env_id"]
-        if before != env.env_id:
-            raise InputError(
-                f"{output} was begun in another environment ({before}, now {env.env_id}): numbers would not compare\n"
-                "give another folder with --output"
-            )
-    else:
-        write_json(path, dataclasses.asdict(env))
-    return env
 
 
 def _scores(

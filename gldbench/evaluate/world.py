@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from gldbench.schema import Item, Row, Task
 from gldbench.store import Store
 from gldbench.tasks import load_task
 from gldbench.worlds.families.family import Instance
+from gldfusion.progress import Progress
 
 TRAINING_LOG = "training_log.jsonl"
 TRAINING_TOTALS = "training_totals.json"
@@ -71,7 +72,7 @@ def evaluate_world(
     store: Store,
     labels: RowLabels,
     batch_size: int,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> list[Row]:
     """Rows of one checkpoint on the items of `work`; its responses are generated once and kept in `store`."""
     answered = responses_for(

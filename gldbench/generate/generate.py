@@ -16,13 +16,11 @@ from gldbench.generate.plan import Case, PlanStore, case_of, hash_text, plan
 from gldbench.schema import Item, Response, Task
 from gldfusion.errors import InputError, require_known
 from gldfusion.files import hash_json
+from gldfusion.progress import Progress
 
 BATCH_SIZE = 64
 FLUSH_SECONDS = 5.0
 """work that a kill may lose, besides the batch in progress"""
-
-Progress = Callable[[int, int], None]
-"""called with (responses there, responses wanted)"""
 
 
 class ResponseStore(PlanStore, Protocol):

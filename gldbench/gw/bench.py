@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +12,7 @@ import numpy as np
 import torch
 import yaml
 
-from gldbench.env import environment
+from gldbench.env import claim, environment
 from gldbench.gw.families import FAMILIES, Family
 from gldbench.gw.measure import Measured, Numbers, measured, problem_facts
 from gldbench.gw.problem import NotApplicableError, Problem
@@ -24,8 +22,7 @@ from gldbench.jobs import Report
 from gldbench.schema import Row
 from gldbench.store import Store
 from gldbench.timing import interleaved, pinned_threads
-from gldfusion.errors import InputError
-from gldfusion.files import atomic_write, lock, write_json
+from gldfusion.files import lock
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def run_bench(spec: BenchSpec, folder: Path, real: Mapping[str, Family], report:
     store = Store(folder)
     bench = _Bench(spec, env.env_id, {**FAMILIES, **real})
     with lock(folder / ".lock"):
-        _claim(spec, folder, dataclasses.asdict(env))
+        claim(folder, env, yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
         cases = list(plan(spec))
         for case in cases:
             report(case.name, 0, 1)
@@ -95,20 +92,6 @@ def plan(spec: BenchSpec) -> Iterator[Case]:
 
 def _budget(spec: BenchSpec, entry: CaseSpec) -> float:
     return spec.budget if entry.budget is None else entry.budget
-
-
-def _claim(spec: BenchSpec, folder: Path, env: dict[str, object]) -> None:
-    text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
-    path = folder / "spec.yaml"
-    if path.exists():
-        before = json.loads((folder / "environment.json").read_text())["env_id"]
-        if path.read_text() != text or before != env["env_id"]:
-            what = "another bench" if path.read_text() != text else f"a bench from another environment ({before})"
-            raise InputError(f"{folder} holds {what}\nmove it away, or give another folder with --output")
-        return
-    write_json(folder / "environment.json", env)
-    with atomic_write(path, "w") as file:
-        file.write(text)
 
 
 def run_case(bench: _Bench, case: Case) -> list[Row]:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from gldbench.methods.train import train
 from gldbench.spec import MethodSpec, Spec
+from gldfusion.progress import Progress
 
-METHODS: dict[str, Callable[[Spec, MethodSpec, Path, Path, int, Path, Callable[[int, int], None]], Path]] = {
-    "train": train
-}
+METHODS: dict[str, Callable[[Spec, MethodSpec, Path, Path, int, Path, Progress], Path]] = {"train": train}
 """(spec, method, world folder, data file, seed, output folder, progress) -> the checkpoint"""

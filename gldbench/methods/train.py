@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from gldbench.spec import MethodSpec, Spec
 from gldfusion.fuse import fuse
+from gldfusion.progress import Progress
 from gldfusion.recipe import Recipe, SourceSpec
 
 
@@ -17,7 +17,7 @@ def train(
     data: Path,
     seed: int,
     output: Path,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> Path:
     """Trains the world's pivot by the method's terms on `data`, with stored source logits."""
     return fuse(recipe_of(spec, method, world, data, seed, output.name), output, progress)

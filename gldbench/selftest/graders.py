@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from gldbench.grade import GRADERS
 from gldbench.grade.grader import Grader
 from gldbench.grade.rows import bare_response
+from gldbench.jobs import Report
 from gldbench.schema import Item, Task
 from gldbench.selftest.cases import GUESSES, KINDS, RIGHT, Case, Kind, spread
 from gldbench.selftest.exceptions import KNOWN, why_upstream
@@ -22,8 +23,6 @@ ONE_PER_ITEM = frozenset({"evalplus"})
 """graders that take one solution of each problem at a time"""
 SHOWN = 160
 """characters of an output that an exception quotes"""
-Progress = Callable[[str, int, int], None]
-"""called with (task, done, 1)"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Selftest:
 
 
 def selftest_graders(
-    names: Sequence[str], data: Path | Literal["hub"], items: int | None = None, progress: Progress | None = None
+    names: Sequence[str], data: Path | Literal["hub"], items: int | None = None, progress: Report | None = None
 ) -> Selftest:
     """Runs the self-test.
 

@@ -6,7 +6,6 @@ A world lives in a folder named by the hash of everything that decides it, and i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,8 @@ from gldfusion.cache import build_cache
 from gldfusion.data import read_examples
 from gldfusion.files import atomic_dir, atomic_write, hash_json
 from gldfusion.fuse import fuse
+from gldfusion.progress import Progress
 from gldfusion.recipe import Recipe
-
-Progress = Callable[[int, int], None]
 
 GENERATION = 1
 """to be raised when tokenizers, initialisation or training change what a world's spec makes"""

@@ -53,7 +53,7 @@ def test_running_again_does_nothing_and_another_bench_is_refused(bench: Path) ->
     before = sorted(p.name for p in (bench / "rows").iterdir())
     run_bench(spec(), bench, {}, QUIET)
     assert sorted(p.name for p in (bench / "rows").iterdir()) == before
-    with pytest.raises(InputError, match="another bench"):
+    with pytest.raises(InputError, match="another version of this experiment"):
         run_bench(spec(CASES[:1]), bench, {}, QUIET)
 
 
