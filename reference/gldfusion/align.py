@@ -1,8 +1,8 @@
-"""One text in two tokenisations: which positions of two models predict a label that starts at the same byte.
+"""Pairs the positions of two models on one text: two positions are paired if their labels start at the same byte.
 
-Pairing looks at the replies alone, so neither a BOS token nor a chat template on one side shifts anything. Bytes are
-counted from the start of the reply; a conversation's replies, and packed texts, follow one another with one place
-between them, where the end token of the earlier one starts.
+Pairing reads the replies only, so a BOS token or a chat template on one side shifts nothing. Bytes are counted from the
+start of the first reply. The replies of a conversation, and the texts of a packed row, are counted one after the other;
+between two of them is one byte, at which the end token of the first one starts.
 """
 
 from __future__ import annotations
@@ -21,55 +21,58 @@ from gldfusion.errors import InputError
 
 @dataclass(frozen=True)
 class Encoded:
-    """A prompt and its response in one tokenisation; or a conversation, or several texts in one row (`pack`)."""
+    """A prompt and its response, a conversation, or a packed row of several texts (`pack`), in one tokenisation."""
 
     ids: list[int]
-    """prompt, response, end-of-sequence"""
+    """the prompt, the response and the end-of-sequence token"""
     n_prompt: int
-    """how many of `ids` come before the first reply"""
+    """number of `ids` before the first reply"""
     starts: list[int]
-    """for each labelled id, the byte of the response text at which it starts; -1 where it starts inside a
-    character. The end-of-sequence token starts at the text's length. What is not -1 is
-    strictly increasing."""
+    """the byte of the response text at which each labelled id starts; -1 if it starts inside a character. The
+    end-of-sequence token starts at the length of the text. The values other than -1 are strictly increasing"""
     truncated: bool
-    """the end was cut off to fit the maximal length"""
+    """whether the end was cut off because of max_length"""
     replies: tuple[tuple[int, int], ...] | None = None
-    """places in `ids` of each reply, [first, last), with the end token that follows it; None: all after the prompt"""
+    """the range [first, last) in `ids` of each reply and its end token. None: everything after the prompt"""
 
     @property
     def labelled(self) -> list[int]:
-        """Places in `ids` of the labels: the replies, nothing else."""
+        """The indices in `ids` of the labels: those of the replies, and no others."""
         spans = ((self.n_prompt, len(self.ids)),) if self.replies is None else self.replies
         return [place for first, last in spans for place in range(first, last)]
 
     @property
     def predicting(self) -> list[int]:
-        """Positions in `ids` whose output predicts each label: the causal shift, in its one place."""
+        """The index in `ids` of the position that predicts each label. Only this function makes the causal shift."""
         return [place - 1 for place in self.labelled]
 
 
 def encode(
     tokenizer: Any, prompt: str, response: str, max_length: int, history: Sequence[tuple[str, str]] = ()
 ) -> Encoded:
-    """Tokenises prompt and response separately, so that generation from the prompt sees the same prompt tokens.
+    """Tokenises a prompt and its response.
+
+    They are tokenised separately, so the prompt has the same tokens here and in generation.
 
     Args:
-        tokenizer: a fast transformers tokenizer; it must not change after its first use here.
-        max_length: ids to keep; the end of the response is cut off first.
-        history: earlier turns (prompt, reply). Every reply is labelled, and each is preceded by what generation of that
-            reply would see.
+        tokenizer: a fast transformers tokenizer. It must not be changed after its first use here.
+        prompt: the last user turn.
+        response: the reply to it.
+        max_length: largest number of ids. The rest is cut off at the end.
+        history: the earlier turns (prompt, reply). Every reply is labelled. The ids before a reply are those that
+            generation of this reply would see.
 
     Raises:
-        InputError: the tokenizer is not a fast one, has no end-of-sequence token, makes no token of the prompt, or its
-            chat template rewrites earlier turns.
+        InputError: the tokenizer is not a fast one, has no end-of-sequence token, or makes no token of the prompt; or
+            its chat template rewrites earlier turns.
     """
     if tokenizer.eos_token_id is None:
-        raise InputError(f"{tokenizer.name_or_path} has no eos_token: nothing would end a response\nset one")
+        raise InputError(f"{tokenizer.name_or_path} has no eos_token\nset one: every response ends with it")
     turns = [*history, (prompt, response)]
     ids, starts, replies, byte = list[int](), list[int](), list[tuple[int, int]](), 0
     for number, (_, reply) in enumerate(turns):
         between = _before_reply(tokenizer, turns, number)
-        if number and between[:1] == [tokenizer.eos_token_id]:  # the template ends the reply before: a label too
+        if number and between[:1] == [tokenizer.eos_token_id]:  # the template ends the previous reply: a label too
             replies[-1] = (replies[-1][0], replies[-1][1] + 1)
             starts.append(byte - 1)
         ids += between
@@ -85,10 +88,13 @@ def encode(
 
 
 def pack(texts: Sequence[Encoded], sizes: Sequence[int]) -> Encoded:
-    """Several texts in one row of ids, each with its own prompt; nothing of one text is paired with another.
+    """Joins several texts, each with its own prompt, into one row. No position of one text is paired with another text.
 
-    Two models that pack the same texts may cut them differently: `sizes` are the bytes of all replies of each text,
-    each counted with one place for its end (`sum(len(reply.encode()) + 1)`), so that both count alike.
+    Args:
+        texts: the texts in one tokenisation.
+        sizes: for each text, the bytes of all its replies and one more for each reply's end:
+            `sum(len(reply.encode()) + 1 for reply in replies)`. Two models that cut the same texts at different places
+            count the same bytes with it.
     """
     ids, starts, replies, byte = list[int](), list[int](), list[tuple[int, int]](), 0
     for text, size in zip(texts, sizes, strict=True):
@@ -101,20 +107,20 @@ def pack(texts: Sequence[Encoded], sizes: Sequence[int]) -> Encoded:
 
 
 def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
-    """The prompt as the model sees it, in training and in generation.
+    """The ids of a prompt, as the model sees it in training and in generation.
 
-    A user turn and the opening of the answer in the tokenizer's own chat template where it has one; else the text as it
-    is, after the BOS token if the tokenizer puts one before a text.
+    If the tokenizer has a chat template, they are a user turn and the opening of the reply in this template. Otherwise
+    they are the text as it is, after the BOS token if the tokenizer puts one before a text.
 
     Raises:
-        InputError: no token comes out, so nothing could predict the first token of a response.
+        InputError: there is no id, so no position could predict the first token of a response.
     """
     if tokenizer.chat_template:
         turn = [{"role": "user", "content": prompt}]
         ids = list(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=True, return_dict=False))
     else:
         ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        with_special = tokenizer(prompt)["input_ids"]  # may also hold an end token, which a prompt must not
+        with_special = tokenizer(prompt)["input_ids"]  # may also contain an end token, which a prompt must not
         if tokenizer.bos_token_id is not None and with_special[:1] == [tokenizer.bos_token_id] != ids[:1]:
             ids = [tokenizer.bos_token_id, *ids]
     if not ids:
@@ -123,32 +129,37 @@ def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
 
 
 def pair(starts_a: Sequence[int], starts_b: Sequence[int]) -> list[tuple[int, int]]:
-    """Positions (i, j) whose labels start at the same byte: monotone, each position at most once.
+    """The positions (i, j) whose labels start at the same byte.
 
-    Two models of one tokenizer need no bytes: there position i goes with position i, inside characters too.
+    They are in ascending order, and each position occurs at most once.
+
+    Args:
+        starts_a: `Encoded.starts` of one model.
+        starts_b: `Encoded.starts` of the other.
     """
     position = {start: j for j, start in enumerate(starts_b) if start >= 0}
     return [(i, position[start]) for i, start in enumerate(starts_a) if start in position]
 
 
 def pair_texts(ours: Encoded, theirs: Sequence[int], same_vocabulary: bool) -> list[tuple[int, int]]:
-    """Pairs of positions of one text, from the pivot's encoding and the source's starts.
+    """The pairs of positions (pivot, source) on one text.
 
-    One vocabulary that cuts the text alike pairs inside characters too, where no byte tells one piece from the next.
+    Two models with the same vocabulary are paired position by position, inside characters too, if they cut the text at
+    the same bytes. All others are paired by `pair`.
+
+    Args:
+        ours: the pivot's tokenisation.
+        theirs: `Encoded.starts` of the source.
+        same_vocabulary: whether pivot and source have the same vocabulary.
     """
-    shared = min(len(ours.starts), len(theirs))  # truncation may end the two at different places
+    shared = min(len(ours.starts), len(theirs))  # the two may be cut off at different places
     if same_vocabulary and ours.starts[:shared] == list(theirs[:shared]):
         return [(i, i) for i in range(shared)]
     return pair(ours.starts, theirs)
 
 
-def coverage(pairs: Sequence[tuple[int, int]], starts_pivot: Sequence[int]) -> float:
-    """Paired / labelled pivot positions; 0 where nothing is labelled."""
-    return len(pairs) / len(starts_pivot) if starts_pivot else 0.0
-
-
 def _before_reply(tokenizer: Any, turns: Sequence[tuple[str, str]], number: int) -> list[int]:
-    """Ids between the end of the reply before and the start of reply `number`; the prompt for the first."""
+    """The ids between the previous reply and reply `number`. For the first reply, the ids of the prompt."""
     if number == 0:
         return prompt_ids(tokenizer, turns[0][0])
     if not tokenizer.chat_template:
@@ -157,8 +168,8 @@ def _before_reply(tokenizer: Any, turns: Sequence[tuple[str, str]], number: int)
     text = _rendered(tokenizer, turns, number)
     if not text.startswith(earlier):
         raise InputError(
-            f"the chat template of {tokenizer.name_or_path or 'this tokenizer'} rewrites earlier turns: what stands "
-            f"before reply {number + 1} does not begin with reply {number} as it was given\n"
+            f"the chat template of {tokenizer.name_or_path or 'this tokenizer'} rewrites earlier turns: the text "
+            f"before reply {number + 1} does not contain reply {number} unchanged\n"
             "train on single turns, or use another template"
         )
     return tokenizer(text[len(earlier) :], add_special_tokens=False)["input_ids"]
@@ -175,7 +186,7 @@ def _rendered(tokenizer: Any, turns: Sequence[tuple[str, str]], number: int) -> 
 
 
 def _cut(whole: Encoded, max_length: int) -> Encoded:
-    """The first `max_length` ids; labels that are cut off go."""
+    """Keeps the first `max_length` ids, and removes the labels that are cut off."""
     if len(whole.ids) <= max_length:
         return whole
     kept = sum(place < max_length for place in whole.labelled)
@@ -184,12 +195,17 @@ def _cut(whole: Encoded, max_length: int) -> Encoded:
 
 
 def _starts(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
-    """Start byte of each token, from its span in characters.
+    """The byte at which each token starts; -1 inside a character.
 
-    White space that no span covers belongs to the token after it (pre-tokenizers that drop spaces); other uncovered
-    text to the token before it (a mark composed with its letter by normalisation). All pieces of one character span
-    that character whole: the first of them starts it, the others reach back over covered text and get -1. A prefix "▁"
-    spans the first character too: it starts the text, and an unmerged token after it gets -1.
+    White space that no span covers belongs to the token after it (some pre-tokenizers drop spaces). Other uncovered
+    text belongs to the token before it (normalisation may join a mark with its letter). All pieces of one character
+    have the whole character as their span: the first piece starts it, and the others, whose spans begin in covered
+    text, get -1. The span of a prefix "▁" is the first character too: the prefix starts the text, and a separate token
+    after it gets -1.
+
+    Args:
+        text: the text.
+        spans: the span of each token, in characters.
     """
     byte_of = [0, *accumulate(len(character.encode()) for character in text)]
     starts, covered = [], 0
@@ -202,14 +218,16 @@ def _starts(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
 
 @lru_cache(maxsize=8)
 def _untrimmed(tokenizer: Any) -> Tokenizer:
-    """The tokenizer's backend without its post-processor.
+    """A copy of the tokenizer's backend without its post-processor.
 
-    ByteLevel post-processors cut spaces off both ends of a token's span (on by default in the GPT-2 and Llama-3
-    families), so that the token after "\\n   " would seem to start 3 bytes early. Without special tokens to add, a
+    ByteLevel post-processors remove spaces from both ends of a token's span (in the GPT-2 and Llama-3 families by
+    default). Then the token after "\\n   " would seem to start 3 bytes too early. If no special tokens are added, a
     post-processor changes nothing else.
     """
     if not getattr(tokenizer, "is_fast", False):
-        raise InputError(f"expected a fast tokenizer: {tokenizer.name_or_path} gives no character spans\nconvert it")
+        raise InputError(
+            f"expected a fast tokenizer: {tokenizer.name_or_path} reports no character spans\nconvert it to a fast one"
+        )
     backend: Tokenizer = copy.deepcopy(tokenizer.backend_tokenizer)
     backend.post_processor = None  # pyright: ignore[reportAttributeAccessIssue]
     backend.no_truncation()

@@ -1,9 +1,9 @@
-"""How much of a pivot's labelled positions each source says something about, per source and family of texts.
+"""Measures which share of a pivot's labelled positions is paired with a source, for each pair of tokenizers.
 
-    python -m gldfusion.coverage DATA NAME=TOKENIZER NAME=TOKENIZER... [--json]
+    python -m gldfusion.coverage DATA NAME=FOLDER NAME=FOLDER... [--json]
 
-prints every ordered pair of tokenizers (folders with tokenizer files). A family is what an example's id has before its
-first "/"; "all" is the whole.
+prints every ordered pair of tokenizers, for each family of texts and for all texts. A FOLDER holds tokenizer files. The
+family of an example is the part of its id before the first "/".
 """
 
 from __future__ import annotations
@@ -30,48 +30,51 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Coverage:
-    """One source, one family."""
+    """The coverage for one pivot, one source and one family of texts."""
 
     pivot: str
     source: str
     family: str
     texts: int
     labelled: int
-    """positions of the pivot"""
+    """labelled positions of the pivot"""
     paired: int
-    """of these, with a position of the source whose label starts at the same byte"""
-    source_labelled: int
-    """positions of the source"""
+    """those of them that are paired with a position of the source"""
     truncated: int
-    """texts that lost tokens to max_length, on either side"""
+    """texts that were longer than max_length in at least one of the two tokenisations"""
 
     @property
     def coverage(self) -> float:
-        """Paired / labelled; 0 where nothing is labelled."""
+        """`paired` / `labelled`; 0 if nothing is labelled."""
         return self.paired / self.labelled if self.labelled else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """With the share."""
+        """The fields and the coverage, as plain values."""
         return asdict(self) | {"coverage": self.coverage}
 
 
 def family(example: Example) -> str:
-    """What its id has before the first "/"; "-" for ids without one."""
+    """The part of the example's id before the first "/"; "-" if there is no "/"."""
     return example.id.partition("/")[0] if "/" in example.id else "-"
 
 
 def coverage_report(
-    examples: Sequence[Example], tokenizers: Mapping[str, Any], max_length: int = 4096, pivot: str | None = None
+    examples: Sequence[Example], tokenizers: Mapping[str, Any], max_length: int = 4096
 ) -> list[Coverage]:
-    """Every ordered pair of tokenizers (only those of `pivot`, where it is named), each family and all together.
+    """Measures the coverage of every ordered pair of tokenizers, for each family and for all texts together.
 
-    Two names of one vocabulary are paired position by position, as in training.
+    As in training, two tokenizers with the same vocabulary are paired position by position.
+
+    Args:
+        examples: the texts.
+        tokenizers: name -> fast tokenizer.
+        max_length: largest number of tokens of a text, prompt and response together.
     """
     encoded = {name: [encode_example(t, e, max_length) for e in examples] for name, t in tokenizers.items()}
     hashes = {name: vocabulary_hash(tokenizer) for name, tokenizer in tokenizers.items()}
     families = [family(example) for example in examples]
     rows = []
-    for ours in tokenizers if pivot is None else [pivot]:
+    for ours in tokenizers:
         for theirs in tokenizers:
             if ours != theirs:
                 same = hashes[ours] == hashes[theirs]
@@ -82,10 +85,10 @@ def coverage_report(
 def _rows(
     names: tuple[str, str], families: Sequence[str], encoded: Sequence[tuple[Encoded, Encoded]], same: bool
 ) -> list[Coverage]:
-    sums = defaultdict[str, list[int]](lambda: [0] * 5)
+    sums = defaultdict[str, list[int]](lambda: [0] * 4)
     for group, (ours, theirs) in zip(families, encoded, strict=True):
         pairs = len(pair_texts(ours, theirs.starts, same))
-        found = (1, len(ours.starts), pairs, len(theirs.starts), int(ours.truncated or theirs.truncated))
+        found = (1, len(ours.starts), pairs, int(ours.truncated or theirs.truncated))
         for key in {group, ALL}:
             sums[key] = [total + more for total, more in zip(sums[key], found, strict=True)]
     ordered = [*sorted(set(sums) - {ALL}), ALL] if len(sums) > 2 else [ALL]
@@ -93,7 +96,7 @@ def _rows(
 
 
 def table(rows: Sequence[Coverage]) -> str:
-    """Lines for a terminal: one pair a line, one family a column."""
+    """The coverage as text for a terminal: one line for each pair of tokenizers, one column for each family."""
     columns = list(dict.fromkeys(row.family for row in rows))
     shares = {(row.pivot, row.source, row.family): f"{row.coverage:.1%}" for row in rows}
     wide = [max(len(column), 7) for column in columns]
@@ -113,7 +116,11 @@ def table(rows: Sequence[Coverage]) -> str:
 
 
 def load_tokenizers(named: Sequence[str]) -> dict[str, PreTrainedTokenizerFast]:
-    """Tokenizers by name from NAME=FOLDER."""
+    """Loads tokenizers from arguments NAME=FOLDER.
+
+    Raises:
+        InputError: an argument has another form, a folder has no tokenizer, or there are fewer than two.
+    """
     out = {}
     for entry in named:
         name, _, folder = entry.partition("=")
@@ -126,12 +133,16 @@ def load_tokenizers(named: Sequence[str]) -> dict[str, PreTrainedTokenizerFast]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """Runs the command and returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m gldfusion.coverage", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("data", type=Path, help="JSON lines, as for training")
-    parser.add_argument("tokenizers", nargs="+", metavar="NAME=FOLDER")
-    parser.add_argument("--max-length", type=int, default=4096)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("data", type=Path, help="JSON lines with the texts, in the form of training data")
+    parser.add_argument(
+        "tokenizers", nargs="+", metavar="NAME=FOLDER", help="a name and a folder with tokenizer files; two or more"
+    )
+    parser.add_argument(
+        "--max-length", type=int, default=4096, help="largest number of tokens of a text (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print a list of objects instead of a table")
     given = parser.parse_args(arguments)
     try:
         tokenizers = load_tokenizers(given.tokenizers)

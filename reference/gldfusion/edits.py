@@ -1,4 +1,4 @@
-"""The nearest of many words by edit distance: one word against all words of one length at a time, in numpy."""
+"""Finds the nearest of many words by edit distance. It compares a word with all words of one length at once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Word = Sequence[int]
-"""bytes, or code points"""
+"""bytes or code points"""
 
 
 def nearest(words: Sequence[Word], known: Sequence[Word]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each word the index in `known` of the nearest by Levenshtein distance, and that distance: [words] each.
+    """Finds for each word the nearest known word by Levenshtein distance.
 
-    Ties go to the lowest index. `known` must not be empty.
+    Args:
+        words: the words.
+        known: the candidates; at least one.
+
+    Returns:
+        [words] index in `known` of the nearest candidate, the lowest index among several; and [words] its distance.
     """
     by_length = defaultdict[int, list[int]](list)
     for i, word in enumerate(known):
@@ -34,33 +39,33 @@ def nearest(words: Sequence[Word], known: Sequence[Word]) -> tuple[NDArray[np.in
 
 
 def distances(word: Word, others: NDArray[np.int32]) -> NDArray[np.int16]:
-    """Levenshtein distances [n] of a word to n words of one length, the columns of `others` [length, n]."""
+    """The Levenshtein distances [n] between a word and n words of one length, the columns of `others` [length, n]."""
     length, n = others.shape
-    row = np.repeat(np.arange(length + 1, dtype=np.int16)[:, None], n, axis=1)  # to the first j letters, each word
+    row = np.repeat(np.arange(length + 1, dtype=np.int16)[:, None], n, axis=1)  # row j: to the first j letters
     for i, letter in enumerate(word, start=1):
         before = row
         row = np.empty_like(before)
         row[0] = i
-        np.add(before[:-1], others != letter, out=row[1:], casting="unsafe")  # substituted or the same
-        np.minimum(row[1:], before[1:] + 1, out=row[1:])  # letter dropped
+        np.add(before[:-1], others != letter, out=row[1:], casting="unsafe")  # letter replaced, or equal
+        np.minimum(row[1:], before[1:] + 1, out=row[1:])  # letter deleted
         for j in range(1, length + 1):
             np.minimum(row[j], row[j - 1] + 1, out=row[j])  # letter added
     return row[length]
 
 
 def _nearest(word: Word, groups: dict[int, tuple[NDArray[np.int64], NDArray[np.int32]]]) -> tuple[int, int]:
-    """(index, distance); groups in the order of their least possible distance, the difference in length."""
+    """(index, distance) of the nearest word. The groups with the smallest difference in length are searched first."""
     best = (np.iinfo(np.int64).max, -1)
     for length in sorted(groups, key=lambda length: (abs(length - len(word)), length)):
         if abs(length - len(word)) > best[0]:
             break
         rows, others = groups[length]
         found = distances(word, others)
-        at = int(found.argmin())  # the first of equals; rows ascend
+        at = int(found.argmin())  # among equal distances the first, which has the lowest index
         best = min(best, (int(found[at]), int(rows[at])))
     return best[1], best[0]
 
 
 def _matrix(words: Sequence[Word], length: int) -> NDArray[np.int32]:
-    """[length, words], one word a column."""
+    """Words of one length as the columns of a matrix [length, words]."""
     return np.array([list(word) for word in words], dtype=np.int32).reshape(len(words), length).T

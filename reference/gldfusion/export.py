@@ -1,4 +1,4 @@
-"""The output folder of a fusion: what `from_pretrained` needs, and where it came from."""
+"""Writes the output folder of a fusion: what `from_pretrained` needs, and a record of how the checkpoint was made."""
 
 from __future__ import annotations
 
@@ -40,7 +40,16 @@ def export(
     totals: Mapping[str, Any],
     output: Path,
 ) -> None:
-    """Writes the checkpoint, whole or not at all.
+    """Writes the fused checkpoint. After an error no part of it is left.
+
+    Args:
+        model: the trained pivot.
+        tokenizer: the pivot's tokenizer.
+        provenance: content of fusion.json; see `make_provenance`.
+        card: content of README.md; see `make_card`.
+        log: one entry for each step, for training_log.jsonl.
+        totals: sums over the training, for training_totals.json.
+        output: the folder. It must not exist.
 
     Raises:
         InputError: `output` exists.
@@ -56,9 +65,12 @@ def export(
 
 
 def make_provenance(recipe: Recipe, identity: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, Any]:
-    """Recipe, hashes of everything that went in, versions; no times, so that equal fusions have equal files.
+    """The content of fusion.json. It holds no times, so equal fusions have equal files.
 
-    `identity` holds the hashes of pivot, data and settings, `sources` those of the source checkpoints by name.
+    Args:
+        recipe: the recipe.
+        identity: hashes of the pivot, the data and the settings, by name.
+        sources: hashes of the source checkpoints, by name of the source.
     """
     return {
         "recipe": recipe.model_dump(mode="json", by_alias=True),
@@ -69,7 +81,7 @@ def make_provenance(recipe: Recipe, identity: Mapping[str, str], sources: Mappin
 
 
 def make_card(recipe: Recipe) -> str:
-    """The model card."""
+    """The model card: README.md of the checkpoint."""
     terms = "".join(f" + {term.weight:g} {term.loss}" for term in recipe.terms)
     return CARD.format(
         name=recipe.name,

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and the hashes that name their content."""
+"""Writes files that are complete or absent, and computes the hashes of their content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gldfusion.errors import InputError
 
 
 def hash_json(value: Any) -> str:
-    """SHA-256 (hex) of the canonical JSON of `value`; paths and tuples count as strings and lists."""
+    """SHA-256 (hex) of the canonical JSON of `value`. Paths count as strings, and tuples as lists."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -31,28 +31,37 @@ def hash_file(path: Path) -> str:
 
 
 def require_file(path: Path, what: str, hint: str) -> Path:
-    """`path`, or an InputError that says which file was expected, where, and how to get it."""
+    """Returns `path`.
+
+    Args:
+        path: the file.
+        what: what the file should be, for the message: "recipe".
+        hint: second line of the message: how to mend it.
+
+    Raises:
+        InputError: there is no such file.
+    """
     if not path.is_file():
         raise InputError(f"{what} not found: expected a file at {path}\n{hint}")
     return path
 
 
 def _write_error(error: BaseException, path: Path) -> OSError | None:
-    """A failed write as Python would put it, when torch or safetensors put it their way; else None."""
+    """The OSError for a failed write that torch or safetensors report by another exception; None for other errors."""
     text = str(error)
     if number := re.search(r"\(os error (\d+)\)", text):  # safetensors
         return OSError(int(number[1]), os.strerror(int(number[1])), str(path))
-    if "inline_container" in text and isinstance(error, RuntimeError):  # torch.save, which does not tell the number
+    if "inline_container" in text and isinstance(error, RuntimeError):  # torch.save does not report the error number
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     return None
 
 
 @contextmanager
 def whole_or_absent(temporary: Path, path: Path) -> Iterator[None]:
-    """Removes `temporary`, which is to become `path`, when the block fails.
+    """Removes `temporary`, which the block writes and renames to `path`, if the block fails.
 
     Raises:
-        OSError: a write failed (disk full), whichever library noticed it.
+        OSError: a write failed, for example because the disk is full. Errors of torch and safetensors are converted.
     """
     try:
         yield
@@ -65,7 +74,7 @@ def whole_or_absent(temporary: Path, path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Opens a temporary file beside `path`; renames it into place only if the block succeeds."""
+    """Opens a temporary file beside `path`, and renames it to `path` if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     with whole_or_absent(Path(name), path):
@@ -79,12 +88,10 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 @contextmanager
 def atomic_dir(path: Path) -> Iterator[Path]:
-    """Yields an empty temporary folder beside `path`; renames it into place only if the block succeeds.
-
-    `path` must not exist: nothing that is there is ever replaced.
+    """Yields an empty temporary folder beside `path`, and renames it to `path` if the block succeeds.
 
     Raises:
-        InputError: `path` exists.
+        InputError: `path` exists. It is never replaced.
         OSError: the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +105,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Deletes a file or a folder, if it is there."""
+    """Deletes a file or a folder, if it exists."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -106,8 +113,8 @@ def remove(path: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Deletes what killed processes left of unfinished writes of `path`. Call it while holding the lock of `path`."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.part")  # as `tempfile` names them
+    """Deletes what killed processes left of unfinished writes of `path`. The caller must hold the lock of `path`."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.part")  # the names that `tempfile` gives
     if path.parent.is_dir():
         for entry in list(path.parent.iterdir()):
             if pattern.fullmatch(entry.name):
@@ -123,7 +130,11 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock that dies with its process; a lock held by a live process is an InputError."""
+    """Holds an exclusive lock. The system releases it when the process ends.
+
+    Raises:
+        InputError: another process holds the lock, or the folder of `path` is a file.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -143,7 +154,7 @@ def lock(path: Path) -> Iterator[None]:
         yield
 
 
-# Every file that changes what a checkpoint answers. Left out: notes such as README.md and fusion.json.
+# All files that change the output of a checkpoint. Notes such as README.md and fusion.json are left out.
 MODEL_FILES = (
     *("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model*.bin.index.json"),
     *("config.json", "generation_config.json"),
@@ -155,8 +166,12 @@ TOKENIZER_FILES = (
 
 
 def hash_parts(path: Path) -> dict[str, str]:
-    """SHA-256 (hex) over the names and contents of the files that determine a checkpoint's answers: of all of them
-    ("checkpoint"), of weights and configuration ("model"), of the rest ("tokenizer"). Every file is read once."""
+    """Hashes the files that determine the output of a checkpoint. Every file is read once.
+
+    Returns:
+        SHA-256 (hex) over the names and contents of all these files ("checkpoint"), of weights and configuration only
+        ("model"), and of tokenizer and chat template only ("tokenizer").
+    """
     parts = {
         name: sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
         for name, patterns in (("model", MODEL_FILES), ("tokenizer", TOKENIZER_FILES))
@@ -170,5 +185,5 @@ def hash_parts(path: Path) -> dict[str, str]:
 
 
 def hash_checkpoint(path: Path) -> str:
-    """SHA-256 (hex) over the names and contents of the files that determine a checkpoint's answers."""
+    """SHA-256 (hex) over the names and contents of all files that determine the output of a checkpoint."""
     return hash_parts(path)["checkpoint"]

@@ -1,15 +1,15 @@
-"""The training loop: reads top to bottom.
+"""The training loop. Read it from top to bottom.
 
-Every term is a sum over its units (labelled positions, paired positions, sequences) divided by the number of units in
-the *whole* optimizer step, over all micro-batches and processes. So gradient accumulation and data parallelism change
-nothing but rounding.
+Each term of the loss is a sum over its units (labelled positions, paired positions or sequences). It is divided by the
+number of units in the *whole* optimizer step, over all micro-batches and processes. Therefore gradient accumulation and
+data parallelism change nothing but rounding.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -26,23 +26,30 @@ from gldfusion.files import lock, remove_leftovers
 from gldfusion.model import parameter_count
 from gldfusion.optim import learning_rate
 from gldfusion.prepare import Fusion, prepare
+from gldfusion.progress import Progress
 from gldfusion.recipe import Recipe
 from gldfusion.state import Log, load_state, remove_state, save_state
 
-Progress = Callable[[int, int], None]
-
 
 def fuse(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path:
-    """Trains the pivot by the recipe and writes a checkpoint that any Hugging Face tool loads.
+    """Trains the pivot by a recipe and writes a checkpoint that any Hugging Face tool can load.
 
-    A killed call goes on at its last saved state when it is repeated; the result is the same, bit for bit on a CPU with
-    the same number of threads. `progress` gets (steps done, steps in all) in the main process.
+    If the process is killed, the same call resumes at the last saved state. On a CPU with the same number of threads,
+    the result is then bitwise equal to that of an undisturbed call.
+
+    Args:
+        recipe: the pivot, the data, the sources, the terms and the training settings.
+        output: folder of the fused checkpoint. It must not exist.
+        progress: called in the main process with (steps done, steps in all).
+
+    Returns:
+        `output`.
 
     Raises:
-        InputError: anything that a user can mend, a loss that is not finite included.
-        OSError: the disk is full. The last saved state stays, and no half-written output.
+        InputError: the recipe or a file that it names is wrong, or the loss became infinite or NaN.
+        OSError: the disk is full. The last saved state is kept, and no half-written output is left behind.
     """
-    AcceleratorState._reset_state()  # else the first fusion of a process would set the precision of all
+    AcceleratorState._reset_state()  # otherwise the precision of this process's first fusion applies to all later ones
     accelerator = Accelerator(mixed_precision=recipe.train.precision, cpu=not torch.cuda.is_available())
     if output.exists():
         raise InputError(f"will not overwrite {output}: it is already there\nmove it away or choose another output")
@@ -60,7 +67,7 @@ def fuse(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path
 
 
 def train(fusion: Fusion, progress: Progress | None) -> Log:
-    """All steps from the last saved one on; the log has an entry for each step from the first."""
+    """Runs every step after the last saved one. Returns the log, which has one entry for each step from the first."""
     steps, save_every = fusion.recipe.train.steps, fusion.recipe.train.save_every
     log, first = load_state(fusion.accelerator, fusion.state, fusion.identity)
     tokens, seconds = (log[-1]["tokens"], log[-1]["seconds"]) if log else (0, 0.0)
@@ -77,7 +84,17 @@ def train(fusion: Fusion, progress: Progress | None) -> Log:
 
 
 def train_step(fusion: Fusion, step: int) -> dict[str, Any]:
-    """One optimizer step (from 0); returns its entry of the log."""
+    """Runs one optimizer step.
+
+    Args:
+        step: number of the step, from 0.
+
+    Returns:
+        The log entry of the step, and `step_tokens`: the tokens that the pivot read in it.
+
+    Raises:
+        InputError: the loss or its gradient is infinite or NaN.
+    """
     accelerator, model, optimizer, settings = fusion.accelerator, fusion.model, fusion.optimizer, fusion.recipe.train
     processes = accelerator.num_processes
     chosen = fusion.data.step(step, settings.batch_size, settings.seed)
@@ -92,7 +109,7 @@ def train_step(fusion: Fusion, step: int) -> dict[str, Any]:
     for number, batch in enumerate(batches, start=1):
         with nullcontext() if number == len(batches) else accelerator.no_sync(model):
             values = forward(fusion, model, batch, counts)
-            accelerator.backward(sum(values) * processes)  # data parallelism averages gradients: make it their sum
+            accelerator.backward(sum(values) * processes)  # data parallelism averages gradients: turn it into the sum
         terms += torch.tensor([value.item() for value in values], dtype=terms.dtype)
     norm = float(cast(Tensor, accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)))
     terms = total(accelerator, terms)
@@ -110,7 +127,7 @@ def train_step(fusion: Fusion, step: int) -> dict[str, Any]:
 
 
 def finish(fusion: Fusion, log: Log, output: Path) -> None:
-    """Writes the fused checkpoint, then drops the training state."""
+    """Writes the fused checkpoint, then deletes the training state."""
     bare = fusion.accelerator.unwrap_model(fusion.model)
     tokens = log[-1]["tokens"]
     totals = {
@@ -128,26 +145,27 @@ def finish(fusion: Fusion, log: Log, output: Path) -> None:
 
 
 def micro_batches(fusion: Fusion, indices: Sequence[int]) -> list[Batch]:
-    """This process's share of a step, cut to what one forward pass takes."""
+    """Splits this process's examples of one step into micro-batches, one for each forward pass."""
     size = fusion.recipe.train.micro_batch_size or len(indices)
     return [fusion.data.batch(indices[first : first + size]) for first in range(0, len(indices), size)]
 
 
 def total(accelerator: Accelerator, tensor: Tensor) -> Tensor:
-    """The sum over processes."""
+    """The sum of `tensor` over all processes, on the CPU."""
     return cast(Tensor, accelerator.reduce(tensor.to(accelerator.device), "sum")).cpu()
 
 
 def forward(fusion: Fusion, model: nn.Module, batch: Batch, counts: Tensor) -> list[Tensor]:
-    """Weighted terms of one micro-batch, in the order of `TotalLoss.names`."""
+    """The weighted terms of one micro-batch, in the order of `TotalLoss.names`."""
     batch = batch.to(fusion.accelerator.device)
     return fusion.loss.values(model(batch.inputs), batch.sources, counts)
 
 
 def gradient_shares(fusion: Fusion, batch: Batch, counts: Tensor) -> dict[str, float]:
-    """Norm of each term's gradient over all parameters, as a share of the sum of these norms (one micro-batch).
+    """How much each term contributes to the gradient, measured on one micro-batch.
 
-    Runs the unwrapped model: nothing is accumulated or synchronised.
+    The contribution of a term is the norm of its gradient over all parameters, divided by the sum of these norms. This
+    runs the unwrapped model, so no gradient is accumulated or synchronised.
     """
     bare = fusion.accelerator.unwrap_model(fusion.model)
     parameters = [p for p in bare.parameters() if p.requires_grad]
@@ -160,7 +178,7 @@ def gradient_shares(fusion: Fusion, batch: Batch, counts: Tensor) -> dict[str, f
 
 
 def check_finite(fusion: Fusion, step: int, terms: Tensor, norm: float, chosen: Sequence[int]) -> None:
-    """Stops before the optimizer takes in a loss or gradient that is not finite."""
+    """Stops the training before the optimizer uses a loss or gradient that is infinite or NaN."""
     if terms.isfinite().all() and math.isfinite(norm):
         return
     ids = [fusion.data.examples[i].id for i in chosen]
@@ -169,5 +187,5 @@ def check_finite(fusion: Fusion, step: int, terms: Tensor, norm: float, chosen: 
     raise InputError(
         f"the loss is not finite at step {step + 1} ({values}, gradient norm {norm:.4g})\n"
         f"batch: examples {', '.join(ids[:8])}{f' and {len(ids) - 8} more' if len(ids) > 8 else ''}\n"
-        f"{state}; lower the learning rate or look at these examples"
+        f"{state}; lower the learning rate, or inspect these examples"
     )

@@ -1,15 +1,15 @@
-"""Co-activation graphs of retained logits and their node features.
+"""Co-activation graphs of the kept logits, and their node features.
 
-    C = a Z^T Z                       Z [T, n]: the retained logits of one response, one row per position
-    f = C p = (a / n) Z^T (Z 1)       p uniform over the n nodes; C is never built for f
+    C = a Z^T Z                       Z [T, n]: the kept logits of one response, one row per position
+    f = C p = (a / n) Z^T (Z 1)       p: uniform weights of the n nodes. C is not built to compute f.
 
-Nodes are *ranks* (column i holds the i-th largest logit of each position, n = k) or, for one sequence, the distinct
-*vocabulary* ids kept anywhere in it. The aggregation a is
+The nodes are either *ranks*: column i of Z holds the i-th largest logit of each position, and n = k. Or they are
+*vocabulary* ids: all distinct ids that are kept anywhere in one sequence. The aggregation a is one of
 
     sum     1
-    mean    1 / T, T counting unmasked positions only
+    mean    1 / T, where T counts the unmasked positions
     trace   1 / trace(C) = 1 / sum_ti z_ti^2
-    max     1 / max_ij |C_ij| = 1 / max_i sum_t z_ti^2: the largest entry of a PSD matrix is on its diagonal
+    max     1 / max_ij |C_ij| = 1 / max_i sum_t z_ti^2, because the largest entry of a PSD matrix is on its diagonal
 
 Source: InfiGFusion (arXiv 2505.13893), equation of C and "graph feature compression".
 """
@@ -29,9 +29,17 @@ Edges = Literal["graph", "constant"]
 
 
 def coactivation_graph(z: Tensor, aggregate: Aggregate = "sum", mask: Tensor | None = None) -> Tensor:
-    """C [..., k, k] on rank nodes, from z [..., T, k]; positions where mask [..., T] is False are dropped.
+    """The graph C on rank nodes. It is symmetric and positive semi-definite.
 
-    Symmetric and positive semi-definite. The training loss does not call this: see `node_features`.
+    The default training loss does not need it: see `node_features`.
+
+    Args:
+        z: kept logits [..., T, k], in descending order along k.
+        aggregate: the factor a.
+        mask: [..., T], False at positions that do not count. Values there have no effect, NaN included.
+
+    Returns:
+        C [..., k, k].
     """
     z = _drop(z, mask)
     scale = _scale(aggregate, _positions(z, mask), lambda: z.square().sum(-2))
@@ -46,20 +54,24 @@ def node_features(
     edges: Edges = "graph",
     nodes: Tensor | None = None,
 ) -> Tensor:
-    """f = C p with uniform p, in O(T k): neither C is built nor is z sorted again.
+    """The node features f = C p with uniform p, in O(T k). It neither builds C nor sorts z.
 
     Args:
-        z: retained logits [..., T, k], descending in k.
-        ids: None for rank nodes. Vocabulary ids [T, k], distinct within a position, for vocabulary nodes of a single
-            sequence; node i is then `vocabulary_nodes(ids, mask)[i]`.
-        mask: [..., T], False where a position is dropped. Values at dropped positions change nothing, NaN included.
-        edges: "constant" replaces every entry of C by their mean (1^T C 1) / n^2 after aggregation, which makes f flat
-            at its own mean: the control that asks whether the edges of the graph contribute anything.
-        nodes: None, or for vocabulary nodes a larger node set [n], ascending, that holds every id; those not in `ids`
-            have no edge.
+        z: kept logits [..., T, k], in descending order along k.
+        ids: None for rank nodes. For vocabulary nodes, the vocabulary ids [T, k] of the logits of a single sequence,
+            distinct within a position. Node i is then `vocabulary_nodes(ids, mask)[i]`.
+        aggregate: the factor a.
+        mask: [..., T], False at positions that do not count. Values there have no effect, NaN included.
+        edges: "constant" is a control that tests whether the edges contribute anything. It replaces every entry of the
+            aggregated C by the mean entry (1^T C 1) / n^2. Every entry of f is then the mean of f.
+        nodes: only for vocabulary nodes: a larger set of nodes [n], in ascending order, that contains all `ids`. The
+            nodes that are not in `ids` have no edge. None takes the distinct `ids`.
 
     Returns:
-        f [..., k] on rank nodes, f [n] on vocabulary nodes.
+        f [..., k] on rank nodes, or f [n] on vocabulary nodes.
+
+    Raises:
+        InputError: `aggregate` or `edges` is unknown, or ids and z do not belong to one sequence.
     """
     check_choice("edges", edges, get_args(Edges))
     if ids is None:
@@ -70,12 +82,12 @@ def node_features(
 
 
 def vocabulary_nodes(ids: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The distinct ids kept at unmasked positions, ascending: [n] from ids [T, k] and mask [T]."""
+    """The distinct ids at unmasked positions, in ascending order: [n] from ids [T, k] and mask [T]."""
     return (ids if mask is None else ids[mask]).unique()
 
 
 def vocabulary_matrix(z: Tensor, ids: Tensor, nodes: Tensor) -> Tensor:
-    """Z [T, n] written out on vocabulary nodes [n], ascending, from z and ids [T, k]: small graphs only."""
+    """Writes out Z [T, n] on the nodes [n], in ascending order, from z and ids [T, k]. For small graphs only."""
     return z.new_zeros(len(z), len(nodes)).scatter_add(1, torch.searchsorted(nodes, ids.contiguous()), z)
 
 
@@ -106,27 +118,32 @@ def _vocabulary_features(
 
 
 def _columns(ids: Tensor, nodes: Tensor | None) -> tuple[int, Tensor]:
-    """How many nodes there are, and the node [T, k] of each id."""
-    if nodes is None:  # in one go, which takes half the time of a search afterwards
+    """The number of nodes, and the index [T, k] of the node of each id."""
+    if nodes is None:  # one call takes half the time of `unique` and then `searchsorted`
         distinct, column = ids.unique(return_inverse=True)
         return len(distinct), column
     return len(nodes), torch.searchsorted(nodes, ids.contiguous())
 
 
 def _drop(z: Tensor, mask: Tensor | None) -> Tensor:
-    """z with zero rows where mask is False: a zero row adds nothing to C, and gets no gradient."""
+    """Returns z with rows of 0 where mask is False. Such a row adds nothing to C and gets no gradient."""
     return z if mask is None else torch.where(mask[..., None], z, 0)
 
 
 def _positions(z: Tensor, mask: Tensor | None) -> Tensor:
-    """How many positions count: T [...], in z's dtype."""
+    """The number T [...] of unmasked positions, in the dtype of z."""
     return z.new_full(z.shape[:-2], z.shape[-2]) if mask is None else mask.sum(-1).to(z.dtype)
 
 
 def _scale(aggregate: Aggregate, positions: Tensor, diagonal: Callable[[], Tensor]) -> Tensor:
-    """a [...] from the number of positions [...] and, where it is needed, the diagonal [..., n] of Z^T Z.
+    """The factor a [...].
 
-    An empty or all-zero graph stays zero whatever the aggregation, so its divisor is taken as 1.
+    Args:
+        aggregate: its name.
+        positions: T [...].
+        diagonal: computes the diagonal [..., n] of Z^T Z. It is called only if it is needed.
+
+    An empty or all-zero graph is 0 with any factor, so its divisor is set to 1.
     """
     check_choice("aggregate", aggregate, get_args(Aggregate))
     if aggregate == "sum":
@@ -138,6 +155,10 @@ def _scale(aggregate: Aggregate, positions: Tensor, diagonal: Callable[[], Tenso
 
 
 def check_choice(option: str, value: object, known: Sequence[str]) -> None:
-    """Raises InputError unless `value` is one of the `known` values of `option`."""
+    """Checks the value of an option.
+
+    Raises:
+        InputError: `value` is not one of the `known` values.
+    """
     if value not in known:
-        raise InputError(f"{option} is one of {', '.join(known)}, not {value!r}{did_you_mean(str(value), known)}")
+        raise InputError(f"{option} must be one of {', '.join(known)}, not {value!r}{did_you_mean(str(value), known)}")

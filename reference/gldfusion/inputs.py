@@ -1,4 +1,4 @@
-"""Tokenised texts as one padded batch, the way `SignalModel` takes it."""
+"""Tokenised texts as one padded batch, the input of `SignalModel`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from gldfusion.align import Encoded
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """B texts, padded on the right."""
+    """B texts with at most L tokens and T labels each, padded on the right."""
 
     input_ids: Tensor
-    """[B, L]"""
+    """[B, L] token ids"""
     attention_mask: Tensor
-    """[B, L] 1 at tokens, 0 at padding"""
+    """[B, L] 1 at tokens and 0 at padding"""
     positions: Tensor
-    """[B, T] places in `input_ids` whose output predicts the labels (the shift is made by `Encoded.predicting`)"""
+    """[B, T] index into `input_ids` of the position that predicts each label; `Encoded.predicting` makes the shift"""
     labels: Tensor
-    """[B, T] token ids"""
+    """[B, T] token id of each label"""
     mask: Tensor
-    """[B, T] bool, False where padded"""
+    """[B, T] bool, False at padding"""
 
     def to(self, device: torch.device) -> Inputs:
         """The batch on another device."""
@@ -33,7 +33,12 @@ class Inputs:
 
 
 def pad(rows: Sequence[np.ndarray], fill: float) -> Tensor:
-    """[B, max T_i (at least 1), ...] from B arrays [T_i, ...], filled up at the end."""
+    """Stacks B arrays [T_i, ...] into [B, T, ...], with T = max(1, largest T_i).
+
+    Args:
+        rows: the arrays.
+        fill: the value after the end of a shorter array.
+    """
     out = np.full((len(rows), max(1, *(len(row) for row in rows)), *rows[0].shape[1:]), fill, dtype=rows[0].dtype)
     for target, row in zip(out, rows, strict=True):
         target[: len(row)] = row
@@ -41,7 +46,10 @@ def pad(rows: Sequence[np.ndarray], fill: float) -> Tensor:
 
 
 def collate(encoded: Sequence[Encoded]) -> Inputs:
-    """One batch. Padding has the id 0, whatever that means: it is masked everywhere."""
+    """Joins tokenised texts into one batch.
+
+    Padding has the id 0. That may be the id of a real token, but no model and no loss reads a masked position.
+    """
     ids = [np.asarray(e.ids, dtype=np.int64) for e in encoded]
     labels = [row[e.labelled] for row, e in zip(ids, encoded, strict=True)]
     return Inputs(

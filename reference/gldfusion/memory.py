@@ -1,4 +1,4 @@
-"""Peak memory of a piece of work."""
+"""The peak memory of a piece of work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 class PeakMemory:
-    """Peak bytes since construction: of the GPU's allocator, else the resident set of this process (Linux)."""
+    """The peak memory use, in bytes, since this object was made.
+
+    On a GPU: the peak of torch's allocator. On a CPU: the peak resident set size of this process (Linux only).
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -19,12 +22,12 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(device)
             return
         try:
-            _CLEAR.write_text("5")  # 5: reset the peak resident set size
-        except OSError:  # not Linux, or a sandbox that forbids it: the peak would be that of earlier work
+            _CLEAR.write_text("5")  # 5 resets the peak resident set size
+        except OSError:  # not Linux, or a sandbox forbids it: the peak of earlier work would be counted
             self.known = False
 
     def read(self) -> int | None:
-        """Peak bytes, or None where the system does not tell."""
+        """The peak in bytes, or None if the system does not report it."""
         if not self.known:
             return None
         if self.device.type == "cuda":

@@ -1,4 +1,4 @@
-"""Loading checkpoints, and the module that turns hidden states into the signals the losses read."""
+"""Loads checkpoints, and defines the module that turns their hidden states into the signals that losses read."""
 
 from __future__ import annotations
 
@@ -26,26 +26,24 @@ from gldfusion.errors import InputError
 from gldfusion.files import hash_json
 from gldfusion.inputs import Inputs
 from gldfusion.kernels import topk_cross_entropy
+from gldfusion.paths import require_checkpoint
 from gldfusion.signals import PivotSignal
-
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
 
 
 @dataclass(frozen=True)
 class AfterHead:
-    """What a model does to its logits after the output embedding: a factor, then a cap."""
+    """What a model does to its logits after the output embedding: it multiplies by `scale`, then applies `softcap`."""
 
     scale: float = 1.0
     softcap: float | None = None
 
     @classmethod
     def of(cls, config: PreTrainedConfig) -> AfterHead:
-        """As Cohere (logit_scale), Granite (logits_scaling) and Gemma (final_logit_softcapping) name them."""
+        """Reads them from a configuration.
+
+        The names are those of Cohere (logit_scale), Granite (logits_scaling, a divisor) and Gemma
+        (final_logit_softcapping).
+        """
         scale, divisor, cap = (
             getattr(config, name, None) for name in ("logit_scale", "logits_scaling", "final_logit_softcapping")
         )
@@ -54,7 +52,7 @@ class AfterHead:
 
 @contextmanager
 def no_progress_bars() -> Iterator[None]:
-    """Reading and writing weights without transformers' own bars: the caller reports progress."""
+    """Turns off the progress bars of transformers for reading and writing weights; the caller reports progress."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -64,33 +62,16 @@ def no_progress_bars() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def require_checkpoint(path: Path) -> Path:
-    """`path`, or an InputError when it is not a folder that `from_pretrained` can load."""
-    if not path.is_dir():
-        raise InputError(
-            f"not a checkpoint: {path} is not a folder\n"
-            "expected a Hugging Face checkpoint folder with config.json and weights"
-        )
-    present = {p.name for p in path.iterdir()}
-    if "config.json" not in present or not present & set(WEIGHT_FILES):
-        missing = "config.json" if "config.json" not in present else "model.safetensors"
-        raise InputError(
-            f"not a checkpoint: {path} has no {missing}\n"
-            "expected what `save_pretrained` writes: config.json, model.safetensors, tokenizer files"
-        )
-    return path
-
-
 def _short(error: Exception) -> str:
-    """A library's message on one line."""
+    """The message of a library's error on one line, at most 200 characters."""
     return " ".join(str(error).split())[:200]
 
 
 def load_model(path: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """A causal language model from a local folder, in evaluation mode.
+    """Loads a causal language model from a local folder, in evaluation mode.
 
     Raises:
-        InputError: not a checkpoint, or weights that are missing or broken.
+        InputError: the folder is not a checkpoint, or weights are missing or broken.
     """
     require_checkpoint(path)
     try:
@@ -102,16 +83,20 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32) -> PreTrainedMode
         model, report = cast(tuple[PreTrainedModel, dict[str, set[str]]], loaded)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"not a checkpoint: transformers cannot load {path}\n{_short(error)}") from error
-    if missing := sorted(report["missing_keys"]):  # transformers would go on with random numbers there
+    if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
         raise InputError(
             f"not a checkpoint: the weights in {path} lack {', '.join(missing[:3])} ({len(missing)} in all)\n"
-            f"expected a whole {type(model).__name__}"
+            f"expected all weights of a {type(model).__name__}"
         )
     return model.eval()
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a checkpoint; it must be a fast one (offsets are needed) and know an end token."""
+    """Loads the tokenizer of a checkpoint.
+
+    Raises:
+        InputError: there is none, it is not a fast tokenizer, or it has no end-of-sequence token.
+    """
     require_checkpoint(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
@@ -120,27 +105,44 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
             f"no tokenizer in {path}: {_short(error)}\nsave it there with `tokenizer.save_pretrained`"
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise InputError(f"the tokenizer of {path} is not a fast one\nalignment needs its offsets: convert it")
+        raise InputError(
+            f"the tokenizer of {path} is not a fast one\n"
+            "convert it: the alignment needs token offsets, which only fast tokenizers report"
+        )
     if tokenizer.eos_token is None:
-        raise InputError(f"the tokenizer of {path} has no end-of-sequence token\nset eos_token: responses end with it")
+        raise InputError(
+            f"the tokenizer of {path} has no end-of-sequence token\nset its eos_token: every response ends with it"
+        )
     return tokenizer
 
 
 def vocabulary_hash(tokenizer: PreTrainedTokenizerFast) -> str:
-    """SHA-256 (hex) of the map from token to id: equal where logits can be compared entry by entry."""
+    """SHA-256 (hex) of the map from token to id.
+
+    Two tokenizers with equal hashes have the same vocabulary: logits can be compared entry by entry.
+    """
     return hash_json(sorted(tokenizer.get_vocab().items()))
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Number of parameters, tied ones once."""
+    """The number of parameters. Tied parameters count once."""
     return sum(p.numel() for p in model.parameters())
 
 
 class SignalModel(nn.Module):
-    """A causal language model whose forward returns signals at labelled positions instead of all logits."""
+    """A causal language model whose forward pass returns signals at labelled positions instead of all logits."""
 
     def __init__(self, model: PreTrainedModel, k: int | None, with_logits: bool = False) -> None:
-        """`k` logits are kept per position; None keeps the whole vocabulary. `with_logits`: all logits as well."""
+        """Wraps a model.
+
+        Args:
+            model: the language model.
+            k: how many logits the signals keep per position; None keeps the whole vocabulary.
+            with_logits: whether the signals also hold all logits (`PivotSignal.logits`).
+
+        Raises:
+            InputError: k is larger than the vocabulary.
+        """
         super().__init__()
         self.model = model
         self.vocabulary: int = cast(nn.Linear, model.get_output_embeddings()).weight.shape[0]
@@ -154,7 +156,7 @@ class SignalModel(nn.Module):
         self.after_head = AfterHead.of(model.config)
 
     def forward(self, inputs: Inputs) -> PivotSignal:
-        """Signals of a batch, [B, T, ...]; zero where masked."""
+        """The signals [B, T, ...] of a batch; they are 0 at masked positions."""
         base, mask = cast(nn.Module, self.model.base_model), inputs.mask
         hidden = base(
             input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, use_cache=False
@@ -174,7 +176,7 @@ class SignalModel(nn.Module):
         )
 
         def spread(flat: Tensor) -> Tensor:
-            """[N, ...] -> [B, T, ...], zero where masked."""
+            """[N, ...] at unmasked positions -> [B, T, ...] with 0 at masked positions."""
             full = flat.new_zeros(*mask.shape, *flat.shape[1:])
             full[mask] = flat
             return full
@@ -194,7 +196,7 @@ class SignalModel(nn.Module):
 
 
 def _all_logits(hidden: Tensor, head: nn.Linear, after: AfterHead) -> Tensor:
-    """[N, V] in the kernel's precision, so that they agree with the kept ones under autocast too."""
+    """All logits [N, V], in the precision of the kernel, so that they equal the kept ones under autocast too."""
     dtype = torch.promote_types(hidden.dtype, torch.float32)
     with torch.autocast(hidden.device.type, enabled=False):
         bias = None if head.bias is None else head.bias.to(dtype)

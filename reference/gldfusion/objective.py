@@ -1,6 +1,6 @@
 """The total loss of a recipe.
 
-total = (1 - lambda) SFT + sum over sources w_s sum over terms weight * term
+total loss = (1 - lambda) SFT + sum over sources w_s sum over terms weight * term
 """
 
 from __future__ import annotations
@@ -26,34 +26,47 @@ from gldfusion.vocab import vocabulary_map
 
 @dataclass(frozen=True)
 class Term:
-    """One loss on one source."""
+    """One distillation loss, applied to one source."""
 
     name: str
-    """<source>/<loss>, numbered where a recipe uses a loss more than once: a/gld, a/gld-2"""
+    """<source>/<loss>, with a number if the recipe uses the loss more than once: a/gld, a/gld-2"""
     group: str
-    """the same without the source"""
+    """`name` without the source; the terms of one group differ only in their source"""
     source: str
+    """name of the source"""
     weight: float
+    """w_s times the weight of the term"""
     loss: Loss
 
 
 def make_terms(recipe: Recipe) -> tuple[Term, ...]:
-    """Every term on every source, those of weight 0 left out."""
+    """Combines every term of a recipe with every source, and leaves out those whose weight is 0.
+
+    Raises:
+        InputError: a loss or an option is unknown, or a loss does not compare with a source.
+    """
     terms, seen = [], Counter[str]()
     for spec in recipe.terms:
         seen[spec.loss] += 1
         name = spec.loss if seen[spec.loss] == 1 else f"{spec.loss}-{seen[spec.loss]}"
         loss = make_loss(spec.loss, spec.options)
         if not loss.needs_source:
-            raise InputError(f"{spec.loss} compares with no source: take it out of the terms; its weight is 1 - lambda")
+            raise InputError(f"{spec.loss} compares with no source\nremove it from the terms; its weight is 1 - lambda")
         terms += [Term(f"{s.name}/{name}", name, s.name, s.weight * spec.weight, loss) for s in recipe.sources]
     return tuple(term for term in terms if term.weight > 0)
 
 
 class TotalLoss:
-    """The weighted terms of a recipe; the first is always the labels' (SFT), at weight 0 too.
+    """The weighted terms of a recipe.
 
-    So every parameter has a gradient in every step and process, as data parallelism needs.
+    The first term is always the cross-entropy on the labels (SFT), even if its weight is 0. So every parameter has a
+    gradient in every step and process, which data parallelism requires.
+
+    Attributes:
+        terms: the distillation terms with a weight above 0.
+        names: of all terms, "sft" first.
+        needs: union of `Loss.needs` over the terms.
+        maps: term name -> [V_s] the pivot's id for each id of the source, for terms that need a vocabulary map.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -61,25 +74,39 @@ class TotalLoss:
         self.sft_weight = 1.0 - recipe.lambda_
         self.terms = make_terms(recipe)
         self.names = ("sft", *(term.name for term in self.terms))
-        self.sources = frozenset(term.source for term in self.terms)
         self.needs = frozenset[str]().union(*(term.loss.needs for term in self.terms))
         self.maps: dict[str, Tensor] = {}
 
     def check(self, sources: Sequence[SourceSignals], pivot_vocabulary: str) -> None:
-        """Refuses a same-vocabulary term on a source with another vocabulary."""
+        """Checks that every term can be computed on its source.
+
+        Args:
+            sources: all used sources.
+            pivot_vocabulary: the pivot's `model.vocabulary_hash`.
+
+        Raises:
+            InputError: a term compares logits entry by entry, but its source has another vocabulary than the pivot.
+        """
         vocabularies = {source.name: source.vocabulary_hash for source in sources}
         for term in self.terms:
             if term.loss.same_vocabulary and vocabularies[term.source] != pivot_vocabulary:
                 raise InputError(
                     f"{term.name} compares logits entry by entry, but source {term.source} has another vocabulary "
-                    "than the pivot\nuse a loss across vocabularies, such as uld or gld"
+                    "than the pivot\nuse a loss that works across vocabularies, such as uld or gld"
                 )
 
     def translate(
         self, pivot: Tokenizer, tokenizers: Mapping[str, Tokenizer], sources: Sequence[SourceSignals]
     ) -> None:
-        """Makes, or reads, the vocabulary maps of the terms that need them; a source of the pivot's vocabulary has
-        none. Tokenizers are by name of the source."""
+        """Makes, or reads from disk, the vocabulary maps that the terms need.
+
+        A source with the pivot's vocabulary needs no map.
+
+        Args:
+            pivot: the pivot's tokenizer.
+            tokenizers: source name -> the source's tokenizer.
+            sources: all used sources.
+        """
         for term in self.terms:
             source = next(source for source in sources if source.name == term.source)
             if "mapped" in term.loss.needs and source.vocabulary_hash != vocabulary_hash(pivot):
@@ -87,7 +114,7 @@ class TotalLoss:
                 self.maps[term.name] = found.table(source.vocabulary)
 
     def counts(self, batches: Sequence[Batch]) -> Tensor:
-        """[names] units of each term in these batches."""
+        """The number of units of each term in these batches, [terms] in the order of `names`."""
         return torch.tensor([self._counts(batch) for batch in batches], dtype=torch.float64).sum(0)
 
     def _counts(self, batch: Batch) -> list[int]:
@@ -96,8 +123,16 @@ class TotalLoss:
         return [self.sft.count(mask), *others]
 
     def values(self, pivot: PivotSignal, sources: Mapping[str, tuple[Signal, Tensor]], counts: Tensor) -> list[Tensor]:
-        """Weighted terms of one micro-batch, in the order of `names`, each already divided by its `counts` [names] of
-        the whole step; without gradient where the step has no unit of it."""
+        """The weighted terms of one micro-batch, each divided by its number of units in the whole step.
+
+        Args:
+            pivot: the pivot's signal.
+            sources: source name -> (signal, pairs).
+            counts: [terms] units of each term in the whole step, in the order of `names`.
+
+        Returns:
+            Scalars in the order of `names`. A term without units in the step is 0 and has no gradient.
+        """
         units = counts.tolist()
         out = [self.sft_weight * self.sft(pivot) / max(units[0], 1.0)]
         read = {
@@ -114,14 +149,14 @@ class TotalLoss:
         return out
 
     def _translated(self, term: Term, signal: Signal) -> Signal:
-        """The signal with ids of the pivot's vocabulary, where the term needs them."""
+        """Adds `mapped`, the pivot's ids, to the signal if the term needs them."""
         if "mapped" not in term.loss.needs:
             return signal
         ids = signal.need("ids")
         return replace(signal, mapped=self.maps[term.name].to(ids.device)[ids] if term.name in self.maps else ids)
 
     def _shares(self, pivot: PivotSignal, read: Mapping[str, tuple[Signal, Tensor]]) -> dict[str, Tensor]:
-        """Name of a term whose loss chooses among sources -> its source's share [B] of each sequence."""
+        """For each term whose loss is `Choosing`: term name -> the share [B] of its source in each sequence."""
         shares: dict[str, Tensor] = {}
         for group in {term.group for term in self.terms if isinstance(term.loss, Choosing)}:
             terms = [term for term in self.terms if term.group == group]

@@ -1,4 +1,7 @@
-"""The optimizer of a recipe and its learning rate, a function of the step alone: resuming needs no scheduler."""
+"""The optimizer of a recipe, and its learning rate.
+
+The learning rate depends on the step alone, so a resumed training needs no saved scheduler.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from gldfusion.recipe import TrainSpec
 
 
 def make_optimizer(model: nn.Module, train: TrainSpec) -> torch.optim.Optimizer:
-    """AdamW or plain SGD, without weight decay on vectors (norms, biases)."""
+    """AdamW or plain SGD. Weight decay applies to matrices only, not to vectors (norms and biases)."""
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": train.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -21,7 +24,7 @@ def make_optimizer(model: nn.Module, train: TrainSpec) -> torch.optim.Optimizer:
 
 
 def learning_rate(train: TrainSpec, step: int) -> float:
-    """Learning rate of a step (from 0): linear warm-up, then the schedule down to zero."""
+    """The learning rate of a step, counted from 0: a linear warm-up, then the schedule of the recipe."""
     warm = max(1, round(train.warmup * train.steps))
     if step < warm:
         return train.learning_rate * (step + 1) / warm

@@ -1,4 +1,4 @@
-"""Everything that a fusion needs before its first step, read and checked."""
+"""Reads and checks everything that a fusion needs before its first step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gldfusion.memory import PeakMemory
 from gldfusion.model import SignalModel, load_model, load_tokenizer
 from gldfusion.objective import TotalLoss
 from gldfusion.optim import make_optimizer
-from gldfusion.recipe import Recipe, SourceSpec, TrainSpec
+from gldfusion.recipe import Recipe, SourceSpec, TrainSpec, check_paths
 from gldfusion.sources import Control, Example, LiveSource, SourceSignals
 
 
@@ -34,28 +34,38 @@ class Fusion:
     tokenizer: PreTrainedTokenizerFast
     data: FusionData
     coverage: dict[str, float]
-    """see `check_coverage`"""
+    """source name -> share of the pivot's labelled positions that are paired with it"""
     loss: TotalLoss
     model: nn.Module
-    """a SignalModel, wrapped by `accelerator`"""
+    """a `SignalModel`, wrapped by `accelerator`"""
     optimizer: torch.optim.Optimizer
     identity: dict[str, str]
-    """hashes of what decides the result"""
+    """name -> hash of what determines the result: recipe, pivot, data, sources"""
     state: Path
     """folder of the saved training state"""
     memory: PeakMemory
 
 
 def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
-    """Reads and checks everything, cheap things first."""
+    """Reads and checks everything, in the order of cost: the cheapest checks come first.
+
+    Args:
+        recipe: the recipe.
+        accelerator: places the model and joins the processes.
+        state: folder of the saved training state; it need not exist.
+
+    Raises:
+        InputError: a loss, a path, a file or a combination of settings is wrong.
+    """
     memory = PeakMemory(accelerator.device)
     loss = TotalLoss(recipe)
+    check_paths(recipe)
     check_batch_size(recipe.train, accelerator.num_processes)
     examples = read_examples(recipe.data)
     tokenizer = load_tokenizer(recipe.pivot)
     k = kept(recipe) if loss.terms else 1
     model = SignalModel(load_model(recipe.pivot), k, with_logits="logits" in loss.needs)
-    specs = [s for s in recipe.sources if s.name in loss.sources]
+    specs = recipe.used_sources
     sources = [open_source(s, recipe, examples, accelerator.device, loss.needs) for s in specs]
     data = FusionData(examples, tokenizer, recipe.train.max_length, sources)
     loss.check(sources, data.vocabulary_hash)
@@ -77,15 +87,19 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
 
 
 def kept(recipe: Recipe) -> int | None:
-    """Logits kept per position; None: all."""
+    """How many logits are kept per position. None means all."""
     return None if recipe.k == "full" else recipe.k
 
 
 def check_batch_size(train: TrainSpec, processes: int) -> None:
-    """The batch must divide evenly among processes: each then has as many micro-batches as any other."""
+    """Checks that the batch divides evenly among the processes, so that all have the same number of micro-batches.
+
+    Raises:
+        InputError: it does not.
+    """
     if train.batch_size % processes:
         raise InputError(
-            f"batch_size {train.batch_size} does not divide among {processes} processes\n"
+            f"batch_size {train.batch_size} does not divide evenly among {processes} processes\n"
             f"choose a multiple of {processes}"
         )
 
@@ -93,7 +107,18 @@ def check_batch_size(train: TrainSpec, processes: int) -> None:
 def open_source(
     spec: SourceSpec, recipe: Recipe, examples: Sequence[Example], device: torch.device, needs: Collection[str]
 ) -> SourceSignals:
-    """A live or cached source, behind its control if it has one; `needs`: see `TotalLoss.needs`."""
+    """Opens a source, live or cached, and puts its control around it if it has one.
+
+    Args:
+        spec: the source.
+        recipe: gives k, max_length and the seed of the control.
+        examples: all training texts, from which the shuffled control draws.
+        device: where a live source runs if `spec` names no device.
+        needs: what the terms need of a signal; see `TotalLoss.needs`.
+
+    Raises:
+        InputError: the checkpoint or cache cannot be used, or they do not belong together.
+    """
     k = kept(recipe)
     if spec.cache is None:
         where, length = spec.device or device, recipe.train.max_length
@@ -101,32 +126,43 @@ def open_source(
             spec.name, spec.checkpoint, k, length, where, dtype=spec.dtype, offload=spec.offload
         )
     elif k is None:
-        raise InputError(f"source {spec.name}: k: full needs a live source\nset k, or drop the source's cache")
+        raise InputError(f"source {spec.name}: k: full needs a live source\nset k, or remove the source's `cache` key")
     else:
         source = SourceCache(spec.name, spec.cache, k)
         source.require(needed_columns(needs))
         if spec.checkpoint.is_dir() and hash_checkpoint(spec.checkpoint) != source.checkpoint_hash:
             raise InputError(
                 f"source {spec.name}: the cache {spec.cache} was made by another checkpoint than {spec.checkpoint}\n"
-                "delete the cache and build it again with `gldbench cache`, or correct the checkpoint"
+                "delete the cache and build it again with `gldbench cache`, or correct the source's `checkpoint` key"
             )
     return source if spec.control == "none" else Control(source, spec.control, examples, recipe.train.seed)
 
 
 def source_tokenizer(spec: SourceSpec) -> PreTrainedTokenizerFast:
-    """Of the source's checkpoint, or where that is not there, of its cache."""
+    """The tokenizer of a source, from its checkpoint, or from its cache if the checkpoint does not exist."""
     if spec.cache is not None and not spec.checkpoint.is_dir():
         return cached_tokenizer(spec.cache)
     return load_tokenizer(spec.checkpoint)
 
 
 def check_coverage(data: FusionData, least: float) -> dict[str, float]:
-    """Share of the pivot's labelled positions that each source pairs with; too little is an InputError."""
+    """Measures which share of the pivot's labelled positions is paired with each source.
+
+    Args:
+        data: the training data.
+        least: smallest share that is accepted.
+
+    Returns:
+        Source name -> share.
+
+    Raises:
+        InputError: a share is 0 or below `least`.
+    """
     coverage = {source.name: data.coverage(source) for source in data.sources}
     for name, share in coverage.items():
         if share == 0 or share < least:
             raise InputError(
-                f"source {name}: {share:.1%} of the pivot's labelled positions are paired with one of its own, "
+                f"source {name}: {share:.1%} of the pivot's labelled positions are paired with the source's, "
                 f"expected {f'at least {least:.1%}' if least else 'some'}\n"
                 "its tokenizer, template, max_length or cached texts do not fit the training data"
             )

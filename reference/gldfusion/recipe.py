@@ -1,7 +1,11 @@
-"""The recipe: everything that decides what a fused checkpoint is, immutable and closed to unknown keys."""
+"""The recipe of a fusion: all settings that determine the fused checkpoint.
+
+A recipe is immutable and refuses unknown keys. This module imports neither torch nor transformers.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -10,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from gldfusion.errors import InputError, did_you_mean
 from gldfusion.files import require_file
+from gldfusion.paths import require_cache, require_checkpoint, require_data
 
 
 class Model(BaseModel):
-    """Frozen settings that refuse unknown keys."""
+    """Base of all settings: immutable, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -24,70 +29,90 @@ class SourceSpec(Model):
     name: str
     checkpoint: Path
     cache: Path | None = None
-    """folder of stored top-k logits; absent: the source runs beside the pivot. With a cache the checkpoint need not be
-    there; where it is, it must be the one that filled the cache"""
+    """folder of stored top-k logits. Without it the source runs next to the pivot. With a cache the checkpoint may be
+    missing; if it exists, it must be the one that filled the cache"""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """precision in which the source runs, beside the pivot or when its cache is filled"""
+    """precision in which the source runs, both next to the pivot and when its cache is filled"""
     device: str | None = None
-    """where it runs, as torch spells devices; absent: where the pivot is"""
+    """torch name of the device on which the source runs. Default: the pivot's device"""
     offload: bool = False
-    """its layers' weights stay in main memory and visit the device one after the other"""
+    """keep the source's weights in main memory and copy them to the device one layer at a time"""
     weight: float = Field(default=1.0, ge=0)
-    """w_s of the total loss"""
+    """weight w_s of the source in the total loss; with 0 the source is not opened"""
     control: Literal["none", "shuffled", "permuted_ids"] = "none"
-    """negative controls: outputs of other positions, or renamed vocabulary ids"""
+    """negative controls: `shuffled` gives outputs of random other positions, `permuted_ids` renames vocabulary ids"""
 
 
 class TermSpec(Model):
     """One distillation term of the total loss, applied to every source."""
 
     loss: str
+    """name of an entry of `gldfusion.losses.LOSSES`"""
     weight: float = Field(ge=0)
     options: dict[str, Any] = {}
+    """options of the loss, by name; `help` of its class explains them"""
 
 
 class TrainSpec(Model):
-    """Optimisation. Dropout stays off."""
+    """Settings of the optimisation. Dropout is always off."""
 
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
-    """sequences per optimizer step, over all processes"""
+    """sequences per optimizer step, over all processes together"""
     micro_batch_size: int | None = Field(default=None, gt=0)
-    """sequences per forward pass of one process; absent: the whole share of the batch"""
+    """sequences per forward pass of one process. Default: all that the process has in a step"""
     learning_rate: float = Field(gt=0)
+    """largest learning rate, reached after the warm-up"""
     warmup: float = Field(default=0.05, ge=0, le=1)
-    """share of the steps"""
+    """length of the linear warm-up, as a share of the steps"""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """course of the learning rate after the warm-up: down to 0 along a half cosine or a line, or constant"""
     weight_decay: float = Field(default=0.0, ge=0)
+    """applies to matrices only, not to norms and biases"""
     betas: tuple[float, float] = (0.9, 0.95)
+    """decay rates of AdamW; sgd ignores them"""
     max_grad_norm: float = Field(default=1.0, gt=0)
+    """a gradient with a larger norm is scaled down to this norm"""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     seed: int = 0
-    """decides the order of the examples"""
+    """determines the order of the examples and the draws of the controls"""
     max_length: int = Field(default=4096, gt=1)
-    """tokens of prompt and response; longer examples lose their end, and are counted"""
+    """largest number of tokens of an example, prompt and response together. Longer examples are cut at the end; the
+    training totals say how many"""
     precision: Literal["no", "bf16"] = "no"
-    """autocast of the forward pass; weights and losses are float32 either way"""
+    """autocast of the forward pass. Weights and losses are float32 in both cases"""
     save_every: int = Field(default=500, gt=0)
+    """steps between saved training states, from which an interrupted fusion resumes"""
     probe_every: int = Field(default=0, ge=0)
-    """steps between measurements of each term's share of the gradient; 0: never"""
+    """steps between two measurements of each term's share of the gradient. 0 turns them off"""
 
 
 class Recipe(Model):
-    """Total loss = (1 - lambda) SFT + sum over sources w_s sum over terms weight * term."""
+    """The recipe of one fusion.
+
+    total loss = (1 - lambda) SFT + sum over sources w_s sum over terms weight * term
+    """
 
     name: str
     pivot: Path
+    """checkpoint folder of the model that is trained"""
     data: Path
-    """JSON lines {"prompt", "response"}; an "id" is optional, other keys are ignored"""
+    """JSON lines, each with "prompt" and "response", or with "messages" (a conversation). "id" is optional; other keys
+    are ignored"""
     sources: tuple[SourceSpec, ...] = ()
     terms: tuple[TermSpec, ...] = ()
     lambda_: float = Field(default=0.0, ge=0, le=1, validation_alias="lambda", serialization_alias="lambda")
     k: Annotated[int, Field(gt=0)] | Literal["full"] = 10
-    """logits kept per position"""
+    """number of largest logits kept per position; `full` keeps the whole vocabulary and needs live sources"""
     min_coverage: float = Field(default=0.0, ge=0, le=1)
-    """training is refused where a smaller share of the pivot's labelled positions is paired with a source"""
+    """smallest accepted share of the pivot's labelled positions that are paired with each source"""
     train: TrainSpec
+
+    @property
+    def used_sources(self) -> tuple[SourceSpec, ...]:
+        """The sources that training reads: none if every term has weight 0, else those with a weight above 0."""
+        read = any(term.weight > 0 for term in self.terms)
+        return tuple(source for source in self.sources if read and source.weight > 0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -95,7 +120,7 @@ class Recipe(Model):
         if len(set(names)) < len(names):
             raise ValueError(f"every source needs a name of its own, got {', '.join(names)}")
         if self.terms and not self.sources:
-            raise ValueError("terms compare the pivot with sources: name at least one source, or drop the terms")
+            raise ValueError("terms compare the pivot with sources: name at least one source, or remove the terms")
         return self
 
 
@@ -103,17 +128,17 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def _leaves(annotation: Any) -> list[Any]:
-    """The types inside an annotation such as tuple[SourceSpec, ...] or X | None."""
+    """The types inside an annotation such as `tuple[SourceSpec, ...]` or `X | None`."""
     arguments = getattr(annotation, "__args__", ())
     return [leaf for a in arguments for leaf in _leaves(a)] if arguments else [annotation]
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Names of the settings allowed at a place in a nested model (for "did you mean")."""
+    """The names of the settings allowed at `location` in nested models, for "did you mean"."""
     for step in location:
         field = next((f for name, f in model.model_fields.items() if step in (name, f.validation_alias)), None)
         if field is None:
-            continue  # a place in a tuple, or a key of a dictionary of models
+            continue  # an index of a tuple, or a key of a dictionary of models
         inner = [leaf for leaf in _leaves(field.annotation) if isinstance(leaf, type) and issubclass(leaf, BaseModel)]
         if not inner:
             return []
@@ -122,7 +147,16 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
 
 
 def validate(model: type[M], value: Any, where: str) -> M:
-    """`value` as a `model`; a problem becomes an InputError that names its place in `where`."""
+    """Turns parsed YAML into settings.
+
+    Args:
+        model: the class of the settings.
+        value: the parsed YAML.
+        where: name of the file, for the message.
+
+    Raises:
+        InputError: names the first key that is unknown, missing or has a wrong value.
+    """
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -130,7 +164,7 @@ def validate(model: type[M], value: Any, where: str) -> M:
 
 
 def _explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
-    """One problem in one line: an unknown key first, since it explains a missing one."""
+    """One line about the first problem. An unknown key comes first: it may be a missing key, misspelt."""
     problems = error.errors()
     first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     location = first["loc"]
@@ -143,11 +177,19 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
         return f'{where} has no "{place}": it must be given'
     if first["type"] == "value_error":
         return f"{where}: {first['msg'].removeprefix('Value error, ')}"
-    return f"{where}: {place or 'the whole'}: {first['msg']} (got {first.get('input')!r:.80})"
+    return f"{where}: {place or 'the whole file'}: {first['msg']} (got {first.get('input')!r:.80})"
 
 
 def read_yaml(path: Path, what: str) -> Any:
-    """Parsed YAML of a file; a missing file or bad syntax is an InputError."""
+    """Reads and parses a YAML file.
+
+    Args:
+        path: the file.
+        what: what the file should be, for the message: "recipe".
+
+    Raises:
+        InputError: there is no such file, or it is not valid YAML.
+    """
     require_file(path, what, "check the path")
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -156,7 +198,11 @@ def read_yaml(path: Path, what: str) -> Any:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Reads a recipe; relative paths in it are relative to the recipe's folder."""
+    """Reads a recipe. Relative paths in it are taken relative to the folder of the recipe.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or has an unknown key, a missing key or a wrong value.
+    """
     recipe = validate(Recipe, read_yaml(path, "recipe"), str(path))
     base = path.resolve().parent
     sources = tuple(
@@ -164,3 +210,40 @@ def load_recipe(path: Path) -> Recipe:
         for s in recipe.sources
     )
     return recipe.model_copy(update={"pivot": base / recipe.pivot, "data": base / recipe.data, "sources": sources})
+
+
+def check_paths(recipe: Recipe) -> None:
+    """Checks that everything that a fusion reads exists, before torch is imported (that takes seconds).
+
+    It checks the data, the pivot, and for every used source its cache, or its checkpoint if it names no cache.
+
+    Args:
+        recipe: a recipe with absolute paths, as `load_recipe` returns it.
+
+    Raises:
+        InputError: names the key of the recipe whose path is wrong, for example `sources.0.cache`.
+    """
+    _check_path("data", require_data, recipe.data)
+    _check_path("pivot", require_checkpoint, recipe.pivot)
+    for number, source in enumerate(recipe.sources):
+        if source not in recipe.used_sources:
+            continue
+        if source.cache is None:
+            _check_path(f"sources.{number}.checkpoint", require_checkpoint, source.checkpoint)
+        else:
+            _check_path(f"sources.{number}.cache", require_cache, source.cache)
+
+
+def check_cache_paths(recipe: Recipe) -> None:
+    """As `check_paths`, for building the caches: checks the data, and the checkpoint of every source with a cache."""
+    _check_path("data", require_data, recipe.data)
+    for number, source in enumerate(recipe.sources):
+        if source.cache is not None:
+            _check_path(f"sources.{number}.checkpoint", require_checkpoint, source.checkpoint)
+
+
+def _check_path(key: str, require: Callable[[Path], Path], path: Path) -> None:
+    try:
+        require(path)
+    except InputError as error:
+        raise InputError(f"recipe key {key}: {error}") from None

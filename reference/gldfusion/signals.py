@@ -1,8 +1,8 @@
-"""What a model says at the labelled positions of a batch, reduced to what the losses use.
+"""Signals: what a model outputs at the labelled positions of a batch, reduced to what the losses use.
 
-The T axis holds labelled positions only, already shifted: row t is the distribution that *predicts* the t-th label of
-the response, in the model's own tokenisation (`gldfusion.align.Encoded.predicting`). Shorter sequences are padded and
-the padding is masked. A masked row may hold anything, NaN included: no loss and no gradient sees it.
+The T axis holds labelled positions only, and they are already shifted: row t is the distribution that *predicts* the
+t-th label of the response, in the model's own tokenisation (`gldfusion.align.Encoded.predicting`). Shorter sequences
+are padded, and the padding is masked. A masked row may hold any value, NaN included: no loss and no gradient sees it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Signal:
-    """Top-k logits of one model. What only some losses need is None where it was not asked for (`Loss.needs`)."""
+    """The top-k logits of one model.
+
+    A field that only some losses need is None unless a loss asked for it (`Loss.needs`).
+    """
 
     values: Tensor
     """[B, T, k] the k largest logits, descending"""
     mask: Tensor
-    """[B, T] bool, False where padded or unlabelled"""
+    """[B, T] bool, False at padding and at positions without a label"""
     ids: Tensor | None = None
     """[B, T, k] vocabulary ids of `values`"""
     mapped: Tensor | None = None
-    """[B, T, k] `ids` as ids of the pivot's vocabulary; -1 where the pivot has none (`gldfusion.vocab`)"""
+    """[B, T, k] the ids of the pivot's tokens that `ids` are mapped to (`gldfusion.vocab`); -1 without such a token"""
     lse: Tensor | None = None
     """[B, T] log-sum-exp of the logits over the whole vocabulary"""
     mean: Tensor | None = None
@@ -39,74 +42,100 @@ class Signal:
     """[B, T] population standard deviation of the logits over the whole vocabulary"""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """The signal with `function` applied to every tensor that it holds."""
+        """Returns the signal with `function` applied to every tensor in it."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: function(tensor) for name, tensor in held.items() if tensor is not None})
 
     def narrow(self, k: int | None) -> Self:
-        """The first k of the kept logits; None keeps all.
+        """Returns the signal with the k largest logits only. None keeps all of them.
 
         Raises:
-            InputError: fewer than k logits were kept.
+            InputError: the signal holds fewer than k logits.
         """
         if k is None:
             return self
         if k > self.values.shape[-1]:
             raise InputError(
                 f"the loss asks for k = {k} logits per position, the signal holds {self.values.shape[-1]}\n"
-                "lower the loss's k, or keep more logits where the signal is made (at most the vocabulary size)"
+                "lower the loss's option k, or raise k in the recipe (at most the vocabulary size)"
             )
         held = {name: getattr(self, name) for name in ("values", "ids", "mapped")}
         return replace(self, **{name: tensor[..., :k] for name, tensor in held.items() if tensor is not None})
 
     def cleared(self) -> Self:
-        """The signal with zeros at masked positions, so that nothing there reaches a value or a gradient."""
+        """Returns the signal with 0 at masked positions, so that they reach neither a value nor a gradient."""
         kept = self.map(lambda tensor: torch.where(self.mask if tensor.ndim == 2 else self.mask[..., None], tensor, 0))
         return replace(kept, mask=self.mask)
 
     def as_dtype(self, dtype: torch.dtype) -> Self:
-        """The signal with its floating tensors in `dtype` (caches hold fp16)."""
+        """Returns the signal with its floating-point tensors in `dtype` (caches store float16)."""
         return self.map(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
 
     def need(self, name: str) -> Tensor:
-        """The tensor called `name`, or an InputError where the signal was made without it."""
+        """Returns the field called `name`.
+
+        Raises:
+            InputError: the signal was made without it.
+        """
         tensor: Tensor | None = getattr(self, name)
         if tensor is None:
             raise InputError(
-                f"the loss needs `{name}`, which this {type(self).__name__} was made without\n"
-                "make the signal (or rebuild the source cache) with everything in the loss's `needs`"
+                f"the loss needs `{name}`, but this {type(self).__name__} was made without it\n"
+                "make the signal (or build the source cache again) with everything that the loss's `needs` names"
             )
         return tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PivotSignal(Signal):
-    """The pivot's signal, with gradient. The kept logits and moments must all carry it."""
+    """The pivot's signal. Its floating-point fields carry gradient to the pivot."""
 
     nll: Tensor
-    """[B, T] negative log-likelihood of the label, in nats; 0 where masked"""
+    """[B, T] negative log-likelihood of the label, in nats; 0 at masked positions"""
     labels: Tensor | None = None
     """[B, T] ids of the labels"""
     logits: Tensor | None = None
-    """[B, T, V] all logits in vocabulary order; only for a loss with "logits" in `needs` (kl, a control)"""
+    """[B, T, V] all logits in the order of the vocabulary; only for losses with "logits" in `needs`"""
 
 
 def valid_pairs(pivot_mask: Tensor, source_mask: Tensor, pairs: Tensor) -> Tensor:
-    """[B, P] bool: the rows of pairs [B, P, 2] that are no padding (-1) and unmasked in pivot and source."""
+    """Which pairs join two unmasked positions.
+
+    Args:
+        pivot_mask: [B, T].
+        source_mask: [B, T_s].
+        pairs: [B, P, 2] of (pivot position, source position), padded with -1.
+
+    Returns:
+        [B, P] bool.
+    """
     real = (pairs >= 0).all(-1)
     i, j = pairs.clamp_min(0).unbind(-1)
     return real & pivot_mask.gather(1, i) & source_mask.gather(1, j)
 
 
 def at_pairs(pivot: PivotSignal, source: Signal, pairs: Tensor) -> tuple[PivotSignal, Signal]:
-    """Pivot and source at their U valid pairs, row by row: B and T become one axis [U], dtype is the pivot's."""
+    """Selects the U valid pairs: row u of one signal is paired with row u of the other.
+
+    Args:
+        pivot: fields [B, T, ...].
+        source: fields [B, T_s, ...].
+        pairs: [B, P, 2] of (pivot position, source position), padded with -1.
+
+    Returns:
+        Both signals with fields [U, ...], in the pivot's dtype.
+    """
     b, row = valid_pairs(pivot.mask, source.mask, pairs).nonzero(as_tuple=True)
     i, j = pairs[b, row].unbind(-1)
     return pivot.map(lambda tensor: tensor[b, i]), source.map(lambda tensor: tensor[b, j]).as_dtype(pivot.values.dtype)
 
 
 def required(value: T | None, loss: str, what: str) -> T:
-    """`value`, or an InputError: the loss called `loss` was called without `what`."""
+    """Returns `value`.
+
+    Raises:
+        InputError: it is None: the loss called `loss` was called without `what`.
+    """
     if value is None:
-        raise InputError(f"{loss} compares the pivot with a source: it was called without {what}")
+        raise InputError(f"{loss} compares the pivot with a source, but it was called without {what}")
     return value

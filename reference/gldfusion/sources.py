@@ -1,4 +1,4 @@
-"""Where source logits come from: a model beside the pivot, or the store on disk (`gldfusion.cache`)."""
+"""Where source logits come from: a model that runs next to the pivot, or the store on disk (`gldfusion.cache`)."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Example:
     prompt: str
     response: str
     history: tuple[tuple[str, str], ...] = ()
-    """earlier turns (prompt, reply) of a conversation; every reply is labelled"""
+    """the earlier turns (prompt, reply) of a conversation. Every reply is labelled"""
 
     @cached_property
     def key(self) -> bytes:
-        """16 bytes that name the text, whatever its place in a file."""
+        """16 bytes that identify the text. They do not depend on its id or its place in a file."""
         text = f"{len(self.prompt)}\x00{self.prompt}{self.response}"
         for prompt, reply in self.history:
             text += f"\x00{len(prompt)}\x00{len(reply)}\x00{prompt}{reply}"
@@ -43,58 +43,67 @@ class Example:
 
 @dataclass(frozen=True)
 class SequenceSignal:
-    """What a source says about one text, at its T labelled positions (already shifted). None: a cache without it."""
+    """The output of a source at the T labelled positions of one text, already shifted.
+
+    A field is None if the source is a cache that does not store it.
+    """
 
     values: NDArray[np.float32]
-    """[T, k] logits, descending"""
+    """[T, k] the k largest logits, in descending order"""
     ids: NDArray[np.int64] | None
-    """[T, k]"""
+    """[T, k] their vocabulary ids"""
     lse: NDArray[np.float32] | None
     """[T] log-sum-exp over the whole vocabulary"""
     mean: NDArray[np.float32] | None
+    """[T] mean logit over the whole vocabulary"""
     std: NDArray[np.float32] | None
+    """[T] population standard deviation of the logits over the whole vocabulary"""
     starts: NDArray[np.int64]
-    """[T] byte of the response text at which the label starts; -1: never paired"""
+    """[T] byte of the response text at which each label starts; -1 inside a character"""
 
     @property
     def held(self) -> tuple[str, ...]:
-        """The `LOGIT_FIELDS` that are there."""
+        """The names of the `LOGIT_FIELDS` that are not None."""
         return tuple(name for name in LOGIT_FIELDS if getattr(self, name) is not None)
 
 
 LOGIT_FIELDS = ("values", "ids", "lse", "mean", "std")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""what a source may run in"""
+"""the precisions in which a source can run"""
 
 
 def empty_signal(k: int) -> SequenceSignal:
-    """What a source says about a text that max_length cut before its response."""
+    """The signal of a text without labelled positions, because max_length cut it off before its response."""
     none, values = np.zeros(0, np.float32), np.zeros((0, k), np.float32)
     return SequenceSignal(values, values.astype(np.int64), none, none, none, none.astype(np.int64))
 
 
 class SourceSignals(Protocol):
-    """A source as the training loop sees it."""
+    """A source, as the training loop uses it."""
 
     name: str
     vocabulary: int
-    """entries of its output layer"""
+    """number of entries of its output layer"""
     vocabulary_hash: str
     """see `model.vocabulary_hash`"""
     checkpoint_hash: str
     """see `files.hash_checkpoint`"""
 
     def starts(self, examples: Sequence[Example]) -> list[list[int]]:
-        """Byte starts of the labels of each text, without running the model."""
+        """`Encoded.starts` of each text. This does not run the model."""
         ...
 
     def read(self, examples: Sequence[Example]) -> list[SequenceSignal]:
-        """Signals of each text."""
+        """The signal of each text."""
         ...
 
 
 def encode_example(tokenizer: object, example: Example, max_length: int) -> Encoded:
-    """`align.encode` of an example, whose errors name it."""
+    """`align.encode` of an example.
+
+    Raises:
+        InputError: see `align.encode`. The message names the example.
+    """
     try:
         return encode(tokenizer, example.prompt, example.response, max_length, example.history)
     except InputError as error:
@@ -102,11 +111,7 @@ def encode_example(tokenizer: object, example: Example, max_length: int) -> Enco
 
 
 class LiveSource:
-    """A frozen model in this process, read with its own tokenizer and its own chat template.
-
-    It may run in another precision than the pivot and on another device. With `offload` its layers' weights stay in
-    main memory and visit the device one after the other; only the output layer stays there.
-    """
+    """A frozen model that runs in this process, with its own tokenizer and its own chat template."""
 
     def __init__(
         self,
@@ -120,6 +125,23 @@ class LiveSource:
         dtype: str = "float32",
         offload: bool = False,
     ) -> None:
+        """Loads the model.
+
+        Args:
+            name: name of the source.
+            checkpoint: its folder.
+            k: how many logits the signals keep per position. None keeps the whole vocabulary.
+            max_length: largest number of tokens of a text, prompt and response together.
+            device: where the model runs; it may be another device than the pivot's.
+            batch_size: number of texts per forward pass.
+            dtype: precision in which it runs: "float32", "bfloat16" or "float16".
+            offload: keep the weights of the layers in main memory and copy them to the device one layer at a time.
+                Only the output layer stays on the device.
+
+        Raises:
+            InputError: the folder is not a checkpoint, k is larger than the vocabulary, or this machine does not have
+                the device.
+        """
         self.name = name
         self.tokenizer = load_tokenizer(checkpoint)
         self.device = _present(device, name)
@@ -136,13 +158,15 @@ class LiveSource:
         self.batch_size = batch_size
 
     def starts(self, examples: Sequence[Example]) -> list[list[int]]:
+        """See `SourceSignals.starts`."""
         return [self._encode(e).starts for e in examples]
 
     def read(self, examples: Sequence[Example]) -> list[SequenceSignal]:
+        """See `SourceSignals.read`."""
         encoded = [self._encode(e) for e in examples]
         order = sorted((i for i, e in enumerate(encoded) if e.starts), key=lambda i: -len(encoded[i].ids))
         out: dict[int, SequenceSignal] = {}
-        for first in range(0, len(order), self.batch_size):  # texts of like length: little padding
+        for first in range(0, len(order), self.batch_size):  # texts of similar length need little padding
             part = order[first : first + self.batch_size]
             out.update(zip(part, self._forward([encoded[i] for i in part]), strict=True))
         return [out.get(i, empty_signal(self.model.k)) for i in range(len(examples))]
@@ -164,30 +188,43 @@ class LiveSource:
 
 
 def _present(device: torch.device | str, source: str) -> torch.device:
-    """`device`, or an InputError where this machine has none such."""
+    """Returns `device`.
+
+    Raises:
+        InputError: this machine does not have it.
+    """
     try:
         return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:  # torch raises either
+    except (RuntimeError, AssertionError) as error:  # torch raises either of them
         reason = str(error).split("\n")[0]
         raise InputError(f"source {source}: cannot run on the device {device}: {reason}\nname another one") from None
 
 
 def _array(tensor: Tensor) -> NDArray:
-    """In float32 where it is in less, which numpy may not know."""
+    """As a numpy array. Floating-point tensors become float32, because numpy has no bfloat16."""
     return (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
 
 
 class Control:
-    """A negative control around a source: what a method gains from it cannot come from the source's knowledge.
+    """A negative control around a source. What a method gains from it cannot come from the source's knowledge.
 
-    `shuffled`: every position says what a random position of one of four random texts of `pool` says; starts stay its
-    own. `permuted_ids`: the vocabulary ids are renamed by a fixed permutation; values stay.
-    Both depend on the seed and the text alone, never on the batch or the process.
+    The control "shuffled" replaces the output at every position by the output at a random position of one of four
+    random texts; the starts are unchanged. The control "permuted_ids" renames the vocabulary ids by a fixed
+    permutation; the values are unchanged. Both depend on the seed and the text only, not on the batch or the process.
     """
 
     DONORS = 4
+    """number of random texts for each shuffled text"""
 
     def __init__(self, source: SourceSignals, kind: str, pool: Sequence[Example], seed: int) -> None:
+        """Puts the control around a source.
+
+        Args:
+            source: the source.
+            kind: "shuffled" or "permuted_ids".
+            pool: the texts from which "shuffled" draws.
+            seed: seed of the random draws.
+        """
         self.name = source.name
         self.vocabulary = source.vocabulary
         self.vocabulary_hash = source.vocabulary_hash
@@ -199,9 +236,11 @@ class Control:
         self.names = np.random.default_rng(seed).permutation(source.vocabulary)
 
     def starts(self, examples: Sequence[Example]) -> list[list[int]]:
+        """See `SourceSignals.starts`."""
         return self.source.starts(examples)
 
     def read(self, examples: Sequence[Example]) -> list[SequenceSignal]:
+        """See `SourceSignals.read`."""
         return self._permuted(examples) if self.kind == "permuted_ids" else self._shuffled(examples)
 
     def _permuted(self, examples: Sequence[Example]) -> list[SequenceSignal]:

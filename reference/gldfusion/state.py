@@ -1,4 +1,7 @@
-"""Saved training states: whole or absent, and only ever those of the same recipe, pivot, sources and data."""
+"""Saving and loading of training states.
+
+A state on disk is complete or absent. It is loaded only for the recipe, pivot, sources and data that it was saved for.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +20,27 @@ Log = list[dict[str, Any]]
 
 
 def _beside(folder: Path) -> tuple[Path, Path]:
-    """The state that is being written, and the one that it replaces."""
+    """Two folders beside `folder`: the state that is being written, and the older one that it replaces."""
     return folder.with_name(folder.name + ".part"), folder.with_name(folder.name + ".old")
 
 
 def save_state(accelerator: Accelerator, folder: Path, identity: Mapping[str, str], log: Log) -> None:
-    """Writes the state beside the old one, then replaces it.
+    """Writes a new state beside the old one, then replaces the old one.
+
+    Args:
+        folder: where the state is to be.
+        identity: hashes of the recipe, pivot, sources and data, by name.
+        log: one entry for each step so far.
 
     Raises:
-        OSError: the disk is full; the old state is kept.
+        OSError: the disk is full. The old state is kept.
     """
     temporary, old = _beside(folder)
     if accelerator.is_main_process:
         remove(temporary)
     accelerator.wait_for_everyone()
     with whole_or_absent(temporary, folder):
-        # torch's format: safetensors would drop tied weights with a warning, and here there is nobody to read it
+        # torch's own format, because safetensors would drop tied weights and print a warning
         accelerator.save_state(str(temporary), safe_serialization=False)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
@@ -46,13 +54,16 @@ def save_state(accelerator: Accelerator, folder: Path, identity: Mapping[str, st
 
 
 def load_state(accelerator: Accelerator, folder: Path, identity: Mapping[str, str]) -> tuple[Log, int]:
-    """The log so far and the next step (from 0); an empty log and 0 where nothing was saved.
+    """Loads the saved state, if there is one, into the model and optimizer of `accelerator`.
+
+    Returns:
+        The log so far and the number of the next step, from 0. Without a saved state: an empty log and 0.
 
     Raises:
-        InputError: the state belongs to something else, or cannot be read.
+        InputError: the state belongs to another recipe, pivot, data or sources, or it cannot be read.
     """
     _, old = _beside(folder)
-    if not folder.exists() and old.exists():  # killed between the two renames of save_state
+    if not folder.exists() and old.exists():  # the process was killed between the two renames of save_state
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             os.rename(old, folder)
@@ -62,18 +73,20 @@ def load_state(accelerator: Accelerator, folder: Path, identity: Mapping[str, st
     try:
         saved = json.loads((folder / "log.json").read_text())
     except (OSError, json.JSONDecodeError) as error:
-        raise InputError(f"the saved state {folder} cannot be read ({error})\ndelete it to begin anew") from None
+        raise InputError(
+            f"the saved state {folder} cannot be read ({error})\ndelete it to start again from step 1"
+        ) from None
     different = [name for name, value in identity.items() if saved["identity"].get(name) != value]
     if different:
         raise InputError(
             f"the saved state {folder} belongs to another {', '.join(different)}\n"
-            "delete it to begin anew, or choose another output"
+            "delete it to start again from step 1, or choose another output"
         )
     accelerator.load_state(str(folder))
     return saved["log"], saved["log"][-1]["step"]
 
 
 def remove_state(folder: Path) -> None:
-    """Deletes a state and everything that an interrupted save left beside it."""
+    """Deletes a state, and what an interrupted save left beside it."""
     for path in (folder, *_beside(folder)):
         remove(path)

@@ -1,15 +1,16 @@
-"""Maps from one vocabulary to another: for each token of a source, the token of the pivot that stands for it.
+"""Maps from one vocabulary to another: each token of a source is mapped to a token of the pivot.
 
-    exact     the pivot's token of the same bytes; no other
-    mined     exact, else the pivot's token at the least edit distance between the bytes (MinED)
-    fusellm   the mapping of FuseLLM's code: the strings as the vocabularies write them, with the source's mark for a
-              space replaced by the pivot's; exact, else the least edit distance between the strings in lower case.
-              Special tokens are strings like any other
+    exact     the pivot's token with the same bytes, or none
+    mined     the pivot's token with the same bytes, or else the one with the least edit distance in bytes (MinED)
+    fusellm   the mapping of FuseLLM's code. It compares the strings that the vocabularies contain, after the source's
+              character for a space is replaced by the pivot's: the equal string, or else the one with the least edit
+              distance in lower case. Special tokens are treated like all others
 
-Ties go to the lowest id, in a trained vocabulary the commonest token (FuseLLM's code takes the first in the order of a
-hash map). mined and exact map special tokens by role (end to end) or name, and to nothing else.
+Among several candidates the lowest id is taken; in a trained vocabulary it is the most frequent token. (FuseLLM's code
+takes the first in the order of a hash map.) `exact` and `mined` map a special token only to the special token with the
+same role (end of sequence to end of sequence) or name.
 
-Sources: MinED: Wan et al. 2024, "Knowledge Fusion of Large Language Models" (FuseLLM, arXiv 2401.10491), section 3.2,
+Source of MinED: Wan et al. 2024, "Knowledge Fusion of Large Language Models" (FuseLLM, arXiv 2401.10491), section 3.2,
 after Fu et al. 2023 (arXiv 2301.12726).
 """
 
@@ -42,20 +43,22 @@ SPACES = "▁Ġ"
 
 @dataclass(frozen=True, eq=False)
 class VocabularyMap:
-    """Source id -> pivot id."""
+    """A map from source ids to pivot ids."""
 
     ids: NDArray[np.int64]
-    """[source ids] id of the pivot's token; -1: none stands for it"""
+    """[V_s] the pivot's id for each id of the source; -1 if there is none"""
     distances: NDArray[np.int64]
-    """[source ids] edits between the two; 0: the same, -1: none"""
-
-    @property
-    def exact(self) -> float:
-        """Share of the source's tokens that the pivot has."""
-        return float((self.distances == 0).mean())
+    """[V_s] the number of edits between the two tokens; 0 if they are equal, -1 if there is none"""
 
     def table(self, rows: int) -> torch.Tensor:
-        """[rows] int64 pivot ids, for a source whose output layer has `rows` rows: those beyond its tokenizer, -1."""
+        """The map as a tensor for the source's output layer.
+
+        Args:
+            rows: number of rows of the output layer. Rows without a token are mapped to -1.
+
+        Returns:
+            [rows] int64.
+        """
         out = np.full(max(rows, len(self.ids)), -1, dtype=np.int64)
         out[: len(self.ids)] = self.ids
         return torch.from_numpy(out[:rows])
@@ -63,50 +66,65 @@ class VocabularyMap:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a tokenizer's entries stand for. Ids may have holes."""
+    """The entries of a tokenizer. Some ids below the largest may be unused."""
 
     tokens: Mapping[int, str]
-    """as the tokenizer writes them, by id in ascending order"""
+    """id -> token as the tokenizer writes it, in ascending order of the ids"""
     special: Mapping[int, str]
-    """role ("eos_token") or, without one, its own name"""
+    """id of a special token -> its role ("eos_token"), or the token itself if it has no role"""
     state: Mapping[str, Any]
-    """the tokenizer as JSON"""
+    """the content of tokenizer.json"""
 
     @cached_property
     def bytes(self) -> dict[int, bytes]:
-        """The text of each entry that is not special. A token for a single byte of a character is that byte."""
+        """The bytes of each entry that is not special. For a token that stands for a single byte, that byte."""
         spell = _speller(self.state)
         return {i: spell(token) for i, token in self.tokens.items() if i not in self.special}
 
     @cached_property
     def space(self) -> str:
-        """The character that marks a space; empty where there is none."""
+        """The character that marks a space in tokens; empty if there is none."""
         count = {mark: sum(mark in token for token in self.tokens.values()) for mark in SPACES}
         mark = max(SPACES, key=lambda mark: count[mark])
         return mark if count[mark] else ""
 
     @property
     def size(self) -> int:
+        """The largest id + 1."""
         return max(self.tokens, default=-1) + 1
 
 
 def vocabulary(tokenizer: Any) -> Vocabulary:
-    """The vocabulary of a fast transformers tokenizer."""
+    """The vocabulary of a fast transformers tokenizer.
+
+    Raises:
+        InputError: the tokenizer is not a fast one.
+    """
     if not getattr(tokenizer, "is_fast", False):
-        raise InputError(f"expected a fast tokenizer: {tokenizer.name_or_path} does not say how it spells\nconvert it")
+        raise InputError(
+            f"expected a fast tokenizer: {tokenizer.name_or_path} does not tell the bytes of its tokens\n"
+            "convert it to a fast one"
+        )
     tokens = dict(sorted((i, token) for token, i in tokenizer.get_vocab().items()))
-    roles = {getattr(tokenizer, f"{role}_id"): role for role in reversed(ROLES)}  # one id, two roles: the first counts
+    roles = {getattr(tokenizer, f"{role}_id"): role for role in reversed(ROLES)}  # of two roles the first counts
     named = {i: entry.content for i, entry in tokenizer.added_tokens_decoder.items() if entry.special}
     special = named | {i: role for i, role in roles.items() if i is not None}
     return Vocabulary(tokens, special, json.loads(tokenizer.backend_tokenizer.to_str()))
 
 
 def vocabulary_map(pivot: Any, source: Any, strategy: Strategy = "mined", folder: Path | None = None) -> VocabularyMap:
-    """The map from the source's ids to the pivot's; kept in `folder` (None: `map_folder()`) under a name that holds a
-    hash of both vocabularies, and read from there the next time.
+    """The map from the source's ids to the pivot's.
+
+    The map is saved, and the next call for the same two vocabularies reads it. The file name contains a hash of both.
+
+    Args:
+        pivot: the pivot's tokenizer.
+        source: the source's tokenizer.
+        strategy: see the module docstring.
+        folder: where maps are saved. None: `map_folder()`.
 
     Raises:
-        InputError: unknown strategy, a slow tokenizer, a kept map that cannot be read.
+        InputError: the strategy is unknown, a tokenizer is not a fast one, or a saved map cannot be read.
     """
     check_choice("map", strategy, list(STRATEGIES))
     ours, theirs = vocabulary(pivot), vocabulary(source)
@@ -127,7 +145,7 @@ def vocabulary_map(pivot: Any, source: Any, strategy: Strategy = "mined", folder
 
 
 def map_folder() -> Path:
-    """Where maps are kept: $GLDFUSION_CACHE, else gldfusion in the user's cache folder."""
+    """Where maps are saved: below $GLDFUSION_CACHE, or else below `gldfusion` in the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("GLDFUSION_CACHE") or Path(home) / "gldfusion") / "vocabulary-maps"
 
@@ -137,11 +155,15 @@ def _read(path: Path) -> VocabularyMap:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             return VocabularyMap(held["ids"], held["distances"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as a vocabulary map ({error})\ndelete it: it is made again") from None
+        raise InputError(f"{path} cannot be read as a vocabulary map ({error})\ndelete it and try again") from None
 
 
 def _exact(pivot: Vocabulary, source: Vocabulary) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Equal bytes; among several, the entry that is written alike, else the lowest id that is no single-byte entry."""
+    """Maps tokens with equal bytes, and special tokens by role or name.
+
+    Among several candidates, the one that is written like the source's token is taken, or else the lowest id, with
+    single-byte entries last.
+    """
     by_bytes: dict[bytes, int] = {}
     for i, text in sorted(pivot.bytes.items(), key=lambda item: (_is_byte_entry(pivot.tokens[item[0]]), item[0])):
         by_bytes.setdefault(text, i)
@@ -192,7 +214,7 @@ STRATEGIES: dict[str, Callable[[Vocabulary, Vocabulary], tuple[NDArray[np.int64]
 
 
 def _speller(state: Mapping[str, Any]) -> Callable[[str], bytes]:
-    """token -> its bytes, as this tokenizer's decoder has it."""
+    """A function from a token to its bytes, as this tokenizer's decoder computes them."""
     if "ByteLevel" in _types(state):
         byte_of = _byte_alphabet()
         return lambda t: bytes(byte_of[c] for c in t) if all(c in byte_of for c in t) else t.encode()
@@ -211,14 +233,14 @@ def _speller(state: Mapping[str, Any]) -> Callable[[str], bytes]:
 
 
 def _spelling(state: Mapping[str, Any]) -> list[Any]:
-    """The parts of a tokenizer that say how its tokens are spelt."""
+    """The parts of a tokenizer that determine the bytes of its tokens."""
     model = state["model"]
     parts = [state.get(name) for name in ("normalizer", "pre_tokenizer", "decoder")]
     return [*parts, model.get("continuing_subword_prefix"), model.get("byte_fallback")]
 
 
 def _types(part: Any) -> Iterator[str]:
-    """Every "type" in the parts of a tokenizer."""
+    """The "type" of every part of a tokenizer, and of the parts inside it."""
     if isinstance(part, Mapping):
         part = {k: v for k, v in part.items() if k not in ("model", "added_tokens", "post_processor")}
         yield from [str(part["type"])] if "type" in part else []
@@ -234,7 +256,7 @@ def _is_byte_entry(token: str) -> bool:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's character for each byte: itself where printable, else the next free one from 256 on."""
+    """GPT-2's alphabet, character -> byte. A printable byte is its own character; others start at 256."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from gldfusion.align import Encoded, coverage, encode, pair, pair_texts, prompt_ids
+from gldfusion.align import Encoded, encode, pair, pair_texts, prompt_ids
 from gldfusion.errors import InputError
 
 CORPUS = [
@@ -208,23 +208,19 @@ def test_pairs_are_monotone_and_start_at_one_byte(text: str, names: tuple[str, s
 def test_an_identical_tokenizer_pairs_every_position_with_itself(name: str, text: str) -> None:
     encoded = encode(TOKENIZERS[name](), "x", text, 10_000)
     starts = encoded.starts
-    assert coverage(pair_texts(encoded, starts, same_vocabulary=True), starts) == 1
-    pairs = pair(starts, starts)
-    assert pairs == [(i, i) for i, start in enumerate(starts) if start >= 0]
-    if -1 not in starts:
-        assert coverage(pairs, starts) == 1
+    assert pair_texts(encoded, starts, same_vocabulary=True) == [(i, i) for i in range(len(starts))]
+    assert pair(starts, starts) == [(i, i) for i, start in enumerate(starts) if start >= 0]
 
 
 def test_identical_tokenizer_covers_ascii_text_whole() -> None:
     for name in TOKENIZERS:
         starts = encode(TOKENIZERS[name](), "x", CORPUS[0], 1000).starts
-        assert coverage(pair(starts, starts), starts) == 1
+        assert len(pair(starts, starts)) == len(starts)
 
 
-def test_coverage_counts_pivot_positions() -> None:
+def test_labels_inside_a_character_are_not_paired() -> None:
     assert pair([0, 2, -1, 5], [0, 1, -1, 5]) == [(0, 0), (3, 3)]
-    assert coverage([(0, 0), (3, 3)], [0, 2, -1, 5]) == 0.5
-    assert coverage([], []) == 0
+    assert pair([], []) == []
 
 
 def test_bos_and_template_on_one_side_shift_nothing() -> None:
@@ -232,9 +228,9 @@ def test_bos_and_template_on_one_side_shift_nothing() -> None:
     templated = wrap(byte_bpe().backend_tokenizer, chat_template=TEMPLATE)
     plain, other = (encode(tokenizer, "How much?", CORPUS[1], 1000) for tokenizer in (byte_bpe(), templated))
     assert other.n_prompt > plain.n_prompt
-    assert coverage(pair(plain.starts, other.starts), plain.starts) == 1
+    assert len(pair(plain.starts, other.starts)) == len(plain.starts)
     absolute = [start + len("<|user|>How much?<|assistant|>") for start in other.starts]  # the planted bug
-    assert coverage(pair(plain.starts, absolute), plain.starts) < 0.5
+    assert len(pair(plain.starts, absolute)) < 0.5 * len(plain.starts)
 
 
 def test_a_prefix_space_does_not_shift_the_rest() -> None:

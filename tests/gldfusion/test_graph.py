@@ -113,7 +113,7 @@ def test_bad_input() -> None:
     z = logits(3, 4)
     with pytest.raises(InputError, match='did you mean "mean"'):
         node_features(z, aggregate="meen")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InputError, match="edges is one of graph, constant"):
+    with pytest.raises(InputError, match="edges must be one of graph, constant"):
         node_features(z, edges="none")  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="once per sequence"):
         node_features(z[None], torch.zeros(1, 3, 4, dtype=torch.long))

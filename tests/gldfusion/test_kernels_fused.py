@@ -12,8 +12,8 @@ from gldbench.benches.equality import CASES, SMALL, Case, differences, fused, re
 from gldfusion.errors import InputError
 from gldfusion.kernels import chunked, dispatch, early, topk_cross_entropy
 from gldfusion.kernels import fused as fused_module
-from gldfusion.kernels.chunked import Chunked
 from gldfusion.kernels.arguments import Inputs
+from gldfusion.kernels.chunked import Chunked
 from gldfusion.kernels.naive import naive
 from gldfusion.memory import PeakMemory
 

@@ -443,7 +443,7 @@ def test_kl_and_output_layers_padded_to_different_sizes() -> None:
     padded = torch.cat([one.source, torch.full((4, 6, 4), -1e4).double()], -1)
     pivot, source = signal(one.pivot, one.pivot_mask), signal(padded, one.source_mask)
     assert Kl()(pivot, source, one.pairs).item() == pytest.approx(0, abs=1e-9)
-    with pytest.raises(InputError, match="source keeps id 12, the pivot 9"):
+    with pytest.raises(InputError, match="source keeps id 12, the pivot has 9 ids"):
         Kl()(pivot, signal(padded.flip(-1), one.source_mask), one.pairs)
 
 
@@ -479,19 +479,19 @@ def test_missing_fields_are_named() -> None:
         ("gdl", {}, "unknown loss 'gdl' \\(did you mean \"gld\"\\?\\)"),
         ("gld", {"agregate": "mean"}, 'did you mean "aggregate"'),
         ("sft", {"k": 3}, "sft has no option 'k'; it takes no options"),
-        ("gld", {"values": "logprobs"}, 'gld.values is one of .*did you mean "logprob"'),
-        ("gld", {"nodes": "token"}, "gld.nodes is one of rank, vocab"),
+        ("gld", {"values": "logprobs"}, 'gld.values must be one of .*did you mean "logprob"'),
+        ("gld", {"nodes": "token"}, "gld.nodes must be one of rank, vocab"),
         ("gld", {"nodes": "vocab", "distance": "exact"}, "exact is known for rank nodes only"),
-        ("gld", {"map": "mind"}, 'gld.map is one of exact, mined, fusellm.*did you mean "mined"'),
-        ("gkd", {"beta": 1.0}, "gkd.beta is between 0 and 1"),
-        ("minced", {"select": "max"}, "minced.select is one of min, average"),
-        ("gld", {"edges": ["graph"]}, "gld.edges is one of graph, constant"),
-        ("gld", {"k": 0}, "gld.k is a whole number"),
-        ("uld", {"k": True}, "uld.k is a whole number"),
-        ("uld", {"k": 2.0}, "uld.k is a whole number"),
-        ("uld", {"temperature": 0}, "uld.temperature is a positive number"),
-        ("kl", {"temperature": "hot"}, "kl.temperature is a positive number"),
-        ("kl", {"temperature": float("nan")}, "kl.temperature is a positive number"),
+        ("gld", {"map": "mind"}, 'gld.map must be one of exact, mined, fusellm.*did you mean "mined"'),
+        ("gkd", {"beta": 1.0}, "gkd.beta must be between 0 and 1"),
+        ("minced", {"select": "max"}, "minced.select must be one of min, average"),
+        ("gld", {"edges": ["graph"]}, "gld.edges must be one of graph, constant"),
+        ("gld", {"k": 0}, "gld.k must be a whole number"),
+        ("uld", {"k": True}, "uld.k must be a whole number"),
+        ("uld", {"k": 2.0}, "uld.k must be a whole number"),
+        ("uld", {"temperature": 0}, "uld.temperature must be a positive number"),
+        ("kl", {"temperature": "hot"}, "kl.temperature must be a positive number"),
+        ("kl", {"temperature": float("nan")}, "kl.temperature must be a positive number"),
     ],
 )
 def test_bad_options(name: str, options: dict[str, Any], message: str) -> None:

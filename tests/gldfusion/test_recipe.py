@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,15 @@ import yaml
 
 from gldfusion.errors import InputError
 from gldfusion.objective import TotalLoss
-from gldfusion.recipe import Recipe, TermSpec, load_recipe, validate
+from gldfusion.recipe import (
+    Recipe,
+    SourceSpec,
+    TermSpec,
+    check_cache_paths,
+    check_paths,
+    load_recipe,
+    validate,
+)
 
 
 def settings() -> dict[str, Any]:
@@ -96,7 +106,7 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not valid YAML"):
         load_recipe(tmp_path / "recipe.yaml")
     for text in ("just text", "", "[1, 2]"):
-        with pytest.raises(InputError, match="the whole: Input should be a valid dictionary"):
+        with pytest.raises(InputError, match="the whole file: Input should be a valid dictionary"):
             load_recipe(written(tmp_path, text))
 
 
@@ -116,3 +126,70 @@ def test_terms_of_a_recipe(make_recipe: Callable[..., Recipe]) -> None:
         TotalLoss(make_recipe(terms=(TermSpec(loss="gdl", weight=1),)))
     with pytest.raises(InputError, match="sft compares with no source"):
         TotalLoss(make_recipe(terms=(TermSpec(loss="sft", weight=1),)))
+
+
+NOWHERE = Path("/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": NOWHERE}, "recipe key data: training data not found: expected a file at /nowhere"),
+        ({"pivot": NOWHERE}, "recipe key pivot: not a checkpoint: /nowhere is not a folder"),
+        (
+            {"sources": (SourceSpec(name="a", checkpoint=NOWHERE),)},
+            "recipe key sources.0.checkpoint: not a checkpoint: /nowhere",
+        ),
+        (
+            {"sources": (SourceSpec(name="a", checkpoint=NOWHERE, cache=NOWHERE / "cache"),)},
+            r"recipe key sources.0.cache: no cache at /nowhere/cache\nbuild it with",
+        ),
+    ],
+)
+def test_missing_paths(make_recipe: Callable[..., Recipe], changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        check_paths(make_recipe(**changes))
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_paths_that_are_not_read_need_not_exist(make_recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    check_paths(make_recipe())
+    unused = SourceSpec(name="a", checkpoint=NOWHERE, weight=0)
+    check_paths(make_recipe(sources=(unused,)))
+    unread = SourceSpec(name="a", checkpoint=NOWHERE)
+    check_paths(make_recipe(sources=(unread,), terms=(TermSpec(loss="uld", weight=0),)))
+    (tmp_path / "meta.json").touch()
+    check_paths(make_recipe(sources=(SourceSpec(name="a", checkpoint=NOWHERE, cache=tmp_path),)))
+
+
+def test_caches_are_built_from_data_and_checkpoints(
+    make_recipe: Callable[..., Recipe], models: dict[str, Path]
+) -> None:
+    sources = (
+        SourceSpec(name="a", checkpoint=models["llama"], cache=NOWHERE),
+        SourceSpec(name="live", checkpoint=NOWHERE),
+    )
+    check_cache_paths(make_recipe(pivot=NOWHERE, sources=sources))
+    missing = sources[0].model_copy(update={"checkpoint": NOWHERE})
+    with pytest.raises(InputError, match=r"recipe key sources.0.checkpoint: not a checkpoint: /nowhere"):
+        check_cache_paths(make_recipe(sources=(missing,)))
+
+
+def test_a_recipe_is_checked_without_torch(tmp_path: Path) -> None:
+    """Torch and transformers take seconds to import; a wrong path should not wait for them."""
+    script = """
+import sys
+from pathlib import Path
+from gldfusion.errors import InputError
+from gldfusion.recipe import check_cache_paths, check_paths, load_recipe
+recipe = load_recipe(Path(sys.argv[1]))
+for check in (check_paths, check_cache_paths):
+    try:
+        check(recipe)
+    except InputError as error:
+        print(error)
+assert not {"torch", "transformers"} & set(sys.modules)
+"""
+    command = [sys.executable, "-c", script, str(written(tmp_path, settings()))]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert said.count("recipe key data: training data not found: expected a file at /data/texts.jsonl") == 2

@@ -92,7 +92,7 @@ def test_a_state_of_something_else_is_refused(training: tuple[Accelerator, torch
     folder = tmp_path / ".out.state"
     save_state(accelerator, folder, IDENTITY, [{"step": 1}])
     fill(model, 9)
-    with pytest.raises(InputError, match=r"belongs to another data\ndelete it to begin anew"):
+    with pytest.raises(InputError, match=r"belongs to another data\ndelete it to start again"):
         load_state(accelerator, folder, IDENTITY | {"data": "e"})
     with pytest.raises(InputError, match="belongs to another sources"):
         load_state(accelerator, folder, IDENTITY | {"sources": "s"})

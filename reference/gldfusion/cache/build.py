@@ -1,9 +1,10 @@
-"""Filling a cache: several processes may do so at once; each part of the texts is run by one of them.
+"""Fills a cache. Several processes may do this at the same time; each part of the texts is run by one of them.
 
-Builders hold a shared lock beside the cache for as long as they work; one that finds itself alone first removes what
-killed ones left. A part is claimed by locking one byte of `.claims`, named by the part's texts. Both locks die with
-their process, and shards appear whole: a builder killed at any moment loses the part it was at, and the others, or the
-next call, take that part over.
+A process that fills a cache is called a builder. All builders hold a shared lock beside the cache while they work. A
+builder that finds itself alone first removes what killed builders left behind. To claim a part, a builder locks one
+byte of `.claims`; a hash of the part's texts says which byte. The system releases both locks when their process ends,
+and a shard is complete or absent. So a killed builder loses only the part that it was running. Another builder, or the
+next call, runs that part.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from gldfusion.cache.shards import check_shards, open_shard, shard_paths, write_
 from gldfusion.cache.store import FORMAT, read_meta, row_key, save_tokenizer
 from gldfusion.errors import InputError
 from gldfusion.files import atomic_dir, hash_json, hash_parts, remove, remove_leftovers, write_json
-from gldfusion.model import load_tokenizer, require_checkpoint, vocabulary_hash
+from gldfusion.model import load_tokenizer, vocabulary_hash
+from gldfusion.paths import require_checkpoint
+from gldfusion.progress import Progress
 from gldfusion.sources import Example, LiveSource
 
-Progress = Callable[[int, int], None]
 WAIT = 0.2
-"""seconds between looks at parts that other builders are at"""
+"""seconds to wait before looking again whether other builders have stored their parts"""
 
 
 def build_cache(
@@ -46,22 +48,31 @@ def build_cache(
     device: str | None = None,
     offload: bool = False,
 ) -> int:
-    """Runs the source over the texts that the cache lacks and stores its top-k logits; returns how many were new.
+    """Runs the source over the texts that are not in the cache, and stores its top-k logits.
 
-    Any number of processes may call it at once with the same cache: they share the work, and each returns when all of
-    `examples` are stored. Killed at any moment, a process loses at most one shard of work.
+    Any number of processes may call this at the same time with the same cache. They share the work, and each call
+    returns when all of `examples` are stored. A process that is killed loses at most one shard of work.
 
     Args:
-        shard_size: texts to a shard; the same for all who build at once, else some texts are run and stored twice.
-        progress: gets (texts stored, texts in all that were missing).
-        columns: which of `columns.OPTIONAL` to store beside the values; a cache that has more of them is kept.
-        dtype: precision in which the source runs; "float32", "bfloat16" or "float16".
-        device: where it runs; None: a CUDA device if there is one.
+        checkpoint: folder of the source.
+        cache: folder of the cache; it is made if it does not exist.
+        examples: the texts.
+        k: number of largest logits to store per position.
+        max_length: largest number of tokens of a text, prompt and response together.
+        shard_size: number of texts per shard. All processes that build at the same time must use the same number,
+            otherwise some texts are run and stored twice.
+        progress: called with (texts stored by now, texts that were missing at the start).
+        columns: which of `columns.OPTIONAL` to store besides the values. The cache may have more of them.
+        dtype: precision in which the source runs: "float32", "bfloat16" or "float16".
+        device: torch name of the device on which it runs. None: a CUDA device if there is one.
         offload: see `LiveSource`.
 
+    Returns:
+        How many texts this call ran.
+
     Raises:
-        InputError: the cache belongs to another checkpoint, dtype, k or length, lacks columns, or has a broken shard; k
-            is above the vocabulary.
+        InputError: the cache belongs to another checkpoint, dtype, k or max_length, it has fewer columns, or a shard is
+            broken; or k is larger than the vocabulary.
         OSError: the disk is full.
     """
     require_checkpoint(checkpoint)
@@ -69,7 +80,7 @@ def build_cache(
     sources: list[LiveSource] = []
 
     def source() -> LiveSource:
-        """The source, loaded when it is first needed."""
+        """Returns the source; the first call loads it."""
         if not sources:
             sources.append(LiveSource(cache.name, checkpoint, k, max_length, where, dtype=dtype, offload=offload))
         return sources[0]
@@ -82,7 +93,7 @@ def build_cache(
 
 
 def describe(checkpoint: Path, dtype: str, max_length: int, k: int) -> dict[str, Any]:
-    """What decides the stored logits, as meta.json has it."""
+    """The part of meta.json that identifies the stored logits. Arguments as for `build_cache`."""
     parts = hash_parts(checkpoint)
     decides = {
         "model": parts["model"],
@@ -102,7 +113,15 @@ def create_cache(
     meta: Mapping[str, Any],
     columns: Collection[str],
 ) -> None:
-    """Makes the folder of an empty cache; `vocabulary`: entries of the output layer; `meta`: see `describe`."""
+    """Makes the folder of an empty cache.
+
+    Args:
+        cache: the folder. It must not exist.
+        tokenizer: the source's.
+        vocabulary: number of entries of the source's output layer.
+        meta: see `describe`.
+        columns: which of `columns.OPTIONAL` are to be stored.
+    """
     whole = {
         **meta,
         "vocabulary": vocabulary,
@@ -118,14 +137,14 @@ def create_cache(
 
 @contextmanager
 def _building(cache: Path, create: Callable[[], None]) -> Iterator[None]:
-    """Holds this builder's share of the cache, made first if it is not there."""
+    """Holds the builders' shared lock. `create` makes the cache if it does not exist."""
     lock = cache.with_name(f".{cache.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:  # others build, or one of them is making the folder: wait for that
+            except BlockingIOError:  # other builders are at work; wait until the folder exists
                 fcntl.flock(file, fcntl.LOCK_SH)
                 if cache.exists():
                     break
@@ -140,7 +159,7 @@ def _building(cache: Path, create: Callable[[], None]) -> Iterator[None]:
 
 
 def _remove_unfinished(cache: Path) -> None:
-    """Folders and shards whose writers were killed."""
+    """Removes the folders and shards that killed builders left unfinished."""
     remove_leftovers(cache)
     for path in cache.glob(".shard-*.part"):
         remove(path)
@@ -162,7 +181,7 @@ def _check_same(cache: Path, meta: dict[str, Any], columns: Collection[str]) -> 
 
 
 class _Builder:
-    """One process's part in filling a cache."""
+    """The work of one builder."""
 
     def __init__(self, cache: Path, examples: Sequence[Example], shard_size: int) -> None:
         self.cache = cache
@@ -177,14 +196,14 @@ class _Builder:
         self.missing = len(self.texts.keys() - self.stored)
 
     def look(self) -> None:
-        """Notes the rows of shards that have appeared since the last look."""
+        """Reads the keys of the shards that have appeared since the last look."""
         for path in shard_paths(self.cache):
             if path not in self.read:
                 self.stored.update(row.tobytes() for row in open_shard(path, self.meta).columns["keys"])
                 self.read.add(path)
 
     def fill(self, source: Callable[[], LiveSource], progress: Progress | None) -> int:
-        """Runs parts until every text is stored, by whomever; returns the texts that this process ran."""
+        """Runs parts until all texts are stored, by any builder. Returns how many texts this builder ran."""
         ran, pending = 0, self.parts
         while pending := [part for part in pending if not self.stored.issuperset(part)]:
             before, held = ran, False
@@ -195,7 +214,7 @@ class _Builder:
                     if not mine:
                         held = True
                         continue
-                    self.look()  # another builder may have stored it since
+                    self.look()  # another builder may have stored it in the meantime
                     ran += self._run([key for key in part if key not in self.stored], source)
                 self.look()
                 if progress and self.missing:
@@ -214,12 +233,12 @@ class _Builder:
 
     @contextmanager
     def _claim(self, part: Sequence[bytes]) -> Iterator[bool]:
-        """Whether this process, and no other, may run a part while the block lasts."""
+        """Yields whether this builder, and no other, may run the part while the block lasts."""
         byte = int.from_bytes(hashlib.sha256(b"".join(part)).digest()[:7], "little")
         with (self.cache / ".claims").open("r+b") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
-            except (BlockingIOError, PermissionError):  # POSIX allows either
+            except (BlockingIOError, PermissionError):  # POSIX allows either error
                 yield False
             else:
                 yield True

@@ -1,4 +1,4 @@
-"""Signals of texts as the columns of a shard, and back."""
+"""Turns the signals of texts into the columns of a shard, and back."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from gldfusion.sources import SequenceSignal
 
 OPTIONAL = ("ids", "lse", "mean", "std")
-"""columns that a cache may do without"""
+"""columns that a cache need not have"""
 FURTHER, REACH = 15, 14
-"""the half-byte that only moves on, and the bytes of text that it stands for"""
+"""the half-byte that only moves forward, and the number of bytes of text by which it moves"""
 
 
 def needed_columns(needs: Collection[str]) -> tuple[str, ...]:
-    """The optional columns that losses with these `needs` (`losses.Loss.needs`) read."""
+    """The optional columns that losses with these `needs` read (see `losses.Loss.needs`)."""
     also = {"ids": "mapped", "mean": "moments", "std": "moments"}
     return tuple(name for name in OPTIONAL if name in needs or also.get(name) in needs)
 
@@ -24,7 +24,14 @@ def needed_columns(needs: Collection[str]) -> tuple[str, ...]:
 def pack_signals(
     keys: Sequence[bytes], signals: Sequence[SequenceSignal], columns: Collection[str], vocabulary: int
 ) -> dict[str, NDArray]:
-    """The columns of one shard (see `gldfusion.cache`); `columns`: which of the optional ones."""
+    """Makes the columns of one shard. `gldfusion.cache` describes them.
+
+    Args:
+        keys: 16 bytes for each text (`store.row_key`).
+        signals: one for each text.
+        columns: which of the optional columns to make.
+        vocabulary: number of entries of the source's output layer.
+    """
 
     def joined(name: str) -> NDArray:
         return np.concatenate([getattr(signal, name) for signal in signals])
@@ -52,7 +59,13 @@ def pack_signals(
 
 
 def unpack_signal(columns: Mapping[str, NDArray], row: int, k: int) -> SequenceSignal:
-    """The signal of one text, its first k logits; None for what is not stored."""
+    """The signal of one text. Fields that are not stored are None.
+
+    Args:
+        columns: the columns of a shard.
+        row: number of the text in the shard.
+        k: how many of the stored logits to read per position.
+    """
     span = slice(int(columns["positions"][row]), int(columns["positions"][row + 1]))
     top = columns["top"][span].astype(np.float32)
     values = np.empty((len(top), k), dtype=np.float32)
@@ -69,16 +82,20 @@ def unpack_signal(columns: Mapping[str, NDArray], row: int, k: int) -> SequenceS
 
 
 def starts_of(columns: Mapping[str, NDArray], row: int) -> NDArray[np.int64]:
-    """The start bytes of one text's labels."""
+    """The byte at which each label of one text starts; -1 inside a character."""
     ends = columns["bytes"]
     return unpack_starts(columns["starts"][int(ends[row]) : int(ends[row + 1])])
 
 
 def pack_starts(starts: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Half a byte for each label: 1 to 14 is the way from the start before (from -1 at first), 0 a start of -1.
+    """Packs the start bytes of the labels into about half a byte each.
 
-    15 moves on by 14 and is followed by the rest of the way. Two to a byte, the first in the low half; a last half
-    without a label is 15. What is not -1 must be strictly increasing (`align.Encoded`).
+    A half-byte of 1 to 14 is the distance from the previous start (for the first label, from -1). 0 means a start of
+    -1. 15 means: move forward by 14; the next half-byte has the rest of the distance. Two half-bytes make a byte, the
+    first in the low half. If their number is odd, a 15 fills the last byte.
+
+    Args:
+        starts: one for each label, as in `align.Encoded`: the values other than -1 are strictly increasing.
     """
     inside = starts < 0
     way = np.zeros(len(starts), dtype=np.int64)
@@ -92,7 +109,7 @@ def pack_starts(starts: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 
 def unpack_starts(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """What `pack_starts` was given."""
+    """The inverse of `pack_starts`."""
     halves = np.empty(2 * len(packed), dtype=np.uint8)
     halves[::2] = packed & 15
     halves[1::2] = packed >> 4
@@ -101,13 +118,13 @@ def unpack_starts(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def pack_ids(ids: NDArray[np.int64], vocabulary: int) -> NDArray[np.uint8]:
-    """[w, P, k] from [P, k]: the bytes of each id, the lowest first; as many as the vocabulary needs, at least 2."""
+    """Splits ids [P, k] into their bytes [w, P, k], lowest byte first. w is what the vocabulary needs, at least 2."""
     width = 2 if vocabulary <= 2**16 else 3 if vocabulary <= 2**24 else 4
     return np.stack([(ids >> 8 * byte & 255).astype(np.uint8) for byte in range(width)])
 
 
 def unpack_ids(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """[P, k] from [w, P, k]."""
+    """The inverse of `pack_ids`: [P, k] from [w, P, k]."""
     ids = np.zeros(packed.shape[1:], dtype="<i8")
     places = ids.view(np.uint8).reshape(*ids.shape, 8)
     for byte, part in enumerate(packed):
@@ -116,5 +133,5 @@ def unpack_ids(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _ends(lengths: Sequence[int]) -> NDArray[np.uint32]:
-    """Where each part begins when they stand end to end, and where the last one ends."""
+    """Where each part begins if the parts are joined, and where the last part ends."""
     return np.cumsum([0, *lengths]).astype(np.uint32)

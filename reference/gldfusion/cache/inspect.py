@@ -1,4 +1,4 @@
-"""What a cache holds, and whether it is sound."""
+"""Tells what a cache holds, and checks whether it is intact."""
 
 from __future__ import annotations
 
@@ -23,20 +23,24 @@ class Broken:
     path: str
     problem: str
     mend: str
+    """what the user can do about it"""
 
 
 def verify_cache(cache: Path) -> tuple[int, list[Broken]]:
-    """Reads every byte of every shard and checks checksums, columns and their values; returns shards read, and faults.
+    """Reads every byte of every shard, and checks the checksums, the columns and their values.
+
+    Returns:
+        How many shards were read, and the broken files.
 
     Raises:
-        InputError: no cache of this format.
+        InputError: there is no cache of this format.
     """
     meta = read_meta(cache)
     paths = shard_paths(cache)
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda path: _shard_fault(path, meta), paths))
     broken = [fault for fault in found if fault is not None]
-    if "ids" in meta["columns"]:  # else nothing needs it, and it is not stored
+    if "ids" in meta["columns"]:  # without ids the tokenizer is not needed and not stored
         try:
             cached_tokenizer(cache)
         except InputError as error:
@@ -57,13 +61,13 @@ def _shard_fault(path: Path, meta: Mapping[str, Any]) -> Broken | None:
 
 
 def _content_problem(shard: Shard, meta: Mapping[str, Any]) -> str | None:
-    """A value that no builder writes: the checksum is right, so the source's logits were already broken."""
+    """What is wrong with the values of a shard whose checksum is right; None if nothing is."""
     columns = shard.columns
     ends, top, gaps = columns["positions"], columns["top"], columns["gaps"]
     if len(ends) != len(columns["keys"]) + 1 or int(ends[-1]) != len(top) or (np.diff(ends.astype(np.int64)) < 0).any():
-        return "its texts and positions do not fit together"
+        return "its columns `keys`, `positions` and `top` do not fit together"
     if not np.isfinite(top).all() or np.isnan(gaps).any():
-        return "it holds logits that are not finite: so the source gave them"
+        return "it holds logits that are not finite: the output of the source was already infinite or NaN"
     if (gaps < 0).any() or (np.diff(gaps, axis=1) < 0).any():
         return "its logits are not in descending order"
     if "ids" in columns and columns["ids"].size and _largest_id(columns["ids"]) >= meta["vocabulary"]:
@@ -72,7 +76,7 @@ def _content_problem(shard: Shard, meta: Mapping[str, Any]) -> str | None:
 
 
 def _largest_id(packed: np.ndarray) -> int:
-    """Of ids [w, P, k], byte by byte from the highest."""
+    """The largest of packed ids [w, P, k], found byte by byte from the highest byte."""
     largest, candidates = 0, np.ones(packed.shape[1:], dtype=bool)
     for part in packed[::-1]:
         byte = int(part[candidates].max())
@@ -84,12 +88,13 @@ def _largest_id(packed: np.ndarray) -> int:
 def cache_stat(cache: Path) -> dict[str, Any]:
     """What a cache holds, as plain values.
 
-    `tokens`: labelled positions; `bytes`: of all its files, meta.json and tokenizer included; `ids`: whether ids are
-    stored; `coverage`: share of positions whose label starts at a character of the text, the most that any pivot can
-    pair (byte pieces inside a character never are).
+    Returns:
+        `tokens`: number of labelled positions. `bytes`: size of all files, with meta.json and tokenizer. `ids`: whether
+        ids are stored. `coverage`: share of the positions whose label starts at a character of the text; a pivot with
+        another vocabulary cannot be paired with more. `texts`, `shards`, and settings of meta.json.
 
     Raises:
-        InputError: no cache of this format, or a file in it that is no shard of it.
+        InputError: there is no cache of this format, or a shard in it is not one of this cache.
     """
     meta = read_meta(cache)
     shards = [open_shard(path, meta) for path in shard_paths(cache)]

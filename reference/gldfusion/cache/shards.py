@@ -1,4 +1,4 @@
-"""Shard files: written whole, named by their checksum, read through a memory map."""
+"""Shard files. A shard is complete or absent, its name holds its checksum, and it is read through a memory map."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gldfusion.errors import InputError
 from gldfusion.files import atomic_write, hash_file
 
 TYPES = {"U8": np.uint8, "U32": np.uint32, "F16": np.float16}
-"""safetensors' names of the columns' types"""
+"""the types of columns, by their names in safetensors"""
 ALWAYS = ("keys", "positions", "bytes", "top", "gaps", "starts")
 """columns that every shard has"""
 MEND = "delete this file and run `gldbench cache RECIPE` again: only its texts are run"
@@ -27,19 +27,19 @@ MEND = "delete this file and run `gldbench cache RECIPE` again: only its texts a
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """A shard whose columns are views of the mapped file: nothing is in memory before it is used."""
+    """A shard. Its columns are views of the mapped file, so data is read from disk when it is used."""
 
     path: Path
     columns: dict[str, NDArray]
 
 
 def shard_paths(cache: Path) -> list[Path]:
-    """All shards of a cache, in the order of their names."""
+    """The shards of a cache, in the order of their names."""
     return sorted(cache.glob("shard-*.safetensors"))
 
 
 def write_shard(cache: Path, columns: Mapping[str, NDArray]) -> Path:
-    """Writes a shard; one of the same content takes its place."""
+    """Writes a shard and returns its path. Shards of equal content have one path."""
     content = save({name: np.ascontiguousarray(column) for name, column in columns.items()})
     path = cache / f"shard-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
     with atomic_write(path) as file:
@@ -48,10 +48,14 @@ def write_shard(cache: Path, columns: Mapping[str, NDArray]) -> Path:
 
 
 def open_shard(path: Path, meta: Mapping[str, Any]) -> Shard:
-    """Maps a shard and checks that it is one of a cache with this meta; its checksum is not looked at.
+    """Maps a shard and checks that it belongs to its cache. It does not check the checksum.
+
+    Args:
+        path: the shard.
+        meta: meta.json of the cache.
 
     Raises:
-        InputError: it is no shard, or one of another cache.
+        InputError: the file is not a shard, or it is one of another cache.
     """
     try:
         raw = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
@@ -66,7 +70,7 @@ def open_shard(path: Path, meta: Mapping[str, Any]) -> Shard:
         kept = f"k = {columns['gaps'].shape[1] + 1}, " if "gaps" in columns else ""
         raise InputError(
             f"{path} is not a shard of this cache: expected k = {meta['k']}, {', '.join(sorted(expected))}; "
-            f"it has {kept}{', '.join(sorted(columns))}\ntake it out of the folder"
+            f"it has {kept}{', '.join(sorted(columns))}\nmove it out of the folder"
         )
     return Shard(path, columns)
 
@@ -83,20 +87,20 @@ def _column(body: NDArray[np.uint8], entry: Mapping[str, Any]) -> NDArray:
 
 
 def checksum_problem(path: Path) -> str | None:
-    """What is wrong with the bytes of a shard; None where its name says their checksum."""
+    """What is wrong with the bytes of a shard; None if their checksum is the one in its name."""
     expected = path.stem.rsplit("-", 1)[-1]
     try:
         found = hash_file(path)[:16]
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    return None if found == expected else f"its name says checksum {expected}, its content has {found}"
+    return None if found == expected else f"its name says checksum {expected}, but its content has {found}"
 
 
 def check_shards(paths: Iterable[Path]) -> None:
-    """Reads every byte of these shards, two at a time.
+    """Checks the checksums of shards. Two threads read every byte of them.
 
     Raises:
-        InputError: a checksum is wrong; the first such shard is named.
+        InputError: a checksum is wrong. The message names the first such shard.
     """
     listed = list(paths)
     with ThreadPoolExecutor(2) as pool:

@@ -1,4 +1,4 @@
-"""Reading a cache, as the training loop does."""
+"""Reads a cache: `SourceCache`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from gldfusion.cache.columns import starts_of, unpack_signal
 from gldfusion.cache.shards import check_shards, open_shard, shard_paths
 from gldfusion.errors import InputError
+from gldfusion.paths import require_cache
 from gldfusion.sources import Example, SequenceSignal
 
 FORMAT = 2
@@ -24,20 +25,25 @@ AGAIN = "delete the folder and build it again with `gldbench cache`"
 
 
 def row_key(content: str, example: Example) -> bytes:
-    """16 bytes that name what one source (`content` of meta.json) says about one text."""
+    """The key of a row: 16 bytes that identify one text and one source.
+
+    Args:
+        content: the hash `content` of meta.json, which identifies the source.
+        example: the text.
+    """
     return hashlib.sha256(bytes.fromhex(content) + example.key).digest()[:16]
 
 
 def read_meta(cache: Path) -> dict[str, Any]:
-    """meta.json of a cache.
+    """Reads meta.json of a cache.
 
     Raises:
-        InputError: no cache, or none of this format.
+        InputError: there is no cache, or it has another format.
     """
     try:
-        meta = json.loads((cache / "meta.json").read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"no cache at {cache}\nbuild it with `gldbench cache`") from None
+        meta = json.loads((require_cache(cache) / "meta.json").read_text())
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{cache / 'meta.json'} cannot be read ({error})\n{AGAIN}") from None
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
@@ -47,7 +53,7 @@ def read_meta(cache: Path) -> dict[str, Any]:
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, cache: Path) -> None:
-    """Writes a tokenizer into a cache, zipped."""
+    """Writes a tokenizer into a cache, as a zip file."""
     with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(cache / "tokenizer.zip", "w") as archive:
         tokenizer.save_pretrained(name)
         for path in sorted(Path(name).rglob("*")):
@@ -56,10 +62,10 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, cache: Path) -> None:
 
 
 def cached_tokenizer(cache: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of the source that filled a cache; its checkpoint need not be there.
+    """Loads the source's tokenizer from a cache. The source's checkpoint is not needed.
 
     Raises:
-        InputError: it is missing or broken.
+        InputError: the cache has no tokenizer, or it is broken.
     """
     try:
         with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(cache / "tokenizer.zip") as archive:
@@ -70,16 +76,18 @@ def cached_tokenizer(cache: Path) -> PreTrainedTokenizerFast:
 
 
 class SourceCache:
-    """Stored signals of one source; reads like a live one, without its weights."""
+    """The stored signals of one source. It can be read like a `LiveSource`, without the source's weights."""
 
     def __init__(self, name: str, cache: Path, k: int | None = None) -> None:
-        """Checks every shard's checksum: a training should not end hours later over a broken file.
+        """Opens a cache. It checks the checksum of every shard, so a broken file does not stop a training hours later.
 
         Args:
-            k: how many of the stored logits to read per position; None reads all that were stored.
+            name: name of the source.
+            cache: folder of the cache.
+            k: how many of the stored logits to read per position. None reads all.
 
         Raises:
-            InputError: no cache of this format, fewer than k logits stored, or a broken shard.
+            InputError: there is no cache of this format, it stores fewer than k logits, or a shard is broken.
         """
         self.name = name
         self.cache = cache
@@ -103,15 +111,19 @@ class SourceCache:
         self._first = np.cumsum([0, *sizes])
         keys = np.concatenate([np.zeros((0, 16), np.uint8), *(shard.columns["keys"] for shard in self.shards)])
         names = _comparable(keys)
-        self._order = np.argsort(names, kind="stable")  # of equal rows the first shard's is read
+        self._order = np.argsort(names, kind="stable")  # of equal rows, the one in the first shard is read
         self._names = names[self._order]
 
     def __len__(self) -> int:
-        """Texts that are stored, one that two builders stored twice."""
+        """The number of stored rows. A text that two builders stored counts twice."""
         return len(self._names)
 
     def require(self, columns: Collection[str]) -> None:
-        """Refuses a cache without these optional columns."""
+        """Checks that the cache has these optional columns.
+
+        Raises:
+            InputError: it does not.
+        """
         if missing := [name for name in columns if name not in self.meta["columns"]]:
             held = ", ".join(["values", *self.meta["columns"]])
             raise InputError(
@@ -119,18 +131,20 @@ class SourceCache:
                 "name another folder and build it with `gldbench cache`: it stores what the recipe's terms need"
             )
 
-    def holds(self, examples: Sequence[Example]) -> NDArray[np.bool_]:
-        """[texts] whether each is stored."""
-        return self._places(examples) >= 0
-
     def starts(self, examples: Sequence[Example]) -> list[list[int]]:
+        """See `SourceSignals.starts`."""
         return [starts_of(columns, row).tolist() for columns, row in self._rows(examples)]
 
     def read(self, examples: Sequence[Example]) -> list[SequenceSignal]:
+        """See `SourceSignals.read`."""
         return [unpack_signal(columns, row, self.k) for columns, row in self._rows(examples)]
 
     def _rows(self, examples: Sequence[Example]) -> list[tuple[dict[str, NDArray], int]]:
-        """The shard of each text and its row there."""
+        """For each text, the columns of its shard and its row in them.
+
+        Raises:
+            InputError: a text is not stored.
+        """
         places = self._places(examples)
         for example in (e for e, place in zip(examples, places, strict=True) if place < 0):
             raise InputError(
@@ -142,7 +156,7 @@ class SourceCache:
         return [(self.shards[s].columns, r) for s, r in zip(shards.tolist(), rows.tolist(), strict=True)]
 
     def _places(self, examples: Sequence[Example]) -> NDArray[np.int64]:
-        """[texts] the row of each, counted through all shards; -1 where it is not stored."""
+        """The row of each text, counted through all shards; -1 if it is not stored."""
         keys = b"".join(row_key(self.meta["content"], example) for example in examples)
         wanted = _comparable(np.frombuffer(keys, dtype=np.uint8).reshape(-1, 16))
         at = np.searchsorted(self._names, wanted)
@@ -155,6 +169,8 @@ class SourceCache:
 
 
 def _comparable(keys: NDArray[np.uint8]) -> NDArray[np.bytes_]:
-    """[rows, 16] bytes as one value per row that numpy sorts and searches; all are of one length, so that the zeros
-    that numpy drops at an end make no two of them equal."""
+    """Turns 16 bytes per row into one value per row, which numpy can sort and search.
+
+    Numpy ignores zeros at the end of such a value. All values have the same length, so this makes no two of them equal.
+    """
     return np.ascontiguousarray(keys).view("S16")[:, 0]

@@ -1,4 +1,4 @@
-"""Several worker processes that fill one cache."""
+"""Fills one cache with several worker processes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
@@ -19,26 +18,36 @@ import torch
 from gldfusion.cache.build import build_cache
 from gldfusion.data import read_examples
 from gldfusion.errors import InputError
+from gldfusion.progress import Progress
 
-Progress = Callable[[int, int], None]
 LARGEST, SMALLEST, PARTS = 2048, 64, 4
-"""texts to a shard at most and at least; shards that each worker should get, so that all end at about one time"""
+"""Largest and smallest number of texts per shard, and number of shards per worker. With several shards per worker, all
+workers end at about the same time."""
 
 _reports: SimpleQueue[tuple[int, int] | None] | None = None
 
 
 def build_with_workers(data: Path, workers: int, progress: Progress | None = None, **arguments: Any) -> int:
-    """`build_cache(examples=read_examples(data), **arguments)` by several processes; returns how many texts were new.
+    """Runs `build_cache(examples=read_examples(data), **arguments)` in several processes.
 
-    Unless `arguments` name a device, worker w runs on CUDA device w modulo their number. Workers on the CPU share its
-    cores evenly. They die with this process; what they stored stays.
+    If `arguments` name no device, worker w runs on CUDA device w modulo the number of devices. Workers on the CPU share
+    its cores evenly. The workers end with this process; what they stored is kept.
+
+    Args:
+        data: JSON lines with the texts.
+        workers: number of processes.
+        progress: called with (texts stored by now, texts that were missing at the start).
+        arguments: for `build_cache`.
+
+    Returns:
+        How many texts were run.
 
     Raises:
         InputError: see `build_cache`; or a worker was killed.
     """
     texts = len(read_examples(data))
     size = min(LARGEST, max(SMALLEST, -(-texts // (PARTS * workers))))
-    context = multiprocessing.get_context("forkserver")  # whose server imports torch once for all workers
+    context = multiprocessing.get_context("forkserver")  # its server imports torch once for all workers
     context.set_forkserver_preload([__name__])
     reports = context.SimpleQueue()
     listener = threading.Thread(target=_listen, args=(reports, progress), daemon=True)
@@ -53,8 +62,8 @@ def build_with_workers(data: Path, workers: int, progress: Progress | None = Non
             process.terminate()
         if isinstance(error, BrokenProcessPool):
             raise InputError(
-                "a worker process was killed (often: out of memory)\n"
-                "run the same command again, with fewer workers: what was stored stays"
+                "a worker process was killed (often because memory ran out)\n"
+                "run the same command again with fewer workers: what was stored is kept"
             ) from None
         raise
     finally:
@@ -71,7 +80,7 @@ def _listen(reports: SimpleQueue[tuple[int, int] | None], progress: Progress | N
 
 
 def _start(workers: int, reports: SimpleQueue[tuple[int, int] | None]) -> None:
-    """Shares out the cores, leaves Ctrl-C to the parent, and dies with it."""
+    """Sets up a worker: it takes its share of the cores, leaves Ctrl-C to the parent, and ends with the parent."""
     global _reports
     _reports = reports
     signal.signal(signal.SIGINT, signal.SIG_IGN)

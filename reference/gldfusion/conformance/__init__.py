@@ -1,8 +1,11 @@
-"""A suite for distillation losses, ours and others': each known trap is a check that a loss with the bug cannot pass.
+"""Checks of distillation losses, ours and those of other projects.
+
+Each check covers one known trap: a loss with this bug does not pass it.
 
     python -m gldfusion.conformance [--gold] [--json]
 
-A loss takes part through a `Subject`: a function from whole, unshifted sequences (`Case`) to its sum and its count.
+To check a loss, wrap it in a `Subject`: functions that compute its sum and its count of units from a `Case`, that is
+from whole, unshifted sequences.
 """
 
 from gldfusion.conformance.cases import Case, Side

@@ -1,4 +1,4 @@
-"""python -m gldfusion.conformance [--gold] [--json]: losses by checks; exit code 1 where a loss fails one."""
+"""python -m gldfusion.conformance [--gold] [--json]: runs the checks. The exit code is 1 if a loss fails a check."""
 
 from __future__ import annotations
 
@@ -16,10 +16,17 @@ MARKS = {True: "pass", False: "FAIL", None: "-"}
 
 
 def main() -> int:
-    """Prints the table; TRL's GOLD loss instead of ours with --gold."""
-    parser = argparse.ArgumentParser(prog="python -m gldfusion.conformance", description="losses by checks")
-    parser.add_argument("--gold", action="store_true", help="TRL's GOLD loss instead of ours")
-    parser.add_argument("--json", action="store_true", help="a list of {loss, check, passed, seen}")
+    """Runs the checks, prints a table with a column for each loss, and returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gldfusion.conformance",
+        description="Check distillation losses for known mistakes. The exit code is 1 if a loss fails a check.",
+    )
+    parser.add_argument(
+        "--gold", action="store_true", help="check TRL's GOLD loss instead of the losses of gldfusion (needs trl)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print a list of {loss, check, passed, seen} instead of a table"
+    )
     options = parser.parse_args()
     try:
         tested = [gold(), gold(uld_token_merge_strategy="bayesian")] if options.gold else subjects()

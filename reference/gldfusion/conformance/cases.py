@@ -1,4 +1,4 @@
-"""Small batches on which a loss that has one of the known bugs cannot pass: whole sequences, unshifted logits."""
+"""Small batches for the checks: whole sequences with unshifted logits. A loss with a known bug fails on them."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One model on a batch, as a training framework holds it: padded on the right, nothing shifted."""
+    """One model on a batch, as a training framework holds it: padded on the right, and nothing is shifted."""
 
     logits: Tensor
-    """[B, L, V] output at each token; float64"""
+    """[B, L, V] the output at each token, float64"""
     ids: Tensor
-    """[B, L]"""
+    """[B, L] token ids"""
     labels: Tensor
-    """[B, L] the id where the token is to be predicted (by the output one place earlier), else -100"""
+    """[B, L] the id of each token that is to be predicted (by the output at the token before it), else -100"""
     offsets: Tensor
-    """[B, L, 2] bytes of the response text that a labelled token covers, (n, n) for the end token; else (0, 0)"""
+    """[B, L, 2] the bytes of the response text that a labelled token covers; (n, n) for the end token at the end n of
+    the text; (0, 0) for other tokens"""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Side:
-        """The side with `function` applied to all four."""
+        """Returns the side with `function` applied to its four tensors."""
         return Side(*(function(t) for t in (self.logits, self.ids, self.labels, self.offsets)))
 
     @property
     def predicting(self) -> Tensor:
-        """[B, L] bool: outputs that predict a label."""
+        """Which outputs predict a label: [B, L] bool."""
         return torch.cat([self.labels[:, 1:] != IGNORE, torch.zeros(len(self.labels), 1, dtype=torch.bool)], 1)
 
     def widened(self, columns: int) -> Side:
-        """With padding rows of the output layer, whose logits say that they never come."""
+        """Returns the side with more vocabulary entries, whose logits of -1e4 make them impossible."""
         return replace(self, logits=torch.nn.functional.pad(self.logits, (0, columns), value=-1e4))
 
     def lengthened(self, places: int) -> Side:
-        """With more padding after every sequence; what the model says there is arbitrary."""
+        """Returns the side with more padding after every sequence. The outputs there are random."""
         b, _, v = self.logits.shape
         more = Side(
             10 * torch.randn(b, places, v, dtype=self.logits.dtype, generator=torch.Generator().manual_seed(5)),
@@ -54,23 +55,26 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A batch for pivot and source."""
+    """A batch, as pivot and source see it."""
 
     pivot: Side
     source: Side
 
     def rows(self, *rows: int) -> Case:
-        """Some of the sequences."""
+        """Returns the case with some of the sequences only."""
         return Case(*(side.map(lambda t: t[list(rows)]) for side in (self.pivot, self.source)))
 
 
 @dataclass(frozen=True)
 class Text:
-    """One text in one tokenisation: prompt ids, response ids, bytes of each response token and of the end token."""
+    """One text in one tokenisation."""
 
     prompt: list[int]
+    """ids of the prompt"""
     response: list[int]
+    """ids of the response; the last is the end token"""
     spans: list[Span]
+    """the bytes of the response text that each of these ids covers"""
 
 
 OURS = (
@@ -85,16 +89,22 @@ THEIRS = (
 )
 """the same three texts in another tokenisation"""
 PREFIX = [3, 10, 6]
-"""a BOS token and the opening of a chat template"""
+"""ids of a BOS token and of the opening of a chat template"""
 
 
 def model(seed: int) -> Tensor:
-    """[V, V] a causal model: what comes after a token depends on that token alone."""
+    """A causal model [V, V]: row i holds the logits after token i, whatever came before it."""
     return 2 * torch.randn(VOCABULARY, VOCABULARY, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def side(texts: Sequence[Text], outputs: Tensor, prefix: Sequence[int] = ()) -> Side:
-    """A model of `outputs` [V, V] on some texts, each after `prefix`."""
+    """Runs a model on some texts.
+
+    Args:
+        texts: the texts.
+        outputs: the model [V, V]; see `model`.
+        prefix: ids to put before every prompt.
+    """
     length = max(len(prefix) + len(t.prompt) + len(t.response) for t in texts)
     ids = torch.zeros(len(texts), length, dtype=torch.long)
     labels, offsets = torch.full_like(ids, IGNORE), torch.zeros(*ids.shape, 2, dtype=torch.long)
@@ -108,10 +118,10 @@ def side(texts: Sequence[Text], outputs: Tensor, prefix: Sequence[int] = ()) -> 
 
 
 def identical() -> Case:
-    """Source and pivot are one model on the same texts; the source's prompts are longer and end alike."""
+    """Source and pivot are the same model on the same texts. Only the source's prompts begin with PREFIX."""
     return Case(side(OURS, model(7)), side(OURS, model(7), PREFIX))
 
 
 def different(prefix: Sequence[int] = ()) -> Case:
-    """Two models and two tokenisations."""
+    """Source and pivot are two models with two tokenisations. The source's prompts begin with `prefix`."""
     return Case(side(OURS, model(7)), side(THEIRS, model(8), prefix))

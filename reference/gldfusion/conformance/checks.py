@@ -1,4 +1,4 @@
-"""What a distillation loss must not get wrong, one check for each trap that was met in implementations."""
+"""The checks, one for each trap that was found in implementations of distillation losses."""
 
 from __future__ import annotations
 
@@ -11,71 +11,77 @@ from torch import Tensor
 from gldfusion.conformance.cases import IGNORE, PREFIX, Case, Side, different, identical
 
 TOLERANCE = 1e-7
-"""on values of order 1 in float64; softmaxed padding of -1e4 and buckets of eps stay far below"""
+"""largest difference that counts as rounding, for float64 values near 1. Padding with logits of -1e4 and buckets of eps
+stay far below it"""
 VISIBLE = 1e-6
+"""smallest difference that counts as an effect"""
 
 
 class CheckError(AssertionError):
-    """A check that a loss does not pass; the message says what was seen."""
+    """A loss does not pass a check. The message says what was found."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A loss under test."""
+    """A loss to be checked."""
 
     name: str
     run: Callable[[Case], Tensor]
-    """the sum over the units of a batch, a scalar with gradient to the pivot's logits"""
+    """computes the sum over the units of a batch, a scalar with gradient to the pivot's logits"""
     count: Callable[[Case], int]
-    """the units of a batch"""
+    """counts the units of a batch"""
     reads_source: bool = True
+    """whether the loss reads the source at all"""
     reads_labels: bool = False
-    """the label itself stands in for a source where none says anything"""
+    """whether the loss uses the label itself at positions without a source"""
     sees_ids: bool = False
-    """the loss knows which token is which"""
+    """whether the value depends on which token is which"""
 
     def value(self, case: Case) -> float:
-        """Its value alone."""
+        """The value of the loss."""
         return float(self.run(case).detach())
 
     def gradient(self, case: Case) -> Tensor:
-        """[B, L, V] with respect to the pivot's logits."""
+        """The gradient with respect to the pivot's logits: [B, L, V]."""
         logits = case.pivot.logits.clone().requires_grad_()
         value = self.run(replace(case, pivot=replace(case.pivot, logits=logits)))
         return torch.autograd.grad(value, logits, allow_unused=True, materialize_grads=True)[0]
 
 
 def require(holds: bool, message: str) -> None:
-    """Raises CheckError unless it holds."""
+    """Raises a CheckError with this message if the condition does not hold."""
     if not holds:
         raise CheckError(message)
 
 
 def same(found: float, wanted: float, what: str) -> None:
-    """Raises CheckError unless two values agree to rounding."""
+    """Raises a CheckError if two values differ by more than rounding. `what` names the value."""
     require(abs(found - wanted) <= TOLERANCE * max(1, abs(wanted)), f"{what}: {found:.6g} instead of {wanted:.6g}")
 
 
 def identical_source(subject: Subject) -> None:
-    """A source that is the pivot gives 0, and no gradient."""
+    """A source that equals the pivot must give a loss of 0 and a gradient of 0."""
     same(subject.value(identical()), 0, "loss of an identical source")
     largest = float(subject.gradient(identical()).abs().max())
     require(largest <= TOLERANCE, f"gradient of an identical source is up to {largest:.3g}")
 
 
 def pivot_shift(subject: Subject) -> None:
-    """The output before the first label counts; the output at the last token, which predicts nothing, does not."""
+    """The pivot's output before the first label must count.
+
+    Its output at the last token must not count, because it predicts nothing.
+    """
     case = different()
     size = subject.gradient(case).abs().sum(-1)  # [B, L]
     ends = [labels.nonzero().flatten().tolist() for labels in case.pivot.labels != IGNORE]
     read = max(float(size[row, places[-1]]) for row, places in enumerate(ends))
-    require(read <= TOLERANCE, "the output at the last label is read: it predicts nothing")
+    require(read <= TOLERANCE, "the output at the last label is read, although it predicts nothing")
     read = max(float(size[row, places[0] - 1]) for row, places in enumerate(ends))
     require(read > VISIBLE, "the outputs that predict the first label are not read")
 
 
 def source_shift(subject: Subject) -> None:
-    """The same, of the source: another output there changes the loss, or must not."""
+    """As `pivot_shift`, for the source: changes of these outputs must or must not change the loss."""
     case = different()
     before = subject.value(case)
     ends = [labels.nonzero().flatten().tolist() for labels in case.source.labels != IGNORE]
@@ -86,7 +92,7 @@ def source_shift(subject: Subject) -> None:
 
 
 def mask(subject: Subject) -> None:
-    """No output counts that predicts no label: the prompt's, the padding's."""
+    """An output that predicts no label must not count: outputs of the prompt and of the padding."""
     case = different()
     size = subject.gradient(case).abs().sum(-1)[~case.pivot.predicting]
     require(float(size.max()) <= TOLERANCE, f"masked outputs of the pivot have gradients up to {float(size.max()):.3g}")
@@ -100,7 +106,7 @@ def mask(subject: Subject) -> None:
 
 
 def padding(subject: Subject) -> None:
-    """More padding changes neither sum nor count."""
+    """More padding must change neither the sum nor the count."""
     case = different()
     longer = Case(case.pivot.lengthened(3), case.source.lengthened(2))
     same(subject.value(longer), subject.value(case), "loss with more padding")
@@ -108,12 +114,12 @@ def padding(subject: Subject) -> None:
 
 
 def bos(subject: Subject) -> None:
-    """A BOS token and a template on the source's side shift nothing."""
+    """A BOS token and a template before the source's prompts must not change the loss."""
     same(subject.value(different(PREFIX)), subject.value(different()), "loss with a longer prompt on one side")
 
 
 def gradient(subject: Subject) -> None:
-    """The gradient is that of the value that is reported, its factors included."""
+    """The gradient must be that of the reported value, with all its factors."""
     case = different()
     direction = torch.randn(case.pivot.logits.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
     step = 1e-6
@@ -129,7 +135,10 @@ def gradient(subject: Subject) -> None:
 
 
 def split(subject: Subject) -> None:
-    """Sums and counts of parts of a batch add up to the whole's: accumulation and data parallelism change nothing."""
+    """The sums and counts of parts of a batch must add up to those of the batch.
+
+    Otherwise gradient accumulation and data parallelism change the result.
+    """
     case = different()
     parts = [case.rows(0), case.rows(1, 2)]
     require(sum(map(subject.count, parts)) == subject.count(case), "counts of parts do not add up")
@@ -137,7 +146,7 @@ def split(subject: Subject) -> None:
 
 
 def padded_vocabulary(subject: Subject) -> None:
-    """Output layers padded to different sizes (151936 and 152064) are no obstacle, on either side."""
+    """Output layers that are padded to different sizes, such as 151936 and 152064, must not change the loss."""
     case = different()
     before = subject.value(case)
     same(subject.value(replace(case, source=case.source.widened(3))), before, "loss with a wider source")
@@ -145,7 +154,7 @@ def padded_vocabulary(subject: Subject) -> None:
 
 
 def next_label(subject: Subject) -> None:
-    """Where the label stands in for a source, it is the next one, not the token at hand."""
+    """A loss that uses the label in place of a source must use the next token, not the current one."""
     case = different()
     found = subject.gradient(case)
     label = case.pivot.labels[0, 4]  # byte 1: no token of the source starts there
@@ -154,14 +163,14 @@ def next_label(subject: Subject) -> None:
 
 
 def gauge(subject: Subject) -> None:
-    """A constant added to all logits of the source is the same distribution."""
+    """A constant added to all logits of the source must not change the loss: the distribution is the same."""
     case = different()
     moved = replace(case, source=replace(case.source, logits=case.source.logits + 3))
     same(subject.value(moved), subject.value(case), "loss after adding a constant to the source's logits")
 
 
 def wide_ids(subject: Subject) -> None:
-    """Ids beyond 17 bits stay what they are."""
+    """Ids above 2^17 must not be cut to 17 bits."""
     far = 2**17 + 5
 
     def case(likely: int) -> Case:
@@ -173,13 +182,13 @@ def wide_ids(subject: Subject) -> None:
         return Case(Side(ours, *common), Side(theirs, *common))
 
     right, wrong = subject.value(case(far)), subject.value(case(5))
-    require(right < 0.01, f"a likely id beyond 17 bits is not recognised: loss {right:.3g}")
-    require(wrong > 0.1, f"an id beyond 17 bits is taken for its lower 17 bits: loss {wrong:.3g}")
+    require(right < 0.01, f"a likely id above 2^17 is not recognised: loss {right:.3g}")
+    require(wrong > 0.1, f"an id above 2^17 is cut to its lower 17 bits: loss {wrong:.3g}")
 
 
 def _disturbed(case: Case, row: int, place: int) -> Case:
     logits = case.source.logits.clone()
-    logits[row, place] = torch.arange(logits.shape[-1], dtype=logits.dtype) ** 1.5 / 4  # no scaling of what was there
+    logits[row, place] = torch.arange(logits.shape[-1], dtype=logits.dtype) ** 1.5 / 4  # unlike the old logits
     return replace(case, source=replace(case.source, logits=logits))
 
 
@@ -198,10 +207,11 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "wide_ids": wide_ids,
 }
 OF_SOURCES = ("identical_source", "source_shift", "bos", "padded_vocabulary", "gauge")
+"""checks that need a loss that reads the source"""
 
 
 def applies(check: str, subject: Subject) -> bool:
-    """Whether a check says anything about a loss of this kind."""
+    """Whether a check applies to a loss of this kind."""
     if check == "wide_ids":
         return subject.sees_ids
     if check == "next_label":

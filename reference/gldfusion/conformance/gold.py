@@ -1,4 +1,4 @@
-"""TRL's GOLD loss under test (trl is no dependency of this package: install it beside, with --no-deps)."""
+"""The GOLD loss of TRL as a subject. This package does not depend on trl: install it with --no-deps."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ DEFAULTS = {
 
 
 def gold(**options: Any) -> Subject:
-    """The ULD term of GOLD with byte offsets, with TRL's defaults unless `options` say otherwise.
+    """Wraps the ULD term of GOLD with byte offsets.
 
-    TRL returns the mean over sequences of means over groups of tokens: a sequence is its unit.
+    TRL returns a mean over sequences of means over groups of tokens, so its unit is a sequence.
+
+    Args:
+        options: settings of GOLD. The others have TRL's defaults.
 
     Raises:
         InputError: trl is not installed.

@@ -1,4 +1,4 @@
-"""The losses of this package under test, through the alignment and collation that training uses."""
+"""The losses of this package as subjects. They run through the same alignment and collation as in training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ K = 5
 
 
 def subject(name: str, loss: Loss | None = None, k: int = K) -> Subject:
-    """The loss called `name`, with its defaults unless `loss` is given, on the k largest logits."""
+    """Wraps a loss of this package.
+
+    Args:
+        name: its name in `LOSSES`.
+        loss: the loss. None: the one called `name`, with its default options.
+        k: number of largest logits that it reads.
+    """
     loss = loss or make_loss(name)
     return Subject(
         name,
@@ -29,12 +35,19 @@ def subject(name: str, loss: Loss | None = None, k: int = K) -> Subject:
 
 
 def subjects() -> list[Subject]:
-    """Every entry of LOSSES, and GLD on vocabulary nodes."""
+    """All entries of LOSSES, and GLD on vocabulary nodes."""
     return [*(subject(name) for name in LOSSES), subject("gld vocab", make_loss("gld", {"nodes": "vocab"}))]
 
 
 def signal_of(logits: Tensor, mask: Tensor, labels: Tensor, k: int) -> PivotSignal:
-    """Everything that any loss reads, from logits [B, T, V] and labels [B, T] that they predict; one vocabulary."""
+    """A signal with everything that a loss can read. Pivot and source have the same vocabulary.
+
+    Args:
+        logits: [B, T, V].
+        mask: [B, T].
+        labels: [B, T], the labels that the logits predict.
+        k: number of largest logits to keep.
+    """
     values, ids = logits.topk(min(k, logits.shape[-1]), -1)
     lse = logits.logsumexp(-1)
     return PivotSignal(
@@ -52,7 +65,7 @@ def signal_of(logits: Tensor, mask: Tensor, labels: Tensor, k: int) -> PivotSign
 
 
 def _encoded(side: Side) -> list[Encoded]:
-    """Each row as `align.encode` would have it."""
+    """The rows, as `align.encode` would return them."""
     out = []
     for ids, labels, offsets in zip(side.ids, side.labels, side.offsets, strict=True):
         places = (labels != IGNORE).nonzero().flatten().tolist()

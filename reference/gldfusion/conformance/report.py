@@ -1,4 +1,4 @@
-"""The suite run on one loss."""
+"""Runs all checks on one loss."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from gldfusion.conformance.checks import CHECKS, CheckError, Subject, applies
 
 @dataclass(frozen=True)
 class Result:
-    """One check of one loss."""
+    """The result of one check of one loss."""
 
     loss: str
     check: str
     passed: bool | None
-    """None: the check says nothing about a loss of this kind"""
+    """None if the check does not apply to a loss of this kind"""
     seen: str = ""
-    """what went wrong"""
+    """what went wrong, if the check failed"""
 
 
 def conformance(subject: Subject) -> list[Result]:
-    """Every check, in the order of CHECKS."""
+    """Runs every check on a loss, in the order of CHECKS."""
     return [_result(subject, name) for name in CHECKS]
 
 

@@ -1,15 +1,16 @@
 """Distances that read the graphs C and D themselves, not only their node features.
 
-    SLB    W_2^2 between all entries of C (weights p p^T) and all entries of D (q q^T)              O(n^2 log n)
-    PROJ   anova + |spectrum(C') - spectrum(D')|^2, positive and negative eigenvalues apart,
-           C' = diag(sqrt p) C diag(sqrt p) projected off sqrt p                                    O(n^3)
-    TLB    optimal transport between nodes, cost W_2^2(row i of C, row j of D)                      O(n^3)
-    exact  where both graphs are rank-monotone: the comonotone coupling is optimal                  O(n^2)
+    SLB    W_2^2 between all entries of C (weights p p^T) and all entries of D (weights q q^T)      O(n^2 log n)
+    PROJ   anova + |spectrum(C') - spectrum(D')|^2, with positive and negative eigenvalues compared
+           separately; C' is diag(sqrt p) C diag(sqrt p), projected onto the complement of sqrt p   O(n^3)
+    TLB    optimal transport between the nodes, with cost W_2^2(row i of C, row j of D)             O(n^3)
+    exact  for two rank-monotone graphs, whose optimal coupling is the comonotone one               O(n^2)
 
-Proof of `exact`. Rows of C and D non-increasing in a common order. For fixed i, j the sum over k, l of C_ik D_jl pi_kl
-is greatest for the comonotone coupling, with value A_ij = int C_i(u) D_j(u) du; C_i >= C_i' for i < i' and likewise in
-D, so A is supermodular and sum A_ij pi_ij is greatest for the comonotone coupling again. Signs play no part, and
-|C_ik - D_jl| instead of its square leads to the same coupling.
+Proof of `exact`. Let the nodes of each graph be ordered so that its rows are non-increasing. For fixed i and j, the sum
+over k, l of C_ik D_jl pi_kl is greatest for the comonotone coupling, and its value is A_ij = int C_i(u) D_j(u) du. For
+i < i' we have C_i >= C_i', and the same holds for D. So A is supermodular, and sum A_ij pi_ij is again greatest for the
+comonotone coupling. The signs of the entries do not matter. With |C_ik - D_jl| in place of its square the same coupling
+is optimal.
 """
 
 from __future__ import annotations
@@ -23,11 +24,21 @@ from gldfusion.gw.line import Pieces, uniform_pieces, weighted_pieces, weights_o
 from gldfusion.gw.transport import transport_cost
 
 ROUNDING = 512
-"""units in the last place of the largest entry by which a monotone row may rise"""
+"""tolerance for rounding: a monotone row may rise by this many units in the last place of the largest entry"""
 
 
 def slb(c: Tensor, d: Tensor, p: Tensor | None = None, q: Tensor | None = None) -> Tensor:
-    """W_2^2 of the entries, a lower bound of GW_2^2: [...] from c [..., n, n] and d [..., m, m], weights as `flb`."""
+    """W_2^2 between the entries of the graphs, the second lower bound (SLB) of GW_2^2. It is differentiable.
+
+    Args:
+        c: [..., n, n], or [n, n] if weights are given.
+        d: [..., m, m], or [m, m] if weights are given.
+        p: weights [n] of the nodes of c. None: uniform.
+        q: weights [m] of the nodes of d. None: uniform.
+
+    Returns:
+        [...].
+    """
     if p is None and q is None:
         return flb(c.flatten(-2), d.flatten(-2))
     p, q = weights_of(p, c[0], "p"), weights_of(q, d[0], "q")
@@ -35,10 +46,20 @@ def slb(c: Tensor, d: Tensor, p: Tensor | None = None, q: Tensor | None = None) 
 
 
 def proj(c: Tensor, d: Tensor, p: Tensor | None = None, q: Tensor | None = None) -> Tensor:
-    """The projected eigenvalue bound of GW_2^2, never below `anova`: a scalar from c [n, n] and d [m, m].
+    """The projected eigenvalue bound (PROJ) of GW_2^2, which is never smaller than `anova`.
 
-    Proof: of the Hoeffding parts of C_ik - D_jl, `anova` keeps mean and main effects; the rest is |C'|^2 + |D'|^2 -
-    2 tr(C' P D' P^T) with P of spectral norm at most 1, and von Neumann's inequality holds for such P part by part.
+    Proof. The Hoeffding decomposition of C_ik - D_jl has a mean, main effects and a rest. `anova` is the part of the
+    mean and the main effects. The rest is |C'|^2 + |D'|^2 - 2 tr(C' P D' P^T), where P has a spectral norm of at most
+    1. Von Neumann's inequality for such P bounds it, for positive and negative eigenvalues separately.
+
+    Args:
+        c: [n, n].
+        d: [m, m].
+        p: weights [n] of the nodes of c. None: uniform.
+        q: weights [m] of the nodes of d. None: uniform.
+
+    Returns:
+        A scalar.
     """
     p, q = weights_of(p, c[0], "p"), weights_of(q, d[0], "q")
     size = max(len(p), len(q))
@@ -48,7 +69,7 @@ def proj(c: Tensor, d: Tensor, p: Tensor | None = None, q: Tensor | None = None)
 
 
 def _off_constant_spectrum(graph: Tensor, weights: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Positive and negative eigenvalues of C', each sorted and padded with zeros to [size]."""
+    """The positive and the negative eigenvalues of C', each sorted and padded with 0 to [size]."""
     root = weights.sqrt()
     constant = torch.outer(root, root)
     identity = torch.eye(len(root), dtype=root.dtype, device=root.device)
@@ -58,7 +79,10 @@ def _off_constant_spectrum(graph: Tensor, weights: Tensor, size: int) -> tuple[T
 
 
 def tlb(c: Tensor, d: Tensor, p: Tensor | None = None, q: Tensor | None = None) -> float:
-    """The third lower bound of GW_2^2, at least `slb` and `flb`; c [n, n], d [m, m]. Carries no gradient."""
+    """The third lower bound (TLB) of GW_2^2, never smaller than `slb` and `flb`. It has no gradient.
+
+    Arguments as for `proj`.
+    """
     c, d = c.detach().cpu(), d.detach().cpu()
     if p is None and q is None:
         i, j, mass = uniform_pieces(len(c), len(d), c)
@@ -75,21 +99,31 @@ def tlb(c: Tensor, d: Tensor, p: Tensor | None = None, q: Tensor | None = None) 
 
 
 def _row_costs(c: Tensor, d: Tensor, mass: Tensor) -> Tensor:
-    """sum_r mass_r (c_ir - d_jr)^2 [n, m] from c [n, r] and d [m, r]: one product of matrices."""
-    middle = (c.mean() + d.mean()) / 2  # differences do not change, rounding shrinks
+    """sum_r mass_r (c_ir - d_jr)^2 [n, m] from c [n, r] and d [m, r], with one matrix product."""
+    middle = (c.mean() + d.mean()) / 2  # the differences stay the same, and rounding errors become smaller
     c, d = c - middle, d - middle
     squares = (mass * c.square()).sum(-1)[:, None] + (mass * d.square()).sum(-1)
     return (squares - 2 * (mass * c) @ d.mT).clamp_min(0)
 
 
 def sorted_order(c: Tensor, p: Tensor | None = None) -> Tensor:
-    """Nodes by descending feature C p: [..., n] from c [..., n, n] and p [n]."""
+    """The nodes in descending order of their features C p: [..., n] from c [..., n, n] and p [n]."""
     features = c.mean(-1) if p is None else c @ weights_of(p, c[0], "p")
     return features.argsort(-1, descending=True)
 
 
 def sorted_coupling(c: Tensor, d: Tensor, p: Tensor | None = None, q: Tensor | None = None) -> Pieces:
-    """The paper's coupling: nodes matched monotonely by their features, as pieces of (node of c, node of d, mass)."""
+    """The paper's coupling: it matches the nodes in the order of their features.
+
+    Args:
+        c: [n, n].
+        d: [m, m].
+        p: weights [n] of the nodes of c. None: uniform.
+        q: weights [m] of the nodes of d. None: uniform.
+
+    Returns:
+        Pieces of (node of c, node of d, mass).
+    """
     c_order, d_order = sorted_order(c, p), sorted_order(d, q)
     if p is None and q is None:
         i, j, mass = uniform_pieces(len(c), len(d), c)
@@ -99,33 +133,53 @@ def sorted_coupling(c: Tensor, d: Tensor, p: Tensor | None = None, q: Tensor | N
 
 
 def coupling_cost(c: Tensor, d: Tensor, pieces: Pieces, power: int = 2) -> Tensor:
-    """sum_rs mass_r mass_s |C[i_r, i_s] - D[j_r, j_s]|^power, an upper bound of GW: O(pieces^2)."""
+    """The cost of a coupling, an upper bound of GW_power^power: sum_rs mass_r mass_s |C[i_r, i_s] - D[j_r, j_s]|^power.
+
+    Args:
+        c: [..., n, n].
+        d: [..., m, m].
+        pieces: the coupling, with P pieces; the time is O(P^2).
+        power: 1 or 2.
+
+    Returns:
+        [...].
+    """
     i, j, mass = pieces
     gap = c[..., i[:, None], i] - d[..., j[:, None], j]
     return torch.einsum("...rs,r,s->...", gap.abs() if power == 1 else gap.abs() ** power, mass, mass)
 
 
 def is_rank_monotone(c: Tensor, p: Tensor | None = None) -> Tensor:
-    """Whether one order of the nodes makes every row non-increasing, to rounding: bool [...] from c [..., n, n].
+    """Whether an order of the nodes exists in which every row of c is non-increasing, up to rounding.
 
-    The features order the nodes if anything does, for then rows are ordered entry by entry, and so are their means.
-    Rank nodes of logits of one sign (`logprob`, `softmax`) are rank-monotone.
+    If such an order exists, then the rows are ordered entry by entry, and so are their means, the features. It is
+    therefore enough to try the order of the features. Graphs on rank nodes are rank-monotone if all logits have one
+    sign, as the values `logprob` and `softmax` have.
+
+    Args:
+        c: [..., n, n], symmetric.
+        p: weights [n] of the nodes. None: uniform.
+
+    Returns:
+        [...] bool.
     """
     return _monotone(_reordered(c, sorted_order(c, p)))
 
 
 def exact(c: Tensor, d: Tensor, p: Tensor | None = None, q: Tensor | None = None) -> Tensor:
-    """GW_2^2 of rank-monotone graphs: [...] from c [..., n, n] and d [..., m, m], weights as `flb`; differentiable.
+    """GW_2^2 of two rank-monotone graphs. It is differentiable.
+
+    Arguments and result as for `slb`.
 
     Raises:
-        InputError: a graph is not rank-monotone; no closed form is known then.
+        InputError: a graph is not rank-monotone. No closed form is known for it.
     """
     graphs = [_reordered(graph, sorted_order(graph, weights)) for graph, weights in ((c, p), (d, q))]
     for name, graph in zip("CD", graphs, strict=True):
         if not bool(_monotone(graph).all()):
             raise InputError(
-                f"the exact distance is known in closed form for rank-monotone graphs only; {name} is not\n"
-                "rank nodes of logits of one sign are: values logprob or softmax; or use slb, a certified lower bound"
+                f"the exact distance is known for rank-monotone graphs only; {name} is not rank-monotone\n"
+                "use values logprob or softmax on rank nodes (always rank-monotone), or slb, a certified lower bound"
             )
     if p is None and q is None:
         pieces = uniform_pieces(c.shape[-1], d.shape[-1], c)
@@ -136,7 +190,7 @@ def exact(c: Tensor, d: Tensor, p: Tensor | None = None, q: Tensor | None = None
 
 
 def _reordered(c: Tensor, order: Tensor) -> Tensor:
-    """Rows and columns of c [..., n, n] in the given order [..., n]."""
+    """Puts the rows and columns of c [..., n, n] into the given order [..., n]."""
     c = c.gather(-2, order[..., :, None].expand_as(c))
     return c.gather(-1, order[..., None, :].expand_as(c))
 

@@ -1,4 +1,4 @@
-"""Cross-entropy and the retained logits, in one pass over the vocabulary."""
+"""Computes the cross-entropy and the k largest logits together, in one pass over the vocabulary."""
 
 from gldfusion.kernels.dispatch import topk_cross_entropy
 from gldfusion.kernels.naive import TopKCrossEntropy

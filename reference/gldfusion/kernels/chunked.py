@@ -1,6 +1,6 @@
-"""Tiles of logits in plain torch, on any device.
+"""Computes tiles of logits in plain torch, on any device.
 
-Half-precision factors are widened tile by tile, so that products are exact and sums are float32, as in `naive`.
+Half-precision factors are converted to float32 tile by tile. So products are exact and sums are float32, as in `naive`.
 """
 
 from __future__ import annotations
@@ -11,28 +11,31 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gldfusion.kernels.arguments import Inputs, RowGradients
 from gldfusion.kernels.early import Early
-from gldfusion.kernels.inputs import Inputs, RowGradients
 from gldfusion.kernels.naive import TopKCrossEntropy
-from gldfusion.kernels.options import Options
+from gldfusion.kernels.output_layer import Options
 
 MAX_SINGLES = 256
-"""the most logits per position whose gradients are added to a prepared one, row by row of the weights"""
+"""largest k for which the forward pass prepares the gradient: each kept logit costs an addition of a row of weights"""
 
 
 @dataclass(frozen=True)
 class Chunked:
-    """Tile sizes: rows (positions) times columns (vocabulary entries)."""
+    """Computes tiles of `rows` positions and `columns` vocabulary entries."""
 
     rows: int = 512
     columns: int = 4096
     held: int = 2**25
-    """logits that lie in memory at once where the forward pass prepares the gradient"""
+    """number of logits in memory at once if the forward pass prepares the gradient"""
 
     def sweep(
         self, inputs: Inputs, k: int, options: Options, wanted: tuple[bool, bool, bool]
     ) -> tuple[TopKCrossEntropy, Early | None]:
-        """See `fused.Tiles`; a gradient is prepared where k is small and its sums need no wider dtype than itself."""
+        """See `fused.Tiles.sweep`.
+
+        It prepares the gradient if k is at most MAX_SINGLES and the inputs are in the dtype of the sums.
+        """
         running = Running.empty(inputs, k)
         if any(wanted) and k <= MAX_SINGLES and inputs.hidden.dtype == inputs.weight.dtype == inputs.accumulate:
             early = Early.empty(inputs, wanted, options)
@@ -42,7 +45,7 @@ class Chunked:
         return running.result(options.entries), None
 
     def _vocabulary_outside(self, inputs: Inputs, options: Options, running: Running) -> None:
-        """A block of weights is widened once."""
+        """Loops over the vocabulary outside and over positions inside: each block of weights is converted once."""
         for at in self._blocks(options):
             block, bias = _widened(inputs, at)
             for start in range(0, len(inputs.hidden), self.rows):
@@ -50,7 +53,7 @@ class Chunked:
                 running.add(part, _logits(inputs.hidden[part].to(block), block, bias, options), at.start)
 
     def _positions_outside(self, inputs: Inputs, options: Options, running: Running, early: Early) -> None:
-        """A few positions at a time with all their logits, until their softmax is known and used."""
+        """Loops over positions outside: all logits of a few positions are kept until their softmax is used."""
         rows = max(1, self.held // options.entries)
         held = inputs.hidden.new_empty(min(rows, len(inputs.hidden)), options.entries)
         for start in range(0, len(inputs.hidden), rows):
@@ -75,7 +78,7 @@ class Chunked:
     def gradient(
         self, hidden: Tensor, block: Tensor, bias: Tensor | None, first: int, given: RowGradients, options: Options
     ) -> Tensor:
-        """See `fused.Tiles`; the result is in the accumulation dtype."""
+        """See `fused.Tiles.gradient`. The result is in the dtype `Inputs.accumulate`."""
         dtype = given.lse.dtype
         z = _logits(hidden.to(dtype), block.to(dtype), bias, options)
         slope = options.slope(z)
@@ -93,28 +96,31 @@ class Chunked:
 
 @dataclass
 class Running:
-    """Sums and maxima over the vocabulary entries seen so far, by position."""
+    """Sums and maxima over the vocabulary entries that were seen so far, for each of N positions."""
 
     labels: Tensor
+    """[N] vocabulary ids"""
     top: Tensor
     """[N] largest logit"""
     total: Tensor
     """[N] sum of exp(z - top)"""
     center: Tensor
-    """[N] mean of the first tile: the sums below are around it. The spread between tiles bounds what cancels:
-    with T tiles, (mean - center)^2 <= T var"""
+    """[N] mean of the first tile, which is subtracted before the sums below. This keeps cancellation small: with T
+    tiles, (mean - center)^2 <= T var"""
     first_moment: Tensor
+    """[N] sum of (z - center)"""
     second_moment: Tensor
-    """[N] sums of (z - center) and (z - center)^2"""
+    """[N] sum of (z - center)^2"""
     picked: Tensor
-    """[N] logit of the label"""
+    """[N] logit of the label, or 0 if it was not seen"""
     values: Tensor
-    """[N, k] the largest logits, descending; -inf where fewer were seen"""
+    """[N, k] the largest logits, in descending order; -inf if fewer than k were seen"""
     ids: Tensor
+    """[N, k] their vocabulary ids"""
 
     @classmethod
     def empty(cls, inputs: Inputs, k: int) -> Running:
-        """Before the first tile."""
+        """The state before the first tile."""
         n, device = len(inputs.hidden), inputs.hidden.device
         total, center, first, second, picked = torch.zeros(5, n, dtype=inputs.accumulate, device=device)
         values = torch.full((n, k), -torch.inf, dtype=inputs.accumulate, device=device)
@@ -123,7 +129,13 @@ class Running:
         return cls(inputs.labels, top, total, center, first, second, picked, values, ids)
 
     def add(self, part: slice, z: Tensor, first: int) -> None:
-        """Takes in a tile z [n, c] of the positions `part` and the entries from `first` on; z is overwritten."""
+        """Adds a tile.
+
+        Args:
+            part: the n positions of the tile.
+            z: its logits [n, c], which are overwritten.
+            first: id of the first of its c vocabulary entries.
+        """
         self._keep_largest(part, z, first)
         at = self.labels[part] - first
         inside = (at >= 0) & (at < z.shape[1])
@@ -140,12 +152,12 @@ class Running:
         self.top[part] = top
 
     def _keep_largest(self, part: slice, z: Tensor, first: int) -> None:
-        """Merges the k largest of a tile into the running ones; equal logits in the order of their ids."""
+        """Merges the k largest logits of a tile into the running ones. Equal logits stay in the order of their ids."""
         values, ids, k = self.values[part], self.ids[part], self.values.shape[1]
         found, at = z.topk(min(k + 1, z.shape[1]), dim=1)
-        better = found[:, 0] > values[:, -1]  # equal is not better: entries seen before have lower ids
+        better = found[:, 0] > values[:, -1]  # not if equal: earlier entries have lower ids
         tied = better & (found[:, 1:] == found[:, :-1]).any(1)
-        if tied.any():  # topk may order ties at will, and at the k-th place pick any of them
+        if tied.any():  # topk may return any of several equal logits, in any order
             ordered = z[tied].sort(dim=1, descending=True, stable=True)
             found[tied], at[tied] = (t[:, : found.shape[1]] for t in (ordered.values, ordered.indices))
         rows = better.nonzero()[:, 0]
@@ -156,11 +168,11 @@ class Running:
         ids[rows] = both_ids.gather(1, order[:, :k])
 
     def lse(self, part: slice) -> Tensor:
-        """[n] log-sum-exp of what was seen."""
+        """[n] log-sum-exp of the entries that were seen."""
         return self.total[part].log() + self.top[part]
 
     def result(self, entries: int) -> TopKCrossEntropy:
-        """After the last tile."""
+        """The result, after the last tile."""
         logs, shift = self.total.log(), self.first_moment / entries
         return TopKCrossEntropy(
             nll=logs + (self.top - self.picked),
@@ -173,12 +185,12 @@ class Running:
 
 
 def _widened(inputs: Inputs, at: slice) -> tuple[Tensor, Tensor | None]:
-    """Weights [c, H] and bias [c] of the entries `at`, in the accumulation dtype."""
+    """The weights [c, H] and the bias [c] of the entries `at`, in the dtype `Inputs.accumulate`."""
     dtype = inputs.accumulate
     return inputs.weight[at].to(dtype), None if inputs.bias is None else inputs.bias[at].to(dtype)
 
 
 def _logits(hidden: Tensor, block: Tensor, bias: Tensor | None, options: Options) -> Tensor:
-    """[n, c] logits of rows [n, H] at the entries whose weights are `block` [c, H]."""
+    """The logits [n, c] of n rows `hidden` [n, H] at c entries with the weights `block` [c, H]."""
     product = hidden @ block.T if bias is None else torch.addmm(bias, hidden, block.T)
     return options.logits_(product)

@@ -1,4 +1,4 @@
-"""The one entry to the kernels: checks the arguments and chooses an implementation."""
+"""The entry point to the kernels: checks the arguments and chooses an implementation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gldfusion.errors import InputError, did_you_mean
 from gldfusion.kernels.chunked import Chunked
 from gldfusion.kernels.fused import FusedTopK, Tiles
 from gldfusion.kernels.naive import TopKCrossEntropy, naive
-from gldfusion.kernels.options import Options
+from gldfusion.kernels.output_layer import Options
 
 Implementation = Literal["auto", "naive", "chunked", "triton"]
 IMPLEMENTATIONS = ("auto", "naive", "chunked", "triton")
 ONE_TILE = Chunked.rows * Chunked.columns
-"""logits that fit in one tile: keeping them costs no more memory than a tile, and spares computing them again"""
+"""number of logits in one tile. Up to this number, keeping all logits takes no more memory than a tile"""
 
 
 def topk_cross_entropy(
@@ -34,32 +34,36 @@ def topk_cross_entropy(
     vocab_size: int | None = None,
     impl: Implementation = "auto",
 ) -> TopKCrossEntropy:
-    """Label loss, top-k logits and vocabulary statistics of logits = hidden weight^T + bias.
+    """Computes the label loss, the top-k logits and vocabulary statistics of logits = hidden weight^T + bias.
 
     Nothing is shifted here: row i of `hidden` is the state that predicts `labels[i]`. Half-precision inputs are
-    multiplied and accumulated in float32, under autocast too. A weight that requires no gradient gets none (a frozen
-    head costs no dW), and a tied embedding adds up its two gradients as autograd does.
+    multiplied and accumulated in float32, under autocast too. If `weight` requires no gradient, none is computed, so a
+    frozen head is cheaper. For a tied embedding autograd adds the gradients of its two uses, as usual.
 
     Args:
         hidden: [N, H] final hidden states.
         weight: [V, H] output embedding.
         labels: [N] vocabulary ids, or `ignore_index`.
-        k: logits to keep per position, 1 <= k <= V.
+        k: number of logits to keep per position, 1 <= k <= V.
+        ignore_index: the label of positions without label loss.
         bias: [V] or None.
-        scale: factor on the logits, before the cap.
-        softcap: logits become softcap * tanh(logits / softcap).
-        vocab_size: real entries, where the rows of `weight` from there on are padding; they count nowhere.
-        impl: "naive" keeps all N x V logits; "chunked" computes them tile by tile in plain torch; "triton" does so on
-            an NVIDIA GPU (interpreted and compiled so far, never run on one: ask for it by name). "auto" takes naive
-            where all logits fit in one tile (2 M of them) or more than a quarter is kept anyway, else chunked. All but
-            naive can be differentiated once only.
+        scale: factor on the logits, applied before the cap.
+        softcap: logits become softcap * tanh(logits / softcap). None: no cap.
+        vocab_size: number of real entries. Later rows of `weight` are padding and have no effect. None: all are real.
+        impl: "naive" keeps all N x V logits. "chunked" computes them tile by tile in plain torch. "triton" does so on
+            an NVIDIA GPU; it has been interpreted and compiled, but never run on a GPU, so it must be asked for by
+            name. "auto" takes "naive" if all logits fit in one tile (2 million logits) or if k is more than a quarter
+            of the vocabulary, otherwise "chunked". Only "naive" can be differentiated twice.
+
+    Returns:
+        N positions, in the order of `hidden`.
 
     Raises:
-        InputError: arguments that do not fit each other, or triton without a GPU.
+        InputError: the arguments do not fit each other, or "triton" is asked for without a GPU.
     """
     options = _options(hidden, weight, labels, bias, ignore_index, scale, softcap, vocab_size)
     if not 1 <= k <= options.entries:
-        raise InputError(f"k must be between 1 and the vocabulary size {options.entries}, got {k}\nlower k")
+        raise InputError(f"k must be between 1 and the vocabulary size {options.entries}, got {k}")
     if impl not in IMPLEMENTATIONS:
         hint = did_you_mean(impl, IMPLEMENTATIONS)
         raise InputError(f'no implementation "{impl}"{hint}\nuse one of {", ".join(IMPLEMENTATIONS)}')
@@ -72,7 +76,7 @@ def topk_cross_entropy(
 
 
 def automatic(positions: int, entries: int, k: int) -> Literal["naive", "chunked"]:
-    """What "auto" stands for."""
+    """The implementation that "auto" chooses."""
     return "naive" if positions * entries <= ONE_TILE or 4 * k > entries else "chunked"
 
 
@@ -94,17 +98,17 @@ def _options(
     softcap: float | None,
     vocab_size: int | None,
 ) -> Options:
-    """Checks shapes, sizes and labels."""
+    """Checks shapes, sizes and labels, and collects the settings of the output layer."""
     rows = weight.shape[0]
     if hidden.ndim != 2 or weight.ndim != 2 or hidden.shape[1] != weight.shape[1]:
         raise InputError(
             f"expected hidden [N, H] and weight [V, H], got {list(hidden.shape)} and {list(weight.shape)}\n"
-            "flatten batch and time, and leave out unlabelled positions"
+            "flatten batch and time into one axis, and leave out unlabelled positions"
         )
     if labels.shape != hidden.shape[:1] or (bias is not None and bias.shape != (rows,)):
         got = "" if bias is None else f" and bias {list(bias.shape)}"
         raise InputError(
-            f"expected labels [{len(hidden)}] and a bias [{rows}] or none\ngot labels {list(labels.shape)}{got}"
+            f"expected labels [{len(hidden)}], and a bias [{rows}] or none\ngot labels {list(labels.shape)}{got}"
         )
     entries = rows if vocab_size is None else vocab_size
     if not 1 <= entries <= rows:
@@ -120,7 +124,7 @@ def _options(
 def _check_labels(labels: Tensor, entries: int, ignore_index: int) -> None:
     good = ((labels >= 0) & (labels < entries)) | (labels == ignore_index)
     if labels.is_cuda:
-        torch._assert_async(good.all())  # no waiting for the device  # pyright: ignore[reportPrivateImportUsage]
+        torch._assert_async(good.all())  # does not wait for the device  # pyright: ignore[reportPrivateImportUsage]
     elif not good.all():
         wrong = int(labels[~good][0])
         raise InputError(

@@ -1,13 +1,14 @@
-"""The autograd function around one pass over tiles of logits and a second one that makes the tiles again.
+"""The autograd function: a forward pass over tiles of logits, and a backward pass that computes the tiles again.
 
-With u the product of `options.Options`, z(u) a row's logits, p = softmax(z), y the label, V the entries and incoming
-gradients g, the gradient of that row is
+Let u be the product and z(u) the logits of a row (see `output_layer.Options`), p = softmax(z), y the label, V the
+number of vocabulary entries, and g the incoming gradients. The gradient of the row is
 
     dz = (g_nll + g_lse) p + g_var 2 (z - mean) / V + g_mean / V + scatter(g_values at ids) - g_nll onehot(y)
     du = dz * dz/du;   dX = du W,  dW = du^T X,  dbias = sum du
 
-No tile needs another one, so memory is a tile, O(N k) and the gradients themselves (accumulated in float32). Where a
-first pass has made the softmax part already (`early`), only what single logits add is left.
+No tile needs another one. So the memory is one tile, O(N k) results, and the gradients themselves (accumulated in
+float32). If the forward pass has already prepared the softmax part (`early`), the backward pass only adds the terms of
+single logits.
 """
 
 from __future__ import annotations
@@ -18,46 +19,63 @@ import torch
 from torch import Tensor
 
 from gldfusion.errors import InputError
+from gldfusion.kernels.arguments import Inputs, RowGradients
 from gldfusion.kernels.early import Early
-from gldfusion.kernels.inputs import Inputs, RowGradients
 from gldfusion.kernels.naive import TopKCrossEntropy
-from gldfusion.kernels.options import Options
+from gldfusion.kernels.output_layer import Options
 
 
 class Tiles(Protocol):
-    """A way to compute tiles of logits."""
+    """An implementation that computes tiles of logits."""
 
     @property
     def rows(self) -> int:
-        """Positions in a tile of the backward pass."""
+        """The number of positions in a tile of the backward pass."""
         ...
 
     @property
     def columns(self) -> int:
-        """Vocabulary entries in a tile of the backward pass."""
+        """The number of vocabulary entries in a tile of the backward pass."""
         ...
 
     def sweep(
         self, inputs: Inputs, k: int, options: Options, wanted: tuple[bool, bool, bool]
     ) -> tuple[TopKCrossEntropy, Early | None]:
-        """The forward pass; `nll` may hold anything where the label is ignored.
+        """Runs the forward pass.
 
-        `wanted`: whether hidden, weight and bias will need gradients, which this pass may prepare.
+        Args:
+            inputs: the tensors.
+            k: number of logits to keep per position.
+            options: the output layer.
+            wanted: whether hidden, weight and bias will need gradients. This pass may prepare them.
+
+        Returns:
+            The result, in which `nll` may hold any value at ignored labels, and the prepared gradients, if there are
+            any.
         """
         ...
 
     def gradient(
         self, hidden: Tensor, block: Tensor, bias: Tensor | None, first: int, given: RowGradients, options: Options
     ) -> Tensor:
-        """du [n, c] of rows `hidden` [n, H] at the entries from `first` on, whose weights are `block` [c, H].
+        """Computes a tile of du.
 
-        Factors come in `Inputs.compute`; so does the result, or in float32 and float64.
+        Args:
+            hidden: n rows [n, H], in the dtype `Inputs.compute`.
+            block: weights [c, H] of c vocabulary entries, in the same dtype.
+            bias: [c], in the dtype `Inputs.accumulate`, or None.
+            first: id of the first of these entries.
+            given: what the gradient needs of these rows.
+            options: the output layer.
+
+        Returns:
+            [n, c], in the dtype of the factors or in a wider one.
         """
         ...
 
 
 class FusedTopK(torch.autograd.Function):
-    """`topk_cross_entropy` by any `Tiles`; differentiable once."""
+    """`topk_cross_entropy` with any implementation of `Tiles`. It can be differentiated once."""
 
     @staticmethod
     def forward(
@@ -71,6 +89,7 @@ class FusedTopK(torch.autograd.Function):
         tiles: Tiles,
         training: bool,
     ) -> tuple[Tensor, ...]:
+        """The fields of `TopKCrossEntropy`. `training`: whether gradients may be needed."""
         wanted = ctx.needs_input_grad[:3] if training else (False, False, False)
         with torch.autocast(hidden.device.type, enabled=False):
             out, ctx.early = tiles.sweep(Inputs(hidden, weight, bias, labels), k, options, wanted)
@@ -83,20 +102,21 @@ class FusedTopK(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        """The gradients of the arguments of `forward`, from those of its results."""
         if torch.is_grad_enabled():
             raise InputError(
-                "topk_cross_entropy can be differentiated once, and create_graph=True asks for a second time\n"
+                "topk_cross_entropy can be differentiated once, but create_graph=True asks for a second derivative\n"
                 'use impl="naive" for second derivatives'
             )
         hidden, weight, bias, labels, *saved = ctx.saved_tensors
         inputs, out = Inputs(hidden, weight, bias, labels), TopKCrossEntropy(*saved)
         given = row_gradients(gradients, labels, out, ctx.options)
-        early, ctx.early = ctx.early, None  # its sums become the gradients; another backward pass starts anew
+        early, ctx.early = ctx.early, None  # its sums become the gradients, so it serves one backward pass only
         with torch.autocast(hidden.device.type, enabled=False):
             if early is not None and early.serves(given):
                 found = early.finish(inputs, given, single_slopes(gradients, out, ctx.options))
             else:
-                del early  # before new gradients take as much
+                del early  # frees its memory before new gradients need as much
                 found = accumulate(inputs, given, ctx.needs_input_grad[:3], ctx.options, ctx.tiles)
         return *found, None, None, None, None, None
 
@@ -104,7 +124,14 @@ class FusedTopK(torch.autograd.Function):
 def row_gradients(
     gradients: tuple[Tensor | None, ...], labels: Tensor, out: TopKCrossEntropy, options: Options
 ) -> RowGradients:
-    """Sorts the incoming gradients, in the order of `TopKCrossEntropy`, by what they are multiplied with."""
+    """Sorts the incoming gradients by the factors of the equation in the module docstring.
+
+    Args:
+        gradients: one for each field of `TopKCrossEntropy`, in its order; None if no gradient came.
+        labels: [N].
+        out: the result of the forward pass.
+        options: the output layer.
+    """
     nll, values, _, g_lse, g_mean, g_var = gradients
     soft, columns, amounts = g_lse, [], []
     if nll is not None:
@@ -127,7 +154,7 @@ def row_gradients(
 
 
 def single_slopes(gradients: tuple[Tensor | None, ...], out: TopKCrossEntropy, options: Options) -> Tensor | float:
-    """dz/du at the single logits of `row_gradients`, in its order: the label's, then the k largest."""
+    """dz/du [N, m] at the single logits of `row_gradients`, in its order: the label, then the k largest."""
     logits = [(out.lse - out.nll)[:, None]] if gradients[0] is not None else []
     logits += [out.values] if gradients[1] is not None else []
     return options.slope(torch.cat(logits, 1)) if logits else 1.0
@@ -136,10 +163,21 @@ def single_slopes(gradients: tuple[Tensor | None, ...], out: TopKCrossEntropy, o
 def accumulate(
     inputs: Inputs, given: RowGradients, wanted: tuple[bool, bool, bool], options: Options, tiles: Tiles
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """dX, dW and dbias of the `wanted` ones, in the dtypes of hidden, weight and bias."""
+    """Computes tile after tile of du and adds it to the gradients.
+
+    Args:
+        inputs: the tensors.
+        given: what the gradient needs of all rows.
+        wanted: which of the three gradients to compute.
+        options: the output layer.
+        tiles: the implementation.
+
+    Returns:
+        dX, dW and dbias, in the dtypes of hidden, weight and bias; None for those that are not wanted.
+    """
     hidden, weight, bias, _ = inputs
     dx = torch.zeros_like(hidden, dtype=inputs.accumulate) if wanted[0] else None
-    dw = torch.zeros_like(weight) if wanted[1] else None  # rows of padding stay 0
+    dw = torch.zeros_like(weight) if wanted[1] else None  # the rows of padding stay 0
     db = torch.zeros_like(bias, dtype=inputs.accumulate) if bias is not None and wanted[2] else None
     for first in range(0, options.entries, tiles.columns):
         at = slice(first, min(first + tiles.columns, options.entries))
@@ -165,7 +203,7 @@ def accumulate(
 
 
 def add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
-    """out += a b, in the dtype of `out`: factors of half precision are multiplied by tensor cores (CUDA)."""
+    """out += a b, in the dtype of `out`. On CUDA, tensor cores multiply half-precision factors."""
     if a.dtype == b.dtype == out.dtype:
         out.addmm_(a, b)
     elif out.is_cuda:

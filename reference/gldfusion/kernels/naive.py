@@ -1,4 +1,7 @@
-"""The reference: all logits at once, in plain torch. Any faster version must agree with it, gradients included."""
+"""The reference implementation: all logits at once, in plain torch.
+
+The faster implementations must agree with it, gradients included.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
-from gldfusion.kernels.options import Options
+from gldfusion.kernels.output_layer import Options
 
 
 class TopKCrossEntropy(NamedTuple):
-    """What the losses need of N positions. Floating fields carry gradient, in float32 (float64 for float64 input)."""
+    """What the losses need of N positions.
+
+    The floating-point fields carry gradient. They are float32, or float64 for float64 inputs.
+    """
 
     nll: Tensor
-    """[N] negative log-likelihood of the label in nats; 0 where ignored"""
+    """[N] negative log-likelihood of the label, in nats; 0 where the label is `ignore_index`"""
     values: Tensor
-    """[N, k] the k largest logits, descending"""
+    """[N, k] the k largest logits, in descending order"""
     ids: Tensor
-    """[N, k] their vocabulary ids; of equal logits the lower id comes first"""
+    """[N, k] their vocabulary ids. Among equal logits the lower id comes first"""
     lse: Tensor
     """[N] log-sum-exp over the vocabulary"""
     mean: Tensor
@@ -29,21 +35,21 @@ class TopKCrossEntropy(NamedTuple):
 
     @property
     def std(self) -> Tensor:
-        """[N] population standard deviation, at least 1e-6: a root's gradient at 0 (zero rows) is not finite."""
+        """[N] population standard deviation, at least 1e-6, because the gradient of a square root is infinite at 0."""
         return self.var.clamp_min(1e-12).sqrt()
 
 
 def naive(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, k: int, options: Options
 ) -> TopKCrossEntropy:
-    """`gldfusion.kernels.topk_cross_entropy` by its definition, in O(N V) memory."""
+    """`gldfusion.kernels.topk_cross_entropy` by its definition, with O(N V) memory. `options`: the output layer."""
     dtype = torch.promote_types(torch.promote_types(hidden.dtype, weight.dtype), torch.float32)
     rows = weight[: options.entries].to(dtype)
     with torch.autocast(hidden.device.type, enabled=False):
         product = linear(hidden.to(dtype), rows, None if bias is None else bias[: options.entries].to(dtype))
         logits = options.logits(product)  # [N, V]
         nll = cross_entropy(logits, labels, ignore_index=options.ignore_index, reduction="none")
-    ids = logits.detach().sort(dim=-1, descending=True, stable=True).indices[:, :k]  # topk leaves ties undetermined
+    ids = logits.detach().sort(dim=-1, descending=True, stable=True).indices[:, :k]  # topk leaves ties unordered
     mean = logits.mean(-1)
     variance = (logits - mean[:, None]).square().mean(-1)
     return TopKCrossEntropy(nll, logits.gather(-1, ids), ids, logits.logsumexp(-1), mean, variance)

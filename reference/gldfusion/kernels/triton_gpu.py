@@ -1,12 +1,13 @@
-"""Tiles of logits on an NVIDIA GPU, through Triton.
+"""Computes tiles of logits on an NVIDIA GPU, with Triton.
 
-The forward kernel makes a tile in registers, takes its sums, and moves what exceeds the k-th largest value so far into
-a list beside it: early tiles fill the list, later ones rarely touch it. Several programs share a row's vocabulary;
-their parts are merged in torch. The backward kernel makes the tile again and writes du; its two products are cuBLAS's.
+The forward kernel computes a tile in registers, adds up its sums, and inserts every value above the k-th largest so far
+into a list. The first tiles fill the list; later tiles rarely change it. Several programs share the vocabulary of a
+row, and torch merges their results. The backward kernel computes the tile again and writes du; cuBLAS then computes the
+two products with du.
 """
 
 # pyright: reportMissingImports=false, reportArgumentType=false
-# (an optional dependency, whose kernels take plain numbers where their signature says constexpr)
+# (triton is an optional dependency, and its kernels take plain numbers for parameters declared as constexpr)
 
 from __future__ import annotations
 
@@ -19,34 +20,42 @@ from torch import Tensor
 from triton import knobs
 
 from gldfusion.errors import InputError
+from gldfusion.kernels.arguments import Inputs, RowGradients
 from gldfusion.kernels.early import Early
-from gldfusion.kernels.inputs import Inputs, RowGradients
 from gldfusion.kernels.naive import TopKCrossEntropy
-from gldfusion.kernels.options import MAX_TRITON_K, Options
+from gldfusion.kernels.output_layer import MAX_TRITON_K, Options
 from gldfusion.kernels.triton_kernels import gradient_kernel, sweep_kernel
 
 STATISTICS = 5
-"""per row and part of the vocabulary: largest logit, sum of exp(z - largest), mean, squares around it, label's logit"""
+"""number of statistics per row and part of the vocabulary: largest logit, sum of exp(z - largest), mean, sum of squares
+around the mean, logit of the label"""
 
 
 @dataclass(frozen=True)
 class TritonTiles:
-    """Tile sizes of the kernels. `rows` and `columns` are those of du in the backward pass, which lies in memory."""
+    """Computes tiles with the Triton kernels."""
 
     rows: int = 8192
+    """positions of a tile of du, which the backward pass keeps in memory"""
     columns: int = 4096
+    """vocabulary entries of such a tile"""
     block_n: int = 128
+    """positions of a tile in registers"""
     block_v: int = 128
+    """vocabulary entries of a tile in registers"""
     block_h: int = 64
+    """hidden dimensions that are multiplied at a time"""
     warps: int = 8
+    """warps per program"""
     stages: int = 3
+    """pipeline stages of the loop over hidden dimensions"""
     parts: int | None = None
-    """programs that share a row's vocabulary; None: enough for two programs per multiprocessor"""
+    """number of programs that share the vocabulary of a row. None: enough for two programs per multiprocessor"""
 
     def sweep(
         self, inputs: Inputs, k: int, options: Options, wanted: tuple[bool, bool, bool]
     ) -> tuple[TopKCrossEntropy, Early | None]:
-        """See `fused.Tiles`; no gradient is prepared."""
+        """See `fused.Tiles.sweep`. It prepares no gradient."""
         _check(inputs, k)
         x, w = (t.to(inputs.compute).contiguous() for t in (inputs.hidden, inputs.weight))
         n, entries = len(x), options.entries
@@ -70,7 +79,7 @@ class TritonTiles:
     def gradient(
         self, hidden: Tensor, block: Tensor, bias: Tensor | None, first: int, given: RowGradients, options: Options
     ) -> Tensor:
-        """See `fused.Tiles`; the result is in the dtype of the factors."""
+        """See `fused.Tiles.gradient`. The result is in the dtype of the factors."""
         hidden, block = hidden.contiguous(), block.contiguous()
         (n, width), c = hidden.shape, len(block)
         du = torch.empty(n, c, dtype=hidden.dtype, device=hidden.device)
@@ -97,7 +106,7 @@ class TritonTiles:
         }
 
     def _share(self, x: Tensor, entries: int) -> int:
-        """Entries per program, a multiple of `block_v`."""
+        """The number of vocabulary entries per program, a multiple of `block_v`."""
         tiles, parts = triton.cdiv(entries, self.block_v), self.parts
         if parts is None:
             programs = 2 * torch.cuda.get_device_properties(x.device).multi_processor_count
@@ -106,7 +115,15 @@ class TritonTiles:
 
 
 def _merge(statistics: Tensor, counts: Tensor, values: Tensor, ids: Tensor, k: int) -> TopKCrossEntropy:
-    """One result of the parts' statistics [5, P, N] over `counts` [P] entries, and values and ids [N, P k]."""
+    """Merges the results of P parts of the vocabulary.
+
+    Args:
+        statistics: [5, P, N].
+        counts: [P] number of entries of each part.
+        values: [N, P k] the largest logits of each part.
+        ids: [N, P k] their vocabulary ids.
+        k: number of logits to keep.
+    """
     tops, totals, means, squares, picked = statistics
     top = tops.amax(0)
     logs = (totals * (tops - top).exp()).sum(0).log()
@@ -129,9 +146,9 @@ def _merge(statistics: Tensor, counts: Tensor, values: Tensor, ids: Tensor, k: i
 def _check(inputs: Inputs, k: int) -> None:
     hidden = inputs.hidden
     if not hidden.is_cuda and not knobs.runtime.interpret:
-        raise InputError('the triton kernels run on a CUDA device, the input is on the CPU\nuse impl="chunked"')
+        raise InputError('the triton kernels run on a CUDA device, but the input is on the CPU\nuse impl="chunked"')
     if inputs.accumulate != torch.float32:
-        raise InputError(f'the triton kernels take float32 and less, got {inputs.compute}\nuse impl="chunked"')
+        raise InputError(f'the triton kernels take float32 or half precision, got {inputs.compute}\nuse impl="chunked"')
     if k > MAX_TRITON_K:
         raise InputError(
             f'the triton kernels keep at most {MAX_TRITON_K} logits per position, got k = {k}\nuse impl="chunked"'

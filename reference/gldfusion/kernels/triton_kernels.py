@@ -1,7 +1,7 @@
-"""The two Triton kernels; `triton_gpu` launches them and says what they are for."""
+"""The two Triton kernels. `triton_gpu` launches them and explains what they do."""
 
 # pyright: reportMissingImports=false, reportOperatorIssue=false, reportCallIssue=false, reportArgumentType=false
-# (Triton compiles these functions itself: its types do not describe what is allowed in them)
+# (Triton compiles these functions itself, and its type annotations do not describe what they may contain)
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _logits(
     HAS_BIAS: tl.constexpr, HAS_CAP: tl.constexpr, EVEN: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_V: tl.constexpr, BLOCK_H: tl.constexpr,
 ):  # fmt: skip
-    """A float32 tile of logits; rows and columns past the end repeat the last one."""
+    """Computes a float32 tile of logits. Rows and columns past the end repeat the last one."""
     x_rows = x_ptr + tl.minimum(rows, n - 1).to(tl.int64)[:, None] * h
     w_rows = w_ptr + tl.minimum(columns, v - 1).to(tl.int64)[None, :] * h
     z = tl.zeros((BLOCK_N, BLOCK_V), dtype=tl.float32)
@@ -31,7 +31,7 @@ def _logits(
         z += tl.load(b_ptr + tl.minimum(columns, v - 1))[None, :].to(tl.float32)
     z *= scale
     if HAS_CAP:
-        decay = tl.exp(-2.0 * tl.abs(z) / softcap)  # tanh that cannot overflow
+        decay = tl.exp(-2.0 * tl.abs(z) / softcap)  # a tanh that cannot overflow
         z = softcap * tl.where(z < 0, -1.0, 1.0) * (1.0 - decay) / (1.0 + decay)
     return z
 
@@ -43,12 +43,12 @@ def sweep_kernel(
     HAS_BIAS: tl.constexpr, HAS_CAP: tl.constexpr, EVEN: tl.constexpr, SLOTS: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_V: tl.constexpr, BLOCK_H: tl.constexpr,
 ):  # fmt: skip
-    """Statistics and the k largest of BLOCK_N rows over `share` entries of the vocabulary (a multiple of BLOCK_V)."""
+    """Statistics and the k largest logits of BLOCK_N rows over `share` vocabulary entries (a multiple of BLOCK_V)."""
     rows = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     part, parts = tl.program_id(1), tl.num_programs(1)
     slots, lanes = tl.arange(0, SLOTS), tl.arange(0, BLOCK_V)
     labels = tl.load(labels_ptr + tl.minimum(rows, n - 1))
-    # slots past k hold +inf and so are never the least; the ids of empty ones differ, so that one is filled at a time
+    # slots past k hold +inf, so they are never the smallest; empty slots have different ids, so one is filled at a time
     values = tl.where(slots[None, :] < k, float("-inf"), float("inf")) + tl.zeros((BLOCK_N, SLOTS), tl.float32)
     ids = 2147483647 - slots[None, :] + tl.zeros((BLOCK_N, SLOTS), tl.int32)
     top = tl.full((BLOCK_N,), float("-inf"), tl.float32)
@@ -73,13 +73,13 @@ def sweep_kernel(
         seen += count
         picked += tl.sum(tl.where(columns[None, :] == labels[:, None], z, 0.0), 1)
         z = tl.where(inside, z, float("-inf"))
-        best, at = tl.max(z, 1, return_indices=True)  # of equal ones the first
+        best, at = tl.max(z, 1, return_indices=True)  # of equal logits the first
         higher = tl.maximum(top, best)
         total = total * tl.exp(top - higher) + tl.sum(tl.exp(z - higher[:, None]), 1)
         top = higher
         least = tl.min(values, 1)
         while tl.max((best > least).to(tl.int32), 0) > 0:
-            newest = tl.max(tl.where(values == least[:, None], ids, -1), 1)  # of equal ones the highest id leaves
+            newest = tl.max(tl.where(values == least[:, None], ids, -1), 1)  # of equal values the highest id leaves
             better = (best > least)[:, None]
             slot = (ids == newest[:, None]) & better
             values = tl.where(slot, best[:, None], values)
@@ -107,7 +107,10 @@ def gradient_kernel(
     HAS_BIAS: tl.constexpr, HAS_CAP: tl.constexpr, EVEN: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_V: tl.constexpr, BLOCK_H: tl.constexpr,
 ):  # fmt: skip
-    """du [n, c] by the equation of `fused`; `single_ptr` holds columns of this block, out of it where < 0 or >= c."""
+    """du [n, c] by the equation in `fused`.
+
+    `single_ptr` holds columns of this block; a column below 0 or from c on lies in another block.
+    """
     rows = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     columns = tl.program_id(1) * BLOCK_V + tl.arange(0, BLOCK_V)
     z = _logits(
@@ -115,7 +118,7 @@ def gradient_kernel(
         HAS_BIAS, HAS_CAP, EVEN, BLOCK_N, BLOCK_V, BLOCK_H,
     )  # fmt: skip
     real = rows < n
-    lse = tl.load(lse_ptr + rows, mask=real, other=float("inf"))  # no overflow in rows past the end
+    lse = tl.load(lse_ptr + rows, mask=real, other=float("inf"))  # exp cannot overflow in rows past the end
     soft = tl.load(soft_ptr + rows, mask=real, other=0.0)
     mean, spread = tl.load(mean_ptr + rows, mask=real, other=0.0), tl.load(spread_ptr + rows, mask=real, other=0.0)
     shift = tl.load(shift_ptr + rows, mask=real, other=0.0)

@@ -1,9 +1,10 @@
-"""The terms of the fusion objective, by the names that recipes use.
+"""The losses that a recipe can use as terms, by name: `LOSSES`.
 
-A term returns the *sum* over its units and says how many units there are. The training loop divides by the count over
-all micro-batches and processes: only then do gradient accumulation and data parallelism equal one big batch.
+A loss returns the *sum* over its units, and says how many units there are. The training loop divides by the number of
+units in all micro-batches and processes. Only then do gradient accumulation and data parallelism equal one big batch.
 
-Adding a loss: one file with one frozen dataclass that satisfies `Loss`, and one line in `LOSSES`.
+To add a loss, write one file with one frozen dataclass that satisfies `Loss`, and add one line to `LOSSES`. The section
+"Adding a loss" of reference/README.md has an example.
 """
 
 from __future__ import annotations
@@ -26,46 +27,71 @@ from gldfusion.signals import PivotSignal, Signal
 
 
 class Loss(Protocol):
-    """A frozen dataclass whose fields are its options."""
+    """A loss: a frozen dataclass whose fields are its options.
+
+    Its docstring begins with a summary line. If it has options, an "Attributes:" section explains each of them;
+    `describe` reads both.
+
+    Attributes:
+        citation: Where the loss comes from.
+        formula: The loss as an equation.
+        needs_source: False if the loss reads the labels alone. Such a loss cannot be a term of a recipe.
+        same_vocabulary: True if pivot and source must have the same tokenizer.
+    """
 
     citation: ClassVar[str]
     formula: ClassVar[str]
     needs_source: ClassVar[bool]
     same_vocabulary: ClassVar[bool]
-    """True where pivot and source must have the same tokenizer"""
 
     @property
     def needs(self) -> frozenset[str]:
-        """What must be there: of "ids", "lse", "moments" (mean and std) in both signals, "logits" and "labels" in the
-        pivot's and "mapped" in the source's, made by the vocabulary map that the option `map` names."""
+        """What the loss reads of the signals besides values, mask and nll.
+
+        Both signals can hold "ids", "lse" and "moments" (mean and std). Only the pivot's can hold "logits" and
+        "labels". Only the source's can hold "mapped", which is made with the vocabulary map that the loss's option
+        `map` names.
+        """
         ...
 
     def __call__(self, pivot: PivotSignal, source: Signal | None, pairs: Tensor | None) -> Tensor:
-        """The sum over the units of a batch, a scalar with gradient to the pivot.
+        """Computes the sum over the units of a batch.
 
-        pairs [B, P, 2] holds (pivot position, source position) along the T axes, padded with -1.
+        Args:
+            pivot: the pivot's signal, with gradient.
+            source: the source's signal; None for a loss on the labels alone.
+            pairs: [B, P, 2] of (pivot position, source position) along the T axes of the signals, padded with -1.
+
+        Returns:
+            A scalar with gradient to the pivot.
         """
         ...
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None) -> int:
-        """How many units that sum has, from the masks [B, T] and [B, T_s] and the pairs alone."""
+        """Counts the units of a batch. It must depend on the masks and the pairs alone.
+
+        Args:
+            pivot_mask: [B, T].
+            source_mask: [B, T_s].
+            pairs: as in `__call__`.
+        """
         ...
 
 
 @runtime_checkable
 class Choosing(Protocol):
-    """A loss that weighs its sources against each other, sequence by sequence."""
+    """A loss that divides every sequence among the sources: each source gets a share of it."""
 
     def scores(self, pivot: PivotSignal, source: Signal, pairs: Tensor) -> Tensor:
-        """[B] how badly a source predicts the labels of each sequence."""
+        """How badly a source predicts the labels of each sequence: [B]."""
         ...
 
     def shares(self, scores: Tensor) -> Tensor:
-        """[S, B] shares of the sources in each sequence, from their scores [S, B]."""
+        """The share of each of S sources in each sequence, [S, B], from the `scores` [S, B] of these sources."""
         ...
 
     def weighed(self, pivot: PivotSignal, source: Signal | None, pairs: Tensor | None, share: Tensor) -> Tensor:
-        """As `Loss.__call__`, with a share [B] of each sequence."""
+        """As `Loss.__call__`, with each sequence multiplied by the source's share [B] of it."""
         ...
 
 
@@ -81,10 +107,10 @@ LOSSES: dict[str, type[Loss]] = {
 
 
 def make_loss(name: str, options: Mapping[str, Any] | None = None) -> Loss:
-    """The loss called `name` with the given options.
+    """Makes the loss called `name` with the given options.
 
     Raises:
-        InputError: unknown name, unknown option or a value that the option does not take.
+        InputError: the name or an option is unknown, or an option does not take the given value.
     """
     if name not in LOSSES:
         raise InputError(f"unknown loss {name!r}{did_you_mean(name, LOSSES)}; known: {', '.join(LOSSES)}")

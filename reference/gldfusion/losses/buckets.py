@@ -1,4 +1,4 @@
-"""Two distributions over one vocabulary, reduced to the ids that the source kept and one bucket for all others."""
+"""Reduces two distributions over one vocabulary to the ids that the source kept and one bucket for all other ids."""
 
 from __future__ import annotations
 
@@ -12,16 +12,26 @@ from gldfusion.signals import PivotSignal, Signal, at_pairs
 def paired_buckets(
     loss: str, pivot: PivotSignal, source: Signal, pairs: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities [U, k + 1] of pivot and source at their U valid pairs, at the temperature.
+    """The bucketed log-probabilities of pivot and source at their U valid pairs.
+
+    Args:
+        loss: name of the loss, for error messages.
+        pivot: needs all its logits.
+        source: needs ids and lse.
+        pairs: [B, P, 2] of (pivot position, source position), padded with -1.
+        temperature: both distributions become p^(1/temperature), renormalised.
+
+    Returns:
+        Log-probabilities [U, k + 1] of the pivot, and of the source: the k kept ids, then all others together.
 
     Raises:
-        InputError: the source keeps an id that the pivot does not have.
+        InputError: the source keeps an id that is not in the pivot's vocabulary.
     """
     pivot, source = at_pairs(pivot, source, pairs)
     ids, logits = source.need("ids"), pivot.need("logits")
     if ids.numel() and int(ids.max()) >= logits.shape[-1]:
         raise InputError(
-            f"{loss} needs one vocabulary: the source keeps id {int(ids.max())}, the pivot {logits.shape[-1]}\n"
+            f"{loss} needs one vocabulary: the source keeps id {int(ids.max())}, the pivot has {logits.shape[-1]} ids\n"
             "use uld or gld for a source with another tokenizer"
         )
     theirs = _buckets(source.values - source.need("lse")[..., None], temperature)
@@ -29,7 +39,7 @@ def paired_buckets(
 
 
 def _buckets(logprobs: Tensor, temperature: float) -> Tensor:
-    """Log-probabilities [U, k + 1] of the kept ids and the rest, at the temperature; the rest is at least eps."""
+    """Log-probabilities [U, k + 1] of the kept ids and of all others (at least eps), at the temperature."""
     rest = 1 - logprobs.exp().sum(-1, keepdim=True)
     rest = rest.clamp_min(torch.finfo(logprobs.dtype).eps).log()
     return torch.log_softmax(torch.cat([logprobs, rest], -1) / temperature, -1)

@@ -1,4 +1,4 @@
-"""Generalised Jensen-Shannon divergence to a source that shares the pivot's vocabulary."""
+"""Generalised Jensen-Shannon divergence to a source that has the pivot's vocabulary."""
 
 from __future__ import annotations
 
@@ -17,20 +17,25 @@ from gldfusion.signals import PivotSignal, Signal, required, valid_pairs
 
 @dataclass(frozen=True)
 class Gkd:
-    """sum over paired positions of beta KL(T || M) + (1 - beta) KL(S || M), in nats. Unit: a paired position.
+    """Generalised Jensen-Shannon divergence (GKD) to a source that has the pivot's vocabulary.
 
-    T is the source, S the pivot, M = beta T + (1 - beta) S. For a source with the *same tokenizer*, reduced to the
-    source's kept ids and a bucket for the rest, as `kl` is; dense in the pivot's vocabulary for the same reason. At
-    beta -> 0 the loss / beta tends to KL(T || S), at beta -> 1 the loss / (1 - beta) to KL(S || T).
+    The loss is the sum over paired positions of beta KL(T || M) + (1 - beta) KL(S || M), in nats, with the source's
+    distribution T, the pivot's distribution S and M = beta T + (1 - beta) S. One unit is a paired position.
 
-    The divergence of GKD alone, on the labels' texts: GKD also trains on texts that the pivot writes itself, which is a
-    matter of the data.
+    As for `kl`, the source must have the *same tokenizer* as the pivot, both distributions are reduced to the source's
+    kept ids and one bucket for all others, and the pivot's signal must hold all its logits. For beta -> 0, loss / beta
+    tends to KL(T || S). For beta -> 1, loss / (1 - beta) tends to KL(S || T).
+
+    This is GKD's divergence only, on the texts of the data. GKD also trains on texts that the pivot writes itself.
+
+    Attributes:
+        beta: Weight of the source in M, between 0 and 1. Both ends are excluded, because the loss is 0 there.
+        temperature: tau > 0. Both distributions become p^(1/tau) / sum p^(1/tau), as for `kl`. There is no factor
+            tau^2.
     """
 
     beta: float = 0.5
-    """between 0 and 1, both excluded: the loss is 0 at either end"""
     temperature: float = 1.0
-    """as in kl; no factor tau^2"""
 
     citation: ClassVar[str] = "GKD, Agarwal et al. 2024 (arXiv 2306.13649), on the source's top-k and a tail bucket"
     formula: ClassVar[str] = "sum_(t,s) beta KL(p^s || m) + (1 - beta) KL(p || m), m = beta p^s + (1 - beta) p"
@@ -40,15 +45,15 @@ class Gkd:
     def __post_init__(self) -> None:
         check_options(self)
         if self.beta >= 1:
-            raise InputError(f"gkd.beta is between 0 and 1, both excluded, not {self.beta!r}")
+            raise InputError(f"gkd.beta must be between 0 and 1, both excluded, not {self.beta!r}")
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the signals must hold besides values and mask."""
+        """See `Loss.needs`."""
         return frozenset({"ids", "lse", "logits"})
 
     def __call__(self, pivot: PivotSignal, source: Signal | None, pairs: Tensor | None) -> Tensor:
-        """The sum over the pairs [B, P, 2] of (pivot position, source position), padded with -1; a scalar."""
+        """The sum over the paired positions; see `Loss.__call__`."""
         source, pairs = required(source, "gkd", "a source"), required(pairs, "gkd", "pairs")
         ours, theirs = paired_buckets("gkd", pivot, source, pairs, self.temperature)
         middle = torch.logaddexp(theirs + math.log(self.beta), ours + math.log1p(-self.beta))
@@ -56,6 +61,6 @@ class Gkd:
         return self.beta * to_theirs + (1 - self.beta) * (ours.exp() * (ours - middle)).sum()
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None) -> int:
-        """How many pairs join two unmasked positions."""
+        """The number of pairs that join two unmasked positions; see `Loss.count`."""
         source_mask, pairs = required(source_mask, "gkd", "a source mask"), required(pairs, "gkd", "pairs")
         return int(valid_pairs(pivot_mask, source_mask, pairs).sum())

@@ -1,4 +1,4 @@
-"""Graph-on-logits distillation: co-activation graphs of two responses compared through their sorted node features."""
+"""Graph-on-logits distillation: compares the co-activation graphs of two models through their sorted node features."""
 
 from __future__ import annotations
 
@@ -29,46 +29,60 @@ OF_GRAPHS = {"slb": gw.slb, "exact": gw.exact}
 
 @dataclass(frozen=True)
 class Gld:
-    """sum over sequences of the distance of the two graphs, or of their node features f and g. Unit: a sequence.
+    """Graph-on-logits distillation (GLD): compares the co-activation graphs of pivot and source in each sequence.
 
-    A sequence counts when pivot and source each have a labelled position in it. All labelled positions of each model
-    enter its graph: GLD pairs nothing. With rank nodes (node i = the i-th largest logit) it does not see which token is
-    which: a source with permuted ids scores alike. With vocabulary nodes it sees which ids come back at other
-    positions, but a Gromov-Wasserstein distance does not care for their names: renamed by one permutation all over, ids
-    change nothing but how many nodes the two models share.
+    The loss is the sum over sequences of a distance between the two graphs, or between their node features f and g. One
+    unit is a sequence in which both pivot and source have a labelled position.
+
+    All labelled positions of each model enter its graph, so GLD needs no pairs. With rank nodes the loss does not see
+    which token is which: a source with permuted ids gives the same value. With vocabulary nodes it sees which ids
+    return at other positions. But a Gromov-Wasserstein distance does not depend on the names of the nodes: if one
+    permutation renames the source's ids everywhere, only the number of nodes that both models have changes.
+
+    Attributes:
+        nodes: What a node of the graph is.
+            "rank": node i is the i-th largest logit of each position.
+            "vocab": a node is an id of the pivot's vocabulary that either model keeps anywhere in the sequence. `map`
+            gives the pivot's id for a source token; a token without one is a node of its own. If two entries of one
+            position meet at one node, only the larger one counts. Both graphs have all nodes (n = m); a node of one
+            model only has no edge in the other's graph. An absent id counts as 0. With softmax values 0 means
+            impossible, which is right; with logprob values it means certain, which is wrong.
+        values: What Z holds at each position.
+            "raw": the logits z. Adding a constant to all logits changes no distribution (gauge), but it changes this
+            loss.
+            "logprob": z - logsumexp over the vocabulary, which such a constant does not change.
+            "standard": (z - mean) / (std + 1e-6), with the mean and population standard deviation over the
+            *vocabulary*. Over the kept k they would be useless: then each row sums to 0, so Z 1 = 0 and f = Z^T (Z 1) /
+            n is 0 for every model.
+            "softmax": the softmax over the kept k. Then Z 1 = 1, so f holds the mean probability of each rank and
+            nothing of the graph.
+        aggregate: How the graph is normalised: "sum", "mean", "trace" or "max"; see `gldfusion.graph`. The default is
+            "mean", because the number of positions differs between tokenisations.
+        distance: What is computed from the features (in O(T k)) or from the graphs (in O(T k^2)).
+            "ggw": the paper's `ggw_sum` of the features, for equal k only.
+            "flb", "anova": lower bounds of GW_2^2 from the features.
+            "slb": a lower bound of GW_2^2 from the graphs, which sees single edges.
+            "exact": GW_2^2 itself, for rank-monotone graphs; other graphs are an error. Graphs are always rank-monotone
+            with logprob or softmax values, and with logits of one sign.
+        edges: "graph" leaves the graph as it is. "constant" is a control: it replaces every edge weight by the mean
+            edge weight of its graph.
+        k: Use the k largest logits only. None uses all kept logits.
+        adapt: How many logits of a position enter the graph.
+            "none": k at every position.
+            "entropy": the ceil(exp H) largest, where H is the entropy of the softmax over the k. So the unlikely
+            candidates of a confident position stay out of the graph. This number has no gradient.
+        map: How source tokens are mapped to the pivot's, for vocabulary nodes: "exact", "mined" or "fusellm"; see
+            `gldfusion.vocab`.
     """
 
     nodes: Literal["rank", "vocab"] = "rank"
-    """what a node of the graph is: a rank, or an id that either model keeps anywhere in the sequence, in the pivot's
-    vocabulary (`map`; a source's token without counterpart is a node of its own, and of two entries of one position
-    that meet in one node only the larger counts). The node set is common, n = m; ids of one model only have no edge in
-    the other's graph. An absent id counts as 0, so that values softmax say what is meant, and logprob the opposite"""
     values: Literal["raw", "logprob", "standard", "softmax"] = "logprob"
-    """what stands in Z at each position:
-
-    raw       z itself: the loss then also chases a constant added to all logits, which no distribution shows (gauge)
-    logprob   z - logsumexp over the vocabulary: free of that constant
-    standard  (z - mean) / (std + 1e-6) with mean and population std over the *vocabulary*, never over the kept k:
-              those rows sum to zero, so Z 1 = 0 and f = Z^T (Z 1) / n is 0 whatever the model
-    softmax   softmax over the kept k: Z 1 = 1, so f is the mean probability of each rank and carries no graph
-    """
     aggregate: Aggregate = "mean"
-    """see gldfusion.graph; lengths differ between tokenisations, hence the mean"""
     distance: Literal["ggw", "flb", "anova", "slb", "exact"] = "ggw"
-    """of the features, O(T k): ggw, the paper's ggw_sum, for equal k only; flb and anova, lower bounds of GW_2^2.
-
-    Of the graphs, O(T k^2): slb, a lower bound that sees single edges; exact, GW_2^2 itself where the graphs are
-    rank-monotone, as they always are for values logprob and softmax and for logits of one sign; an error elsewhere.
-    """
     edges: Edges = "graph"
-    """constant: the control that replaces every edge weight by the mean edge weight of its graph"""
     k: int | None = None
-    """use the first k logits only; None uses all that are kept"""
     adapt: Literal["none", "entropy"] = "none"
-    """entropy: a position keeps its ceil(exp H) largest logits only, H the entropy of the softmax over the k: what a
-    confident position says beyond its few candidates does not enter the graph. The number carries no gradient"""
     map: Strategy = "mined"
-    """for vocabulary nodes: see gldfusion.vocab"""
 
     citation: ClassVar[str] = "InfiGFusion (arXiv 2505.13893), graph term"
     formula: ClassVar[str] = "sum_b sum_i |f_(i) - g_(i)|, f = C 1/n, C = a(T) sum_t z_t z_t^T"
@@ -80,17 +94,17 @@ class Gld:
         if self.nodes == "vocab" and self.distance == "exact":
             raise InputError(
                 "gld.distance exact is known for rank nodes only: graphs on vocabulary nodes are not rank-monotone\n"
-                "use slb, anova or flb, which are certified lower bounds there too"
+                "use slb, anova or flb, which are certified lower bounds for vocabulary nodes too"
             )
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the signals must hold besides values and mask."""
+        """See `Loss.needs`."""
         of_nodes = ("ids", "mapped") if self.nodes == "vocab" else ()
         return frozenset({"logprob": ("lse",), "standard": ("moments",)}.get(self.values, ())).union(of_nodes)
 
     def __call__(self, pivot: PivotSignal, source: Signal | None, pairs: Tensor | None = None) -> Tensor:
-        """The sum over sequences, a scalar. `pairs` is not used."""
+        """The sum over the sequences; see `Loss.__call__`. `pairs` is not used."""
         source = required(source, "gld", "a source").as_dtype(pivot.values.dtype)
         sequences = _both(pivot.mask, source.mask)
         kept = [signal.narrow(self.k).map(lambda t: t[sequences]) for signal in (pivot, source)]
@@ -107,15 +121,15 @@ class Gld:
         return OF_FEATURES[self.distance](f, g).sum()
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None = None) -> int:
-        """How many sequences have a labelled position in both pivot and source."""
+        """The number of sequences in which both pivot and source have a labelled position."""
         return int(_both(pivot_mask, required(source_mask, "gld", "a source mask")).sum())
 
     def _on_vocabulary(self, pivot: Signal, source: Signal) -> Tensor:
-        """The sum over sequences, one at a time: each has its own nodes."""
+        """The sum over the sequences, computed one by one because each has its own nodes."""
         ids, named = source.need("ids"), source.need("mapped")
-        named = torch.where(named >= 0, named, -1 - ids)  # no counterpart: a node of its own, below the pivot's ids
+        named = torch.where(named >= 0, named, -1 - ids)  # without counterpart: a node of its own, with a negative id
         z = [self._node_values(pivot), _first_of_each(self._node_values(source), named)]
-        total = z[0].sum() * 0  # a gradient of zero where there is no sequence
+        total = z[0].sum() * 0  # keeps a gradient (of 0) if there is no sequence
         for b, mask in enumerate(zip(pivot.mask, source.mask, strict=True)):
             each = [(z[0][b][mask[0]], pivot.need("ids")[b][mask[0]]), (z[1][b][mask[1]], named[b][mask[1]])]
             nodes = vocabulary_nodes(torch.cat([held.flatten() for _, held in each]))
@@ -129,19 +143,19 @@ class Gld:
         return total
 
     def _features(self, signal: Signal) -> Tensor:
-        """[B, k]"""
+        """The node features [B, k]."""
         z = self._node_values(signal.cleared())
         return node_features(z, aggregate=self.aggregate, mask=signal.mask, edges=self.edges)
 
     def _graph(self, signal: Signal) -> Tensor:
-        """[B, k, k]"""
+        """The graphs [B, k, k]."""
         return self._edges(coactivation_graph(self._node_values(signal.cleared()), self.aggregate, signal.mask))
 
     def _edges(self, graph: Tensor) -> Tensor:
         return graph if self.edges == "graph" else graph.mean((-2, -1), keepdim=True).expand_as(graph)
 
     def _node_values(self, signal: Signal) -> Tensor:
-        """Z [B, T, k]"""
+        """The node values Z [B, T, k]."""
         if self.values == "logprob":
             z = signal.values - signal.need("lse")[..., None]
         elif self.values == "standard":
@@ -152,20 +166,20 @@ class Gld:
 
 
 def _both(pivot_mask: Tensor, source_mask: Tensor) -> Tensor:
-    """[B]: the sequences with a labelled position in both."""
+    """Which sequences have a labelled position in both signals: [B] bool."""
     return pivot_mask.any(-1) & source_mask.any(-1)
 
 
 @torch.no_grad()
 def _candidates(values: Tensor) -> Tensor:
-    """[B, T, k] bool: the first ceil(exp H) of each position, H the entropy of the softmax over the k."""
+    """The first ceil(exp H) entries of each position, with H the entropy of the softmax over its k: [B, T, k] bool."""
     entropy = torch.special.entr(torch.softmax(values, -1)).sum(-1, keepdim=True)
-    number = (entropy.exp() - 1e-6).ceil()  # 1e-6: a position that is certain has exp H = 1 but for rounding
+    number = (entropy.exp() - 1e-6).ceil()  # 1e-6: at a certain position exp H is 1 up to rounding
     return torch.arange(values.shape[-1], device=values.device) < number
 
 
 def _first_of_each(z: Tensor, ids: Tensor) -> Tensor:
-    """z [..., k] with 0 at every entry whose id [..., k] stands earlier in its row too."""
+    """Returns z [..., k] with 0 at every entry whose id is also the id of an earlier entry of its row."""
     ordered, order = torch.sort(ids, dim=-1, stable=True)
     again = torch.zeros_like(ids, dtype=torch.bool)
     again[..., 1:] = ordered[..., 1:] == ordered[..., :-1]

@@ -1,4 +1,4 @@
-"""Kullback-Leibler divergence to a source that shares the pivot's vocabulary: the positive control."""
+"""Kullback-Leibler divergence to a source that has the pivot's vocabulary: the positive control."""
 
 from __future__ import annotations
 
@@ -14,19 +14,24 @@ from gldfusion.signals import PivotSignal, Signal, required, valid_pairs
 
 @dataclass(frozen=True)
 class Kl:
-    """sum over paired positions of KL(source || pivot), in nats. Unit: a paired position.
+    """Kullback-Leibler divergence to a source that has the pivot's vocabulary: the positive control.
 
-    For a source with the *same tokenizer* as the pivot, position i paired with position i. Both distributions are
-    reduced to the source's k kept ids and one bucket for the rest, so with k below the vocabulary the value is a lower
-    bound of the full KL (data processing), and equals it when the source keeps its whole vocabulary.
+    The loss is the sum over paired positions of KL(source || pivot), in nats. One unit is a paired position.
 
-    The pivot's probabilities are needed at ids that the *source* chose, so the pivot's signal carries all its logits
-    (`PivotSignal.logits`). That is dense in the vocabulary: right for a control on small models, no more.
+    The source must have the *same tokenizer* as the pivot; position i is paired with position i. Both distributions are
+    reduced to the source's k kept ids and one bucket for all other ids. If k is smaller than the vocabulary, the value
+    is a lower bound of the full KL (data processing inequality). If the source keeps its whole vocabulary, they are
+    equal.
+
+    The loss needs the pivot's probabilities at ids that the *source* kept, so the pivot's signal must hold all its
+    logits (`PivotSignal.logits`). Their number grows with the vocabulary: use this loss for controls on small models.
+
+    Attributes:
+        temperature: tau > 0. Both distributions over the k + 1 buckets become p^(1/tau) / sum p^(1/tau), because the
+            source's tail at temperature tau is not known. There is no factor tau^2.
     """
 
     temperature: float = 1.0
-    """tau > 0. Flattens both (k + 1)-bucket distributions to p^(1/tau) / sum p^(1/tau), since the tail of the source at
-    tau is not known; no factor tau^2"""
 
     citation: ClassVar[str] = "Hinton et al. 2015 (arXiv 1503.02531), on the source's top-k and a tail bucket"
     formula: ClassVar[str] = "sum_(t,s) sum_b p^s_b (log p^s_b - log p_b), b over the source's kept ids and one tail"
@@ -38,16 +43,16 @@ class Kl:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the signals must hold besides values and mask."""
+        """See `Loss.needs`."""
         return frozenset({"ids", "lse", "logits"})
 
     def __call__(self, pivot: PivotSignal, source: Signal | None, pairs: Tensor | None) -> Tensor:
-        """The sum over the pairs [B, P, 2] of (pivot position, source position), padded with -1; a scalar."""
+        """The sum over the paired positions; see `Loss.__call__`."""
         source, pairs = required(source, "kl", "a source"), required(pairs, "kl", "pairs")
         ours, theirs = paired_buckets("kl", pivot, source, pairs, self.temperature)
         return (theirs.exp() * (theirs - ours)).sum()
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None) -> int:
-        """How many pairs join two unmasked positions."""
+        """The number of pairs that join two unmasked positions; see `Loss.count`."""
         source_mask, pairs = required(source_mask, "kl", "a source mask"), required(pairs, "kl", "pairs")
         return int(valid_pairs(pivot_mask, source_mask, pairs).sum())

@@ -1,4 +1,4 @@
-"""Cross-entropy to the best, or to an average, of several sources, carried into the pivot's vocabulary."""
+"""Cross-entropy to the best of several sources, or to their average, in the pivot's vocabulary."""
 
 from __future__ import annotations
 
@@ -16,26 +16,34 @@ from gldfusion.vocab import Strategy
 
 @dataclass(frozen=True)
 class Minced:
-    """sum over labelled positions of CE(P, Q) less the entropy of the sources, in nats. Unit: a labelled position.
+    """Cross-entropy to the best of several sources (MinCE) or to their average (AvgCE), as in FuseLLM.
 
-    Q is the pivot. P is one source's distribution per sequence (MinCE: the source that predicts the labels best), or a
-    mean over the sources (AvgCE). A source's distribution at a paired position: its kept logits, each at the pivot's
-    token that stands for its own (`map`), entries that meet summed, and one bucket for the rest. At a position that is
-    not paired it is the label itself, the *next* token. What is subtracted carries no gradient: it makes an identical
-    source give 0. CE is linear in P, so each source's term is computed alone and weighed by its share of the sequence.
+    The loss is the sum over labelled positions of CE(P, Q) minus the entropy of the sources, in nats. One unit is a
+    labelled position.
 
-    FuseLLM's total is lambda CE(label) + (1 - lambda) CE(P, Q) with lambda .9: here `lambda: .1` and one minced term of
-    weight .1, every source's weight 1. FuseLLM also counts the pivot as it was before training among the sources: name
-    its checkpoint as one. It renormalises the kept k where we keep a bucket, and keeps the larger of two entries that
-    meet where we sum them.
+    Q is the pivot's distribution, P is that of the sources. In each sequence, P belongs to the source that predicts the
+    labels best (MinCE), or it is a mean over the sources (AvgCE). At a paired position, each kept probability of a
+    source is moved to the pivot's token that `map` gives for it. Probabilities that meet at one token are added, and
+    one bucket holds the rest. At an unpaired position, P is the label itself, that is the *next* token.
 
-    Dense in the pivot's vocabulary, as `kl` is.
+    The subtracted entropy has no gradient; it makes the loss 0 for an identical source. CE is linear in P, so each
+    source's term is computed alone and multiplied by the source's share of the sequence. As for `kl`, the pivot's
+    signal must hold all its logits.
+
+    FuseLLM's total loss is lambda CE(label) + (1 - lambda) CE(P, Q) with lambda = 0.9. In a recipe that is
+    `lambda: 0.1`, one minced term of weight 0.1, and weight 1 for every source. There are three differences. FuseLLM
+    also counts the untrained pivot among the sources; add its checkpoint as a source to do the same. It renormalises
+    the kept k where we use a bucket. And it keeps the larger of two probabilities that meet where we add them.
+
+    Attributes:
+        select: How the sources share a sequence.
+            "min": the source that predicts its labels best has all of it (MinCE).
+            "average": the shares are the softmax over the sources of exp(-CE), as in FuseLLM's code (AvgCE).
+        map: How source tokens are mapped to the pivot's: "exact", "mined" or "fusellm"; see `gldfusion.vocab`.
     """
 
     select: Literal["min", "average"] = "min"
-    """min: MinCE. average: AvgCE, with shares softmax over the sources of exp(-CE), as in FuseLLM's code"""
     map: Strategy = "mined"
-    """see gldfusion.vocab"""
 
     citation: ClassVar[str] = "FuseLLM, Wan et al. 2024 (arXiv 2401.10491); the fallback as in FuseChat"
     formula: ClassVar[str] = "sum_b sum_s share_sb (sum_(t paired) KL(p^s_t || p_t) - sum_(t not) log p_t(label_t))"
@@ -47,15 +55,15 @@ class Minced:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the signals must hold besides values and mask."""
+        """See `Loss.needs`."""
         return frozenset({"ids", "lse", "logits", "mapped", "labels"})
 
     def __call__(self, pivot: PivotSignal, source: Signal | None, pairs: Tensor | None) -> Tensor:
-        """The sum for a source that has every sequence to itself, a scalar."""
+        """The sum for a single source, whose share of every sequence is 1."""
         return self.weighed(pivot, source, pairs, torch.ones(len(pivot.mask), device=pivot.mask.device))
 
     def weighed(self, pivot: PivotSignal, source: Signal | None, pairs: Tensor | None, share: Tensor) -> Tensor:
-        """The sum, each sequence times the source's share [B] of it; pairs [B, P, 2] are padded with -1."""
+        """The sum, with each sequence multiplied by the source's share [B] of it; see `Choosing.weighed`."""
         source, pairs = required(source, "minced", "a source"), required(pairs, "minced", "pairs")
         share = share.to(pivot.nll.dtype)
         valid = valid_pairs(pivot.mask, source.mask, pairs)
@@ -70,14 +78,15 @@ class Minced:
         return (share[row] * divergence).sum() + (share[:, None] * torch.where(alone, pivot.nll, 0)).sum()
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None) -> int:
-        """How many positions are labelled: the shares of the sources sum to 1 at each."""
+        """The number of labelled positions. At each of them the shares of all sources sum to 1."""
         return int(pivot_mask.sum())
 
     @torch.no_grad()
     def scores(self, pivot: PivotSignal, source: Signal, pairs: Tensor) -> Tensor:
-        """[B] mean over the paired positions of -log P(label of the pivot), infinite without any.
+        """The mean of -log P(pivot's label) over the paired positions of each sequence: [B].
 
-        A label that was not kept has its share of the rest, the same for all tokens that were not.
+        It is infinite for a sequence without a paired position. The probability outside the kept tokens is divided
+        evenly among all other tokens, so a label that the source did not keep has an equal part of it.
         """
         valid = valid_pairs(pivot.mask, source.mask, pairs)
         row, _ = valid.nonzero(as_tuple=True)
@@ -91,14 +100,18 @@ class Minced:
         return torch.where(valid.any(-1), sums / valid.sum(-1).clamp_min(1), torch.inf)
 
     def shares(self, scores: Tensor) -> Tensor:
-        """[S, B] shares that sum to 1 over the sources, from their scores [S, B]; the first of equals is the best."""
+        """The sources' shares [S, B] from their scores [S, B]; they sum to 1. Of equal scores the first is the best."""
         if self.select == "average":
             return torch.softmax((-scores).exp(), 0)
         return one_hot(scores.argmin(0), len(scores)).T.to(scores.dtype)
 
 
 def _carried(source: Signal, vocabulary: int) -> tuple[Tensor, Tensor]:
-    """Probabilities [U, V] in the pivot's vocabulary and which of them the source kept, from kept logits [U, k]."""
+    """Moves the kept probabilities [U, k] of a source to the pivot's vocabulary.
+
+    Returns:
+        The probabilities [U, V], and [U, V] bool: which of them the source kept.
+    """
     mapped = source.need("mapped")
     known = (mapped >= 0) & (mapped < vocabulary)
     at = torch.where(known, mapped, 0)
@@ -108,12 +121,12 @@ def _carried(source: Signal, vocabulary: int) -> tuple[Tensor, Tensor]:
 
 
 def _rest(kept: Tensor) -> Tensor:
-    """What the kept probabilities leave, at least eps."""
+    """The probability outside the kept ones, at least eps, from the sum of the kept ones."""
     return (1 - kept).clamp_min(torch.finfo(kept.dtype).eps)
 
 
 def _paired(mask: Tensor, pairs: Tensor, valid: Tensor) -> Tensor:
-    """[B, T] bool: positions of the pivot with a valid pair."""
+    """Which positions of the pivot have a valid pair: [B, T] bool."""
     row, place = valid.nonzero(as_tuple=True)
     out = torch.zeros_like(mask)
     out[row, pairs[row, place, 0]] = True

@@ -1,4 +1,4 @@
-"""Checks the options of a loss against the annotations of its fields, where they enter."""
+"""Checks the options of a loss against the type annotations of its fields."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from gldfusion.graph import check_choice
 
 
 def check_options(loss: Any) -> None:
-    """Called by a loss's `__post_init__`: a Literal takes its values, a float is positive, `int | None` is at least 1.
+    """Checks every option of a loss. Call it in the loss's `__post_init__`.
+
+    An option of type Literal takes the listed values, a float must be positive, and `int | None` must be at least 1 or
+    None.
 
     Raises:
-        InputError: names the loss, the option, what it takes and what came.
+        InputError: names the loss and the option, what it takes and what came.
     """
     hints = get_type_hints(type(loss))
     for field in fields(loss):
@@ -24,9 +27,11 @@ def check_options(loss: Any) -> None:
             check_choice(option, value, get_args(hint))
         elif hint is float:
             if not _is_number(value) or not 0 < value < math.inf:
-                raise InputError(f"{option} is a positive number, not {value!r}")
+                raise InputError(f"{option} must be a positive number, not {value!r}")
         elif value is not None and not (_is_number(value) and isinstance(value, int) and value >= 1):
-            raise InputError(f"{option} is a whole number of at least 1, or null for all that is kept; not {value!r}")
+            raise InputError(
+                f"{option} must be a whole number of at least 1, or null for all kept logits; not {value!r}"
+            )
 
 
 def _is_number(value: object) -> bool:

@@ -13,7 +13,10 @@ from gldfusion.signals import PivotSignal, Signal
 
 @dataclass(frozen=True)
 class Sft:
-    """sum_t -log P(label_t), in nats. Unit: a labelled position."""
+    """Supervised fine-tuning (SFT): cross-entropy on the labels.
+
+    The loss is sum_t -log P(label_t), in nats. One unit is a labelled position.
+    """
 
     citation: ClassVar[str] = "standard cross-entropy; InfiGFusion (arXiv 2505.13893), L_SFT"
     formula: ClassVar[str] = "sum_t CE(logits_t, label_t)"
@@ -22,13 +25,13 @@ class Sft:
 
     @property
     def needs(self) -> frozenset[str]:
-        """Nothing besides nll and mask."""
+        """Nothing; see `Loss.needs`."""
         return frozenset()
 
     def __call__(self, pivot: PivotSignal, source: Signal | None = None, pairs: Tensor | None = None) -> Tensor:
-        """The sum over labelled positions, a scalar. `source` and `pairs` are not used."""
+        """The sum over the labelled positions. `source` and `pairs` are not used."""
         return torch.where(pivot.mask, pivot.nll, 0).sum()
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None = None, pairs: Tensor | None = None) -> int:
-        """How many positions are labelled."""
+        """The number of labelled positions."""
         return int(pivot_mask.sum())

@@ -1,4 +1,4 @@
-"""What the passes over tiles are given."""
+"""The arguments of the two passes over tiles of logits."""
 
 from __future__ import annotations
 
@@ -9,44 +9,47 @@ from torch import Tensor
 
 
 class Inputs(NamedTuple):
-    """The arguments of a pass, checked."""
+    """The tensors that a pass reads, already checked."""
 
     hidden: Tensor
-    """[N, H]"""
+    """[N, H] final hidden states"""
     weight: Tensor
-    """[V or more, H]"""
+    """[V or more, H] output embedding"""
     bias: Tensor | None
     """[V or more]"""
     labels: Tensor
-    """[N]"""
+    """[N] vocabulary ids"""
 
     @property
     def compute(self) -> torch.dtype:
-        """The dtype of the factors of every product."""
+        """The dtype of both factors of every matrix product."""
         return torch.promote_types(self.hidden.dtype, self.weight.dtype)
 
     @property
     def accumulate(self) -> torch.dtype:
-        """The dtype of sums and results: float32, or float64 for such inputs."""
+        """The dtype of sums and results: float32, or float64 for float64 inputs."""
         return torch.promote_types(self.compute, torch.float32)
 
 
 class RowGradients(NamedTuple):
-    """What one row's dz needs beside its logits; None where no gradient came. All [n], but the last two."""
+    """What the gradient dz of n rows needs besides their logits.
+
+    A field is None if no gradient came for it. Fields without a shape are [n].
+    """
 
     soft: Tensor | None
     """g_nll + g_lse, the factor of p"""
     lse: Tensor
     spread: Tensor | None
-    """2 g_var / V, the factor of z - mean"""
+    """2 g_var / V, the factor of (z - mean)"""
     mean: Tensor
     shift: Tensor | None
-    """g_mean / V"""
+    """g_mean / V, which is added"""
     columns: Tensor
-    """[n, m] vocabulary ids at which single amounts are added"""
+    """[n, m] the vocabulary ids at which `amounts` are added: the label and the top-k ids"""
     amounts: Tensor
-    """[n, m]"""
+    """[n, m] what is added there"""
 
     def rows(self, part: slice) -> Self:
-        """The same for a part of the rows."""
+        """Returns the same for a part of the rows."""
         return self._replace(**{name: None if t is None else t[part] for name, t in self._asdict().items()})

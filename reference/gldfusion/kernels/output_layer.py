@@ -1,4 +1,4 @@
-"""What stands between hidden W^T and the logits, and which labels count."""
+"""Settings of the output layer: how hidden W^T becomes the logits, and which labels count."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from dataclasses import dataclass
 from torch import Tensor
 
 MAX_TRITON_K = 128
-"""a program of the triton kernels keeps the k largest values of each of its rows in registers"""
+"""largest k of the triton kernels: each program keeps the k largest values of its rows in registers"""
 
 
 @dataclass(frozen=True)
 class Options:
-    """logits z = c tanh(scale u / c) with u = hidden W^T + bias, over the first `entries` rows of W; c = `softcap`."""
+    """The logits are z = c tanh(scale u / c), with u = hidden W^T + bias and c = `softcap`."""
 
     entries: int
-    """real entries of the vocabulary; further rows of W are padding: no logit and no gradient"""
+    """number of real entries of the vocabulary. Later rows of W are padding: they have no logit and get no gradient"""
     ignore_index: int = -100
-    """label of a position without label loss"""
+    """the label of positions without label loss"""
     scale: float = 1.0
-    """factor on u: Cohere's `logit_scale`, 1 / Granite's `logits_scaling`"""
+    """factor on u: `logit_scale` of Cohere, 1 / `logits_scaling` of Granite"""
     softcap: float | None = None
-    """Gemma's `final_logit_softcapping`; None: no cap"""
+    """the cap c: `final_logit_softcapping` of Gemma. None: no cap, z = scale u"""
 
     def logits(self, product: Tensor) -> Tensor:
-        """z of u, as a new tensor."""
+        """z from `product` = u, as a new tensor."""
         scaled = product * self.scale if self.scale != 1 else product
         return scaled if self.softcap is None else self.softcap * (scaled / self.softcap).tanh()
 
     def logits_(self, product: Tensor) -> Tensor:
-        """z of u, in place and without gradient."""
+        """z from `product` = u, in place and without gradient."""
         if self.scale != 1:
             product.mul_(self.scale)
         if self.softcap is not None:
@@ -37,7 +37,7 @@ class Options:
         return product
 
     def slope(self, logits: Tensor) -> Tensor | float:
-        """dz/du = scale (1 - (z / c)^2), from z; a number where there is no cap."""
+        """dz/du = scale (1 - (z / c)^2), from z. Without a cap it is a number."""
         if self.softcap is None:
             return self.scale
         return (logits / self.softcap).square_().neg_().add_(1).mul_(self.scale)
