@@ -1,7 +1,9 @@
-"""`gldbench gw solve | bench | check`. Thin over the library."""
+"""`gldbench gw solve | solvers | bench | check`."""
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,13 +11,15 @@ import typer
 
 from gldbench.commands.options import Json, print_json
 from gldfusion.errors import InputError
+from gldfusion.files import require_file
 
 if TYPE_CHECKING:
     from gldbench.gw.families import Family
     from gldbench.gw.problem import Problem
 
 gw_app = typer.Typer(
-    help="Gromov-Wasserstein: certified values, speed against error, regression guard.", no_args_is_help=True
+    help="Gromov-Wasserstein distances: certified bounds, a benchmark of solvers, a regression guard.",
+    no_args_is_help=True,
 )
 
 
@@ -26,14 +30,24 @@ def solve(
     weights: Annotated[
         tuple[Path, Path] | None, typer.Option(metavar="p.npy q.npy", help="Node weights. Default: uniform.")
     ] = None,
-    logits: Annotated[bool, typer.Option("--logits", help="A and B are top-k logits; C = Z^T Z.")] = False,
+    logits: Annotated[
+        bool, typer.Option("--logits", help="A and B hold top-k logits Z of T positions. The cost matrix is Z^T Z.")
+    ] = False,
     solvers: Annotated[
-        str | None, typer.Option(help='Comma-separated solvers, or "all". Default: those of the printed fields.')
+        str | None,
+        typer.Option(
+            help='Comma-separated names of solvers, or "all"; `gldbench gw solvers` lists them. '
+            "Default: the solvers of the printed fields."
+        ),
     ] = None,
-    budget: Annotated[float, typer.Option(min=0, help="Seconds for branch and bound.")] = 60.0,
+    budget: Annotated[float, typer.Option(min=0, help="Time limit of branch and bound, in seconds.")] = 60.0,
     as_json: Json = False,
 ) -> None:
-    """GW_2^2 of two graphs: bounds below and above, the optimum where it can be had. POT's convention, float64."""
+    """Bound GW_2^2 of two graphs from below and above, and find the optimum if possible.
+
+    Values follow POT's convention (no factor 1/2, no root), in float64 and in the units of the input.
+    """
+    _check_inputs(a, b, weights, logits)
     from gldbench.gw.solve import solve as run_solve
     from gldbench.gw.solvers import solver_names
     from gldbench.timing import pinned_threads
@@ -47,13 +61,21 @@ def solve(
         _print_solution(document)
 
 
+def _check_inputs(a: Path, b: Path, weights: tuple[Path, Path] | None, logits: bool) -> None:
+    """Checks what can be checked before torch is imported, which takes seconds."""
+    if logits and weights is not None:
+        raise InputError("--weights belongs to cost matrices: logits have uniform weights\nleave one of the two out")
+    for path in (a, b):
+        require_file(path, "graph", "give a .npy file with a cost matrix, or with logits and the option --logits")
+    for path in weights or ():
+        require_file(path, "node weights", "give a .npy file with one weight per node")
+
+
 def _problem(a: Path, b: Path, weights: tuple[Path, Path] | None, logits: bool) -> Problem:
     from gldbench.gw.problem import Problem, graph_from_logits, graph_from_matrix
     from gldbench.gw.real import read_array
 
     if logits:
-        if weights is not None:
-            raise InputError("--weights goes with cost matrices: logits have uniform weights\nleave one of the two out")
         return Problem(*(graph_from_logits(read_array(path), str(path)) for path in (a, b)))
     given = (None, None) if weights is None else tuple(read_array(path) for path in weights)
     return Problem(*(graph_from_matrix(read_array(p), w, str(p)) for p, w in zip((a, b), given, strict=True)))
@@ -79,26 +101,91 @@ def _print_solution(document: dict[str, Any]) -> None:
     print(f"GW_2^2 in [{low:.12g}, {above}], {document['n']} x {document['m']}{nodes}")
 
 
+@gw_app.command("solvers")
+def list_solvers(as_json: Json = False) -> None:
+    """List the solvers: kind, formula, source, largest size, and the package that each needs."""
+    from gldbench.gw.solvers import KINDS, SOLVERS, missing
+
+    entries = [
+        {
+            "name": name,
+            "kind": solver.kind,
+            "summary": solver.summary,
+            "formula": solver.formula,
+            "source": solver.source,
+            "max_nodes": solver.max_nodes,
+            "growth": solver.growth,
+            "package": solver.package,
+            "missing": missing(solver),
+            "gpu": solver.gpu,
+        }
+        for name, solver in SOLVERS.items()
+    ]
+    if as_json:
+        print_json(entries)
+        return
+    print("Kinds of solvers")
+    for kind, meaning in KINDS.items():
+        _print_field(kind, meaning)
+    for entry in entries:
+        _print_solver(entry)
+
+
+def _print_solver(entry: dict[str, Any]) -> None:
+    device = "CPU or GPU" if entry["gpu"] else "CPU"
+    print(f"\n{entry['name']}: {entry['kind']}, up to {entry['max_nodes']:,} nodes, {device}")
+    _print_wrapped(f"  {entry['summary']}", indent=2)
+    _print_field("formula", entry["formula"])
+    _print_field("source", entry["source"])
+    if entry["package"]:
+        _print_field("package", entry["missing"] or f"{entry['package']} (installed)")
+
+
+def _print_field(name: str, text: str) -> None:
+    """Prints a name and a text to its right. A long text continues below itself."""
+    _print_wrapped(f"  {name:<12}{text}", indent=14)
+
+
+def _print_wrapped(text: str, indent: int) -> None:
+    width = min(100, shutil.get_terminal_size((100, 24)).columns)
+    print(textwrap.fill(text, width, subsequent_indent=" " * indent, break_on_hyphens=False))
+
+
 @gw_app.command()
 def bench(
-    spec: Annotated[str | None, typer.Argument(metavar="[SPEC]", help="Path of a bench YAML.")] = None,
-    preset: Annotated[str | None, typer.Option(help="quick or full, instead of SPEC.")] = None,
+    spec: Annotated[str | None, typer.Argument(metavar="[SPEC]", help="Path of the YAML file of a bench.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Preset to run instead of SPEC: quick or full.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/gw-<name>.")] = None,
-    run: Annotated[Path | None, typer.Option(help="Run whose checkpoints give the real logits, as runs/tiny.")] = None,
-    pivot: Annotated[Path | None, typer.Option(help="Real logits: .npy (T x k), source cache or checkpoint.")] = None,
-    source: Annotated[Path | None, typer.Option(help="The other side of the real logits.")] = None,
-    texts: Annotated[Path | None, typer.Option(help="Texts for caches and checkpoints: JSON lines.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a run of `gldbench run`, for example runs/tiny: takes real logits from it."),
+    ] = None,
+    pivot: Annotated[
+        Path | None, typer.Option(help="Real logits: a .npy file (T x k), a source cache or a checkpoint.")
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="The real logits of the other side, in one of these forms.")
+    ] = None,
+    texts: Annotated[
+        Path | None, typer.Option(help="JSON lines with the texts that caches and checkpoints are read on.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Time and price every solver on every family; repeat the command to go on where it was."""
+    """Measure the time and the error of solvers on families of graph pairs, and write a report.
+
+    Run the same command again to resume.
+    """
+    if (spec is None) == (preset is None):
+        raise InputError("expected one bench\ngive either --preset quick|full or the path of a YAML file")
+    if run is None and (pivot is None) != (source is None):
+        raise InputError("real logits have two sides\ngive both --pivot and --source, or --run")
+    from gldbench.gw.spec import load_bench
+
+    loaded = load_bench(preset or spec or "")
     from gldbench.console import reporter
     from gldbench.gw.bench import run_bench
     from gldbench.gw.report import write_report
-    from gldbench.gw.spec import load_bench
 
-    if (spec is None) == (preset is None):
-        raise InputError("give either --preset quick|full or the path of a bench YAML")
-    loaded = load_bench(preset or spec or "")
     folder = (output or Path("runs") / f"gw-{loaded.name}").resolve()
     real = _real(run, pivot, source, texts)
     with reporter(f"gw bench {loaded.name}") as progress:
@@ -113,24 +200,27 @@ def bench(
 
 
 def _real(run: Path | None, pivot: Path | None, source: Path | None, texts: Path | None) -> dict[str, Family]:
-    if run is None and pivot is None and source is None:
-        return {}
     from gldbench.gw.real import logits_of_run, read_logits, real_families
 
     if run is not None:
         return real_families(logits_of_run(run.resolve()))
     if pivot is None or source is None:
-        raise InputError("real logits have two sides: give both --pivot and --source, or --run")
+        return {}
     return real_families(read_logits(pivot, source, texts))
 
 
 @gw_app.command()
 def check(
-    baseline: Annotated[Path, typer.Option(help="JSON file to compare with.")],
-    update: Annotated[bool, typer.Option("--update", help="Write the file anew instead.")] = False,
+    baseline: Annotated[Path, typer.Option(help="JSON file with the baseline.")],
+    update: Annotated[
+        bool, typer.Option("--update", help="Overwrite the baseline instead of comparing with it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare values (to rounding) and speeds (as ratios inside this run) with a baseline; exit 1 where one moved."""
+    """Compare values and speeds with a baseline. The exit code is 1 if a number moved.
+
+    Values must agree up to rounding. Speeds are compared as ratios to a reference solver in the same run.
+    """
     from gldbench.guards.baseline import print_results
     from gldbench.guards.gw import check_gw
 

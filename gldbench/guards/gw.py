@@ -1,8 +1,8 @@
-"""The regression guard of the Gromov-Wasserstein part: values to rounding, speeds as ratios inside one run.
+"""The regression guard of the Gromov-Wasserstein part. It compares values up to rounding, and speeds as ratios.
 
-A baseline holds, for a small fixed set of problems, every solver's value and its time over that of a reference solver
-in the same run. The smallest of the interleaved samples counts: other work on the machine only adds. What looks slow is
-measured again, and only what stays slow is reported.
+A baseline holds numbers for a small fixed set of problems: the value of every guarded solver, and the ratio of its time
+to that of a reference solver in the same run. The smallest of several interleaved samples counts, because other work on
+the machine only adds time. A solver that looks slow is measured again, and is reported only if it stays slow.
 """
 
 from __future__ import annotations
@@ -28,36 +28,42 @@ from gldfusion.files import write_json
 
 FORMAT = 1
 REFERENCE = "factored"
-"""its time is the unit of all others: three products of matrices in BLAS"""
+"""solver whose time is the unit of all others; it is dominated by matrix products in BLAS"""
 PROBLEMS = (
     ("synthetic-rank-raw", 64),
     ("synthetic-rank-logprob", 64),
     ("synthetic-vocabulary-raw", 10),
     ("euclidean", 10),
 )
-"""family and size"""
+"""families and sizes (nodes)"""
 GUARDED = ("ggw", "flb", "anova", "slb", "proj", "tlb", "sorted", "sorted_cg", "sorted_two_opt", "exact", "pot_cg")
-"""deterministic solvers, which end within milliseconds on these problems"""
+"""deterministic solvers that take milliseconds on these problems"""
 ROUNDING = 1e-13
-"""absolute, on graphs of unit mass"""
+"""absolute tolerance of values, for graphs of unit mass"""
 SLOWER = 1.6
-"""a ratio that grew by more than this factor is a regression"""
+"""a ratio that grew by more than this factor counts as a regression"""
 SLOWER_ELSEWHERE = 4.0
-"""the same against a baseline from another environment, where BLAS and processor differ"""
+"""the factor for a baseline from another environment, whose BLAS and processor differ"""
 SLOWER_SECONDS = 3.0
-"""the same for the reference's own seconds; asked only in the baseline's environment and at its commit"""
+"""the factor for the seconds of the reference, which are compared only in the environment and at the commit of the
+baseline"""
 REPEATS = 9
+"""samples per measurement"""
 TRIES = 8
-"""measurements before what looks slow is believed to be"""
+"""a solver is reported as slow if it is slow in this many measurements"""
 PAUSE = 0.5
-"""seconds before the next try: other work that disturbs one may be gone at the next"""
+"""seconds between measurements, in which disturbing work on the machine may end"""
 
 
 def check_gw(baseline: Path, update: bool) -> CheckResult:
-    """Compares this code with the baseline in a file, or writes a new one.
+    """Compares the solvers with a baseline, or writes a new baseline.
+
+    Args:
+        baseline: JSON file.
+        update: overwrite the file instead of comparing with it.
 
     Raises:
-        InputError: there is no baseline, or it is of another format.
+        InputError: the file does not exist, or is not a baseline of this format.
     """
     with pinned_threads():
         problems = _problems()
@@ -79,7 +85,7 @@ def _problems() -> dict[str, Problem]:
 
 
 def _fresh(problems: dict[str, Problem]) -> dict[str, Any]:
-    """A baseline: the slower of two measurements of each ratio, so that luck in it does not flag clean runs."""
+    """Makes a baseline. It keeps the larger of two measured ratios, so that clean runs are not flagged by chance."""
     values = {name: _values(problem) for name, problem in problems.items()}
     runs = [{name: _ratios(problem, list(values[name])) for name, problem in problems.items()} for _ in range(2)]
     ratios = {name: {s: max(run[name][s] for run in runs) for s in runs[0][name]} for name in problems}
@@ -90,7 +96,7 @@ def _fresh(problems: dict[str, Problem]) -> dict[str, Any]:
 
 
 def _notes(before: dict[str, Any]) -> tuple[str, ...]:
-    """Says where the baseline is not from here: its seconds mean nothing then."""
+    """A note if the baseline is from another environment or commit. Its seconds are not compared then."""
     here = environment(1, 1)
     differences = []
     if before["env_id"] != here.env_id:
@@ -105,7 +111,7 @@ def _notes(before: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _values(problem: Problem) -> dict[str, float]:
-    """Every guarded solver's value; a coupling counts with its cost, an infeasible one as NaN."""
+    """The value of every guarded solver that is installed and applies: a number, or the cost of a coupling."""
     found = {}
     for name in GUARDED:
         if missing(SOLVERS[name]):
@@ -117,6 +123,7 @@ def _values(problem: Problem) -> dict[str, float]:
 
 
 def _value(problem: Problem, answer: Answer) -> float:
+    """The number, or the cost of the coupling. NaN if the marginals of the coupling are wrong."""
     if answer.value is not None:
         return answer.value
     assert answer.coupling is not None
@@ -127,13 +134,14 @@ def _value(problem: Problem, answer: Answer) -> float:
 
 
 def _ratios(problem: Problem, solvers: Sequence[str]) -> dict[str, float]:
-    """Smallest sample of each solver over that of the reference."""
+    """The smallest sample of each solver over that of the reference solver."""
     tasks = {name: (lambda name=name: SOLVERS[name].run(problem)) for name in dict.fromkeys([REFERENCE, *solvers])}
     timings: dict[str, Timing[Any]] = interleaved(tasks, REPEATS, budget=math.inf)
     return {name: timings[name].best / timings[REFERENCE].best for name in solvers}
 
 
 def _compare(problems: dict[str, Problem], before: dict[str, Any], factor: float) -> tuple[list[Move], int]:
+    """The values that moved and the ratios that grew by more than `factor`, and how many numbers were compared."""
     moves: list[Move] = []
     compared = 0
     for case, problem in problems.items():
@@ -144,12 +152,16 @@ def _compare(problems: dict[str, Problem], before: dict[str, Any], factor: float
         moves += moved
         compared += count
         slow = _slow(problem, {s: r for s, r in ratios.items() if s in values}, factor)
-        moves += [Move(case, s, "ratio", ratios[s], now, f"x {factor:g}") for s, now in slow.items()]
+        limit = f"x {factor:g}"
+        moves += [
+            Move(case=case, subject=name, what="ratio", before=ratios[name], now=now, limit=limit)
+            for name, now in slow.items()
+        ]
     return moves, compared
 
 
 def _slow(problem: Problem, expected: dict[str, float], factor: float) -> dict[str, float]:
-    """Solvers whose ratio stays above its limit in every try, with the smallest ratio seen."""
+    """The solvers whose ratio is above its limit in every measurement, with the smallest ratio measured."""
     suspects, seen = list(expected), dict.fromkeys(expected, math.inf)
     for attempt in range(TRIES):
         if not suspects:
@@ -162,18 +174,19 @@ def _slow(problem: Problem, expected: dict[str, float], factor: float) -> dict[s
 
 
 def _reference_seconds(problem: Problem) -> float:
-    """The reference solver's smallest sample."""
+    """The smallest sample of the reference solver."""
     run = SOLVERS[REFERENCE].run
     return interleaved({REFERENCE: lambda: run(problem)}, REPEATS, budget=math.inf)[REFERENCE].best
 
 
 def _reference_moves(problems: dict[str, Problem], expected: dict[str, float]) -> list[Move]:
-    """Where the reference itself became slow, which no ratio would show."""
+    """The problems on which the reference itself became slow. No ratio would show that."""
     moves = []
     for case, before in expected.items():
         now = math.inf
         for _ in range(TRIES):
             now = min(now, _reference_seconds(problems[case]))
         if now > SLOWER_SECONDS * before:
-            moves.append(Move(case, REFERENCE, "seconds", before, now, f"x {SLOWER_SECONDS:g}"))
+            limit = f"x {SLOWER_SECONDS:g}"
+            moves.append(Move(case=case, subject=REFERENCE, what="seconds", before=before, now=now, limit=limit))
     return moves

@@ -1,4 +1,4 @@
-"""The Gromov-Wasserstein bench: solvers on families of graph pairs, as rows that hold every raw sample."""
+"""The Gromov-Wasserstein bench: runs solvers on families of graph pairs and stores rows with every raw sample."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gldfusion.files import lock
 
 @dataclass(frozen=True)
 class Case:
-    """One problem of the bench and who solves it."""
+    """One problem of the bench, and the solvers that are run on it."""
 
     family: str
     size: int
@@ -35,31 +35,39 @@ class Case:
     device: str
     solvers: tuple[str, ...]
     budget: float
+    """seconds for the repeats of one solver"""
 
     @property
     def name(self) -> str:
+        """Names the part file in which the rows of this case are stored."""
         return f"{self.family} {self.size} {self.instance} {self.device}"
 
 
 @dataclass
 class _Bench:
-    """What cases share: settings, and how long each solver took where it ran before."""
+    """The state that the cases share: the settings, and the time that each solver took when it last ran."""
 
     spec: BenchSpec
     env_id: str
     families: Mapping[str, Family]
     last: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
-    """(solver, family) -> nodes and seconds"""
+    """(solver, family) -> nodes and median seconds"""
 
 
 def run_bench(spec: BenchSpec, folder: Path, real: Mapping[str, Family], report: Report) -> Store:
-    """Runs the cases that `folder` does not hold yet, one thread each, and stores their rows.
+    """Runs the cases that are not stored in `folder` yet, on one thread, and stores their rows.
 
     Args:
-        real: families of real logits; where one is absent its cases become skipped rows.
+        spec: the bench.
+        folder: of the run. It is created if it does not exist.
+        real: families of real logits. The cases of families that are neither here nor in FAMILIES become skipped rows.
+        report: called with the progress of each case.
+
+    Returns:
+        The store of the run.
 
     Raises:
-        InputError: `folder` holds another bench, or one from another environment.
+        InputError: `folder` holds another bench, or a bench from another environment.
     """
     env = environment(threads=1, workers=1)
     store = Store(folder)
@@ -78,7 +86,7 @@ def run_bench(spec: BenchSpec, folder: Path, real: Mapping[str, Family], report:
 
 
 def plan(spec: BenchSpec) -> Iterator[Case]:
-    """The cases of a bench, on the CPU and, where there is one, on the GPU (solvers that can)."""
+    """The cases on the CPU and, if there is a GPU, the cases on it with the solvers that can use it."""
     for entry in spec.cases:
         solvers = entry.solvers or tuple(SOLVERS)
         for family in entry.families:
@@ -91,11 +99,12 @@ def plan(spec: BenchSpec) -> Iterator[Case]:
 
 
 def _budget(spec: BenchSpec, entry: CaseSpec) -> float:
+    """The seconds of a case: its own, or those of the bench."""
     return spec.budget if entry.budget is None else entry.budget
 
 
 def run_case(bench: _Bench, case: Case) -> list[Row]:
-    """All rows of one problem: seconds, values, memory, the interval that the bounds leave, and what was skipped."""
+    """Runs one case. Its rows hold seconds, values, memory, the certified interval, and reasons for skipped solvers."""
     seed = [bench.spec.seed, zlib.crc32(case.family.encode()), case.size, case.instance]
     try:
         if case.family not in bench.families:
@@ -128,7 +137,7 @@ def _skip(reason: str) -> Numbers:
 
 
 def _task(name: str, problem: Problem) -> Callable[[], Answer | str]:
-    """The solver on the problem; where it does not apply, its reason is the result."""
+    """A call of the solver on the problem. If the solver does not apply, the result of the call is the reason."""
 
     def task() -> Answer | str:
         try:
@@ -140,7 +149,7 @@ def _task(name: str, problem: Problem) -> Callable[[], Answer | str]:
 
 
 def _why_not(bench: _Bench, case: Case, name: str, problem: Problem) -> str:
-    """Why a solver is not even started, or ""."""
+    """The reason for which a solver is not started, or ""."""
     solver, size = SOLVERS[name], max(problem.n, problem.m)
     if reason := missing(solver):
         return reason

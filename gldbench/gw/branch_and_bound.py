@@ -1,10 +1,13 @@
 """Exact minimum of sum (C_ik - D_c(i)c(k))^2 over permutations c, by branch and bound with Gilmore-Lawler bounds.
 
-A node of the tree fixes some pairs (row, column). Its bound is what these cost, plus an assignment problem whose entry
-(i, j) holds the cost of i -> j against itself and the fixed pairs, and the sorted matching of the other free entries
-of row i with those of row j (Gilmore 1962, Lawler 1963). The reduced costs of the assignment bound each child before
-it is made; the row or column that prunes most is branched on. Columns that a transposition of D maps to each other
-(twins) are tried once. Nodes are bounded in batches of one depth, the deepest first.
+A node of the search tree fixes some pairs (row, column). Its bound has two parts. The first is the cost of the fixed
+pairs. The second is the optimum of an assignment problem of the free rows and columns. Entry (i, j) of that problem
+adds two terms (Gilmore 1962, Lawler 1963): the cost of i -> j against itself and the fixed pairs, and the cost of
+matching the other free entries of row i of C, in sorted order, with those of row j of D.
+
+The reduced costs of the assignment bound each child before it is created. The search branches on the row or column
+that prunes most. Twins are columns that can be swapped without a change of D (or rows, of C); the search tries only one
+of them. It bounds nodes in batches of one depth, the deepest first.
 """
 
 from __future__ import annotations
@@ -22,28 +25,33 @@ from gldbench.gw.problem import Array
 
 Index = NDArray[np.int64]
 BATCH = 256
+"""nodes that are bounded at once"""
 RESTARTS = 8
+"""random permutations from which 2-opt looks for a first solution"""
 
 
 class Node(NamedTuple):
     """A partial permutation: rows[t] -> columns[t]."""
 
     bound: float
+    """every permutation that completes the node has at least this sum of squared differences"""
     rows: tuple[int, ...]
     columns: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """What the search found."""
+    """The result of the search."""
 
     value: float
     """GW_2^2 of `columns`"""
     columns: Index
     lower: float
-    """certified; equal to `value` where the search came to its end"""
+    """a certified lower bound; equal to `value` if the search was finished"""
     nodes: int
+    """nodes of the tree that were bounded"""
     proved: bool
+    """whether the search was finished, so that `value` is the minimum"""
 
 
 @dataclass
@@ -55,9 +63,9 @@ class _Search:
     best: float
     columns: Index
     slack: float
-    """a node within this of the best is closed: the answer is exact to rounding"""
+    """a node is closed if its bound is within this of `best`: the result is exact up to rounding"""
     open: list[list[Node]]
-    """by depth"""
+    """open nodes, by depth"""
     nodes: int = 0
     twins: tuple[Index, Index] = field(init=False)
 
@@ -66,11 +74,21 @@ class _Search:
 
     @property
     def limit(self) -> float:
+        """Nodes with this bound or a larger one are closed."""
         return self.best - self.slack
 
 
 def branch_and_bound(c: Array, d: Array, seconds: float, seed: int = 0) -> Optimum:
-    """The best permutation of two symmetric matrices [n, n], or the best found in `seconds` and a lower bound."""
+    """Searches for the permutation that matches two symmetric matrices best.
+
+    Args:
+        c, d: [n, n].
+        seconds: time limit. The search bounds at least one batch of nodes.
+        seed: of the random permutations from which 2-opt starts.
+
+    Returns:
+        The best permutation found, a lower bound, and whether the permutation is proved to be the best.
+    """
     n = len(c)
     ends = time.perf_counter() + seconds
     value, columns = _incumbent(c, d, np.random.default_rng(seed))
@@ -87,12 +105,12 @@ def branch_and_bound(c: Array, d: Array, seconds: float, seed: int = 0) -> Optim
 
 
 def _objective(c: Array, d: Array, columns: Index) -> Array:
-    """[...] from permutations [..., n]."""
+    """The sum of squared differences [...] for permutations [..., n]."""
     return np.square(c - d[columns[..., :, None], columns[..., None, :]]).sum((-2, -1))
 
 
 def _incumbent(c: Array, d: Array, rng: np.random.Generator) -> tuple[float, Index]:
-    """The best of 2-opt runs from the sorted coupling and from random permutations."""
+    """The cost and the permutation of the best 2-opt run, from the sorted coupling and from random permutations."""
     n = len(c)
     by_features = np.empty(n, dtype=np.int64)
     by_features[c.sum(1).argsort()] = d.sum(1).argsort()
@@ -103,7 +121,7 @@ def _incumbent(c: Array, d: Array, rng: np.random.Generator) -> tuple[float, Ind
 
 
 def _twin_classes(graph: Array) -> Index:
-    """[n]: nodes share a class where swapping them maps the graph to itself."""
+    """The class of each node [n]. Two nodes share a class if swapping them does not change the graph."""
     n = len(graph)
     classes = np.arange(n)
     tolerance = 1e-13 * np.abs(graph).max()
@@ -118,14 +136,14 @@ def _twin_classes(graph: Array) -> Index:
 
 
 def _take(search: _Search, depth: int) -> list[Node]:
-    """Removes and returns the most promising open nodes of a depth; drops those that can no longer win."""
+    """Removes and returns the most promising open nodes of a depth. Drops nodes that can no longer win."""
     nodes = sorted((node for node in search.open[depth] if node.bound < search.limit), key=lambda node: -node.bound)
     search.open[depth] = nodes[:-BATCH]
     return nodes[-BATCH:]
 
 
 def _expand(search: _Search, nodes: list[Node], depth: int) -> None:
-    """Bounds nodes of one depth, tries their assignments as permutations, and opens the children that may win."""
+    """Bounds nodes of one depth, tries their assignments as permutations, and opens children that may win."""
     if not nodes:
         return
     count, n = len(nodes), len(search.c)
@@ -140,7 +158,7 @@ def _expand(search: _Search, nodes: list[Node], depth: int) -> None:
     bounds = np.maximum(bounds, [node.bound for node in nodes])
     _try(search, rows, columns, free_rows, np.take_along_axis(free_columns, chosen, 1))
     if n - depth <= 2:
-        return  # the assignment was exact
+        return  # with two free nodes the assignment is exact
     live = np.nonzero(bounds < search.limit)[0]
     if len(live):
         reduced = _reduced_costs(costs[live], chosen[live])
@@ -149,19 +167,19 @@ def _expand(search: _Search, nodes: list[Node], depth: int) -> None:
 
 
 def _free(fixed: Index, n: int) -> Index:
-    """[count, n - depth]: what is not in fixed [count, depth], ascending."""
+    """The nodes that are not in `fixed` [count, depth], ascending: [count, n - depth]."""
     free = np.ones((len(fixed), n), dtype=bool)
     np.put_along_axis(free, fixed, False, 1)
     return np.nonzero(free)[1].reshape(len(fixed), -1)
 
 
 def _block(graph: Array, rows: Index, columns: Index) -> Array:
-    """[count, r, s] entries from rows [count, r] and columns [count, s]."""
+    """The entries [count, r, s] in rows [count, r] and columns [count, s]."""
     return graph[rows[:, :, None], columns[:, None, :]]
 
 
 def _costs(search: _Search, rows: Index, columns: Index, free_rows: Index, free_columns: Index) -> Array:
-    """The assignment problem of each node [count, u, u]."""
+    """The cost matrix of each node's assignment problem: [count, u, u] for u free rows and columns."""
     own = search.c.diagonal()[free_rows][:, :, None] - search.d.diagonal()[free_columns][:, None, :]
     against = _squares(_block(search.c, free_rows, rows), _block(search.d, free_columns, columns))
     rest = _squares(_sorted_off_diagonal(search.c, free_rows), _sorted_off_diagonal(search.d, free_columns))
@@ -175,7 +193,7 @@ def _squares(a: Array, b: Array) -> Array:
 
 
 def _sorted_off_diagonal(graph: Array, free: Index) -> Array:
-    """Rows of the free block without their diagonal, sorted: [count, u, u - 1]."""
+    """The rows of the free block, without the diagonal and sorted: [count, u, u - 1]."""
     block = _block(graph, free, free)
     index = np.arange(free.shape[1])
     block[:, index, index] = np.inf
@@ -184,7 +202,7 @@ def _sorted_off_diagonal(graph: Array, free: Index) -> Array:
 
 
 def _try(search: _Search, rows: Index, columns: Index, free_rows: Index, free_columns: Index) -> None:
-    """Keeps the best of the permutations that complete the nodes."""
+    """Completes each node to a permutation, and keeps the best one if it beats the best so far."""
     whole = np.empty((len(rows), len(search.c)), dtype=np.int64)
     np.put_along_axis(whole, rows, columns, 1)
     np.put_along_axis(whole, free_rows, free_columns, 1)
@@ -194,9 +212,10 @@ def _try(search: _Search, rows: Index, columns: Index, free_rows: Index, free_co
 
 
 def _reduced_costs(costs: Array, chosen: Index) -> Array:
-    """What leaving the assignment costs at least, entry by entry [count, u, u]; >= 0, 0 on the assignment.
+    """By how much the bound grows at least if the assignment must contain an entry: [count, u, u].
 
-    Columns come in the order of `costs`. Potentials are shortest paths in the residual graph (Bellman-Ford).
+    The result is 0 on the assignment and never negative. Its columns are in the order of `costs`. The potentials are
+    shortest paths in the residual graph (Bellman-Ford).
     """
     permuted = np.take_along_axis(costs, chosen[:, None, :], 2)
     steps = permuted - np.einsum("bii->bi", permuted)[:, :, None]
@@ -213,7 +232,7 @@ def _reduced_costs(costs: Array, chosen: Index) -> Array:
 
 
 def _branch(search: _Search, node: Node, bound: float, gaps: Array, free_rows: Index, free_columns: Index) -> None:
-    """Opens the children of a node along the row or the column that closes most."""
+    """Opens the children of a node along the row or the column that prunes most."""
     closed = np.minimum(gaps, search.limit - bound)
     by_row, by_column = closed.sum(1), closed.sum(0)
     depth = len(node.rows) + 1

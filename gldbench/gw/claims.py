@@ -1,12 +1,12 @@
-"""The paper's error bound, |GW - gGW| <= (n - 1)/n^2 + (m - 1)/m^2, against what is certified.
+"""The paper's error bound, |GW - gGW| <= (n - 1)/n^2 + (m - 1)/m^2, compared with certified errors.
 
-The paper says neither which power of GW nor which normalisation of gGW it means, so every reading is tried, in the
-units that each family comes in (the bound does not scale with the graphs, so unit mass would change it).
+The paper does not say which power of GW and which normalisation of gGW it means, so every reading is tested. The test
+uses the units of each family: the bound does not scale with the graphs, so scaling them to unit mass would change it.
 
-    holds            the certified error cannot exceed the bound
-    holds vacuously  it holds, and would for the constant guess 0 in place of gGW
-    fails            the certified error exceeds the bound
-    open             the interval around GW is too wide to say
+    holds            the error cannot be larger than the bound
+    holds vacuously  the bound holds, and it would also hold if gGW were replaced by the constant 0
+    fails            the error is certainly larger than the bound
+    open             the interval around GW is too wide for a verdict
 """
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportGeneralTypeIssues=false
@@ -20,7 +20,7 @@ import pandas as pd
 FORMS = ("GW_1", "GW_2", "GW_2^2")
 NORMALISATIONS = ("ggw_sum", "ggw_mean")
 VERDICTS = ("fails", "open", "holds", "holds vacuously")
-"""worst first: a family gets the first that stands for one of its problems"""
+"""worst first; a family gets the worst verdict of its problems"""
 
 
 def bound(n: int, m: int) -> float:
@@ -29,7 +29,14 @@ def bound(n: int, m: int) -> float:
 
 
 def verdict(low: float, high: float, estimate: float, limit: float) -> str:
-    """From GW in [low, high], the approximation's value and the bound."""
+    """The verdict on one problem.
+
+    Args:
+        low: GW is not below this.
+        high: GW is not above this.
+        estimate: value of the approximation.
+        limit: the bound on the error.
+    """
     rounding = 1e-9 * max(1.0, high, estimate)
     least = max(0.0, low - estimate, estimate - high)
     most = max(high - estimate, estimate - low)
@@ -41,7 +48,11 @@ def verdict(low: float, high: float, estimate: float, limit: float) -> str:
 
 
 def judged(solved: pd.DataFrame, problems: pd.DataFrame) -> pd.DataFrame:
-    """One line per problem and reading: family, n, m, form, normalisation, error interval, bound, verdict."""
+    """Judges every problem that has an upper bound, in every reading.
+
+    Returns:
+        One line per problem and reading: family, n, m, form, normalisation, least_error, bound, verdict.
+    """
     keys = ["family", "item", "instance", "device"]
     paper = solved[(solved["solver"] == "ggw") & (solved["device"] == "cpu")][[*keys, "value"]]
     joined = paper.merge(problems, on=keys, suffixes=("", "_problem"))
@@ -62,7 +73,7 @@ def _readings(row: pd.Series) -> list[dict[str, object]]:
     for form in FORMS:
         for normalisation in NORMALISATIONS:
             if normalisation == "ggw_sum" and n != m:
-                continue  # not defined
+                continue  # ggw_sum is defined for n = m only
             estimate = mean * n if normalisation == "ggw_sum" else mean
             error = max(0.0, ends[form][0] - estimate, estimate - ends[form][1])
             lines.append(
@@ -74,7 +85,7 @@ def _readings(row: pd.Series) -> list[dict[str, object]]:
 
 
 def table(lines: pd.DataFrame) -> pd.DataFrame:
-    """Verdict by family (down) and reading (across): the worst over its problems, and the least n where it fails."""
+    """The worst verdict of each family (rows) in each reading (columns). For "fails" also the smallest n that fails."""
     if lines.empty:
         return pd.DataFrame()
     cells = {}
@@ -89,6 +100,6 @@ def table(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def worst_ratio(lines: pd.DataFrame) -> float:
-    """The largest certified error over the bound, of all problems and readings."""
+    """The largest certified error relative to the bound, over all problems and readings."""
     limits = lines["bound"].where(lines["bound"] > 0, np.nan)
     return float((lines["least_error"] / limits).max())

@@ -1,7 +1,8 @@
-"""Couplings of two node sets: their marginals, their cost, and how a plan becomes feasible.
+"""Couplings of two node sets: their marginals, their cost, and the rounding that makes a plan feasible.
 
-A coupling is a list of pieces (node, node, mass) or a dense plan [n, m]. Its cost bounds GW_2^2 from above only if its
-marginals are the weights, so `upper_bound` looks first: `ot.emd_1d` on integer positions once returned a wrong plan.
+A coupling is a list of pieces (node, node, mass) or a dense plan [n, m]. Its cost is an upper bound of GW_2^2 only if
+its marginals are the weights. `upper_bound` therefore checks the marginals first: `ot.emd_1d` has returned a wrong plan
+for integer positions.
 """
 
 from __future__ import annotations
@@ -13,24 +14,24 @@ from gldbench.gw.problem import Array, Problem
 from gldfusion.gw import Pieces, coupling_cost
 
 FEASIBLE = 1e-12
-"""largest difference between a plan's marginals and the weights"""
+"""largest allowed difference between the marginals of a plan and the weights"""
 
 Coupling = Pieces | Array
 
 
 class InfeasibleError(ValueError):
-    """A plan whose marginals are not the weights: its cost bounds nothing."""
+    """The marginals of a plan are not the weights, so its cost is not an upper bound."""
 
 
 def permutation(columns: Array | np.ndarray) -> Pieces:
-    """Node i to node columns[i], each with mass 1 / n."""
+    """The coupling that matches node i with node columns[i], each with mass 1 / n."""
     n = len(columns)
     mass = torch.full((n,), 1 / n, dtype=torch.float64)
     return Pieces(torch.arange(n), torch.from_numpy(np.asarray(columns, dtype=np.int64)), mass)
 
 
 def as_plan(problem: Problem, coupling: Coupling) -> Array:
-    """The dense plan [n, m]."""
+    """The coupling as a dense plan [n, m]."""
     if not isinstance(coupling, Pieces):
         return coupling
     plan = np.zeros((problem.n, problem.m))
@@ -39,7 +40,7 @@ def as_plan(problem: Problem, coupling: Coupling) -> Array:
 
 
 def marginal_error(problem: Problem, coupling: Coupling) -> float:
-    """The largest absolute difference of a marginal to its weight; infinity for a negative or undefined mass."""
+    """The largest absolute difference between a marginal and its weight; infinity for a negative or non-finite mass."""
     _, _, p, q = problem.arrays
     if isinstance(coupling, Pieces):
         i, j, mass = (t.numpy() for t in coupling)
@@ -52,9 +53,10 @@ def marginal_error(problem: Problem, coupling: Coupling) -> float:
 
 
 def cost(problem: Problem, coupling: Coupling) -> float:
-    """sum (C_ik - D_jl)^2 pi_ij pi_kl, whatever the marginals: O(pieces^2), or O(n^2 m + n m^2) for a dense plan.
+    """sum (C_ik - D_jl)^2 pi_ij pi_kl, for any marginals. It takes O(pieces^2), or O(n^2 m + n m^2) for a dense plan.
 
-    Dense: C and D are shifted by one number, which changes no difference and keeps the cancellation small.
+    For a dense plan the same number is subtracted from C and D. The differences stay the same, and rounding errors
+    become smaller.
     """
     c, d, _, _ = problem.arrays
     if not isinstance(coupling, Pieces):
@@ -70,10 +72,10 @@ def cost(problem: Problem, coupling: Coupling) -> float:
 
 
 def upper_bound(problem: Problem, coupling: Coupling) -> float:
-    """The cost of a coupling whose marginals are right to 1e-12.
+    """The cost of a coupling, after a check that its marginals are the weights up to 1e-12.
 
     Raises:
-        InfeasibleError: they are not.
+        InfeasibleError: the marginals are not the weights.
     """
     error = marginal_error(problem, coupling)
     if not error <= FEASIBLE:
@@ -84,9 +86,13 @@ def upper_bound(problem: Problem, coupling: Coupling) -> float:
 
 
 def rounded(problem: Problem, plan: Array) -> Array:
-    """The nearest feasible plan in the sense of Altschuler, Weed and Rigollet (2017), algorithm 2.
+    """Rounds a plan to a feasible one near it (Altschuler, Weed and Rigollet 2017, algorithm 2).
 
-    Rows and columns that hold too much are scaled down; what is missing comes back as a product plan.
+    Rows and columns with too much mass are scaled down. The missing mass is added as a product plan.
+
+    Args:
+        problem: the problem; its weights become the marginals.
+        plan: [n, m]. Negative, infinite and NaN entries count as 0.
     """
     _, _, p, q = problem.arrays
     plan = np.maximum(np.nan_to_num(plan, nan=0.0, posinf=0.0), 0.0)

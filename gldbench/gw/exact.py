@@ -1,4 +1,4 @@
-"""Where GW_2^2 is known exactly, and by which argument."""
+"""The cases in which GW_2^2 is known exactly, and the argument for each."""
 
 from __future__ import annotations
 
@@ -12,38 +12,53 @@ from gldbench.gw.problem import Array, NotApplicableError, Problem
 from gldfusion import gw
 
 LARGEST_SEARCH = 40
-"""nodes beyond which branch and bound is not begun: its bounds alone take minutes"""
+"""nodes; above this number branch and bound does not start, because its bounds alone take minutes"""
 
 
 @dataclass(frozen=True)
 class Exact:
-    """The optimum, or what the budget left of it."""
+    """The optimum, or what the search found before its budget ended."""
 
     value: float | None
-    """GW_2^2; None where the budget ended first"""
+    """GW_2^2; None if the budget ended first"""
     coupling: Coupling
+    """the best one found; the optimal one if `value` is given"""
     lower: float
+    """a certified lower bound of GW_2^2"""
     nodes: int
+    """of the search tree; 0 for the closed form"""
     method: str
     why_null: str = ""
+    """why `value` is None"""
 
 
 def solve_exact(problem: Problem, seconds: float, largest: int = LARGEST_SEARCH) -> Exact:
-    """GW_2^2 in closed form for rank-monotone graphs, else by branch and bound.
+    """Computes GW_2^2 by a closed form for rank-monotone graphs, and by branch and bound otherwise.
 
-    A permutation attains the minimum where n = m, weights are uniform and the objective is concave on couplings:
-    -2 tr(C pi D pi^T) is, if both graphs are positive or both negative semi-definite on vectors of sum 0. PSD graphs
-    are; so are matrices of Euclidean distances.
+    Branch and bound searches over permutations. A permutation attains the minimum if n = m, the weights are uniform
+    and the objective is concave on couplings. Its only varying term is -2 tr(C pi D pi^T). This term is concave if both
+    graphs are positive, or both negative, semi-definite on vectors of sum 0. PSD graphs are positive semi-definite
+    there, matrices of Euclidean distances are negative semi-definite there.
+
+    Args:
+        problem: the problem, with its graphs.
+        seconds: time limit of branch and bound.
+        largest: most nodes for branch and bound.
 
     Raises:
-        NotApplicableError: neither holds. For indefinite graphs a product of fractions may beat every permutation.
+        NotApplicableError: neither method applies. For indefinite graphs a coupling that splits mass may beat every
+            permutation.
     """
     c, d = problem.matrices
     p, q = problem.weights
     if bool(gw.is_rank_monotone(c, p)) and bool(gw.is_rank_monotone(d, q)):
         value = float(gw.exact(c, d, p, q))
         return Exact(
-            value, gw.sorted_coupling(c, d, p, q), value, 0, "rank-monotone graphs: the sorted coupling is optimal"
+            value=value,
+            coupling=gw.sorted_coupling(c, d, p, q),
+            lower=value,
+            nodes=0,
+            method="rank-monotone graphs: the sorted coupling is optimal",
         )
     if problem.n != problem.m or not problem.uniform:
         raise NotApplicableError("not rank-monotone, and branch and bound needs equal sizes and uniform weights")
@@ -54,22 +69,23 @@ def solve_exact(problem: Problem, seconds: float, largest: int = LARGEST_SEARCH)
         raise NotApplicableError("indefinite graphs: no permutation is certified to attain the minimum")
     found = branch_and_bound(first, second, seconds)
     return Exact(
-        found.value if found.proved else None,
-        permutation(found.columns),
-        found.lower,
-        found.nodes,
-        "branch and bound",
-        "" if found.proved else f"the budget of {seconds:g} s ended after {found.nodes} nodes",
+        value=found.value if found.proved else None,
+        coupling=permutation(found.columns),
+        lower=found.lower,
+        nodes=found.nodes,
+        method="branch and bound",
+        why_null="" if found.proved else f"the budget of {seconds:g} s ended after {found.nodes} nodes",
     )
 
 
 def _same_sign(c: Array, d: Array) -> bool:
-    """Whether both are positive, or both negative, semi-definite on vectors of sum 0 (to rounding)."""
+    """Whether both graphs are positive, or both negative, semi-definite on vectors of sum 0, up to rounding."""
     signs = [_definite(graph) for graph in (c, d)]
     return bool(signs[0] & signs[1])
 
 
 def _definite(graph: Array) -> set[str]:
+    """The signs with which a graph is semi-definite on vectors of sum 0: "+", "-", both or none."""
     n = len(graph)
     centred = graph - graph.mean(0) - graph.mean(1)[:, None] + graph.mean()
     values = np.linalg.eigvalsh(centred)

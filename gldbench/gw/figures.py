@@ -20,11 +20,11 @@ KINDS = {"lower": "#1f6fb4", "paper": "#111111", "upper": "#c2571a", "exact": "#
 GUIDES = {"n log n": lambda n: n * np.log(n), "n^3": lambda n: n**3, "n^4": lambda n: n**4}
 
 LETTER, LINE = 3.9, 7.5
-"""points: the width of a letter and the height of a line of a label"""
+"""width of a letter and height of a line in a label, in points"""
 
 
 class Label(NamedTuple):
-    """A text beside a point, in data coordinates."""
+    """A text next to a point, whose coordinates are those of the data."""
 
     x: float
     y: float
@@ -33,7 +33,7 @@ class Label(NamedTuple):
 
 
 def time_against_n(solved: pd.DataFrame, family: str) -> bytes:
-    """Median seconds by n on logarithmic axes, with guides through the quickest solver's first point."""
+    """Median seconds by n on logarithmic axes. Dotted guides start at the first point of the fastest solver."""
     chosen = solved[(solved["family"] == family) & (solved["device"] == "cpu")].dropna(subset=["seconds"])
     figure, axes = _figure()
     sizes = np.array(sorted(chosen["n"].unique()), dtype=float)
@@ -53,7 +53,7 @@ def time_against_n(solved: pd.DataFrame, family: str) -> bytes:
 
 
 def width_against_n(known: pd.DataFrame) -> bytes:
-    """The certified interval's width over its upper end, by n, one line per family."""
+    """The width of the certified interval over its upper end, by n, with one line per family."""
     figure, axes = _figure()
     labels = []
     for family, part in known[known["device"] == "cpu"].groupby("family", sort=False):
@@ -67,7 +67,7 @@ def width_against_n(known: pd.DataFrame) -> bytes:
 
 
 def error_against_n(found: pd.DataFrame) -> bytes:
-    """Median relative error over the families, by n, one line per solver."""
+    """The median relative error over the families, by n, with one line per solver."""
     figure, axes = _figure()
     labels = []
     finite = found[np.isfinite(found["error"]) & (found["device"] == "cpu")]
@@ -81,7 +81,7 @@ def error_against_n(found: pd.DataFrame) -> bytes:
 
 
 def pareto_picture(table: pd.DataFrame, n: int) -> bytes:
-    """Error against time, one point per solver; filled where no solver of its side is both quicker and closer."""
+    """Error against time, one point per solver. It is filled if no solver of its side is both faster and closer."""
     figure, axes = _figure()
     labels = []
     for _, line in table.iterrows():
@@ -109,8 +109,8 @@ def _png(figure: Figure, axes: Axes, labels: Sequence[Label]) -> bytes:
 
 
 def _place(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
-    """Writes each label to the right of its point, higher where another one is in the way."""
-    figure.canvas.draw()  # settles the scales
+    """Writes each label to the right of its point, or higher if another label is there."""
+    figure.canvas.draw()  # computes the scales of the axes
     scale = 72 / figure.dpi
     taken: list[tuple[float, float, float]] = []  # left, right, middle, in points
     for label in sorted(labels, key=lambda one: one.y):
@@ -124,6 +124,6 @@ def _place(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
 
 
 def families_of(solved: pd.DataFrame, at_least: int) -> Sequence[str]:
-    """Families that were timed at so many sizes or more."""
+    """The families that were timed at `at_least` sizes or more."""
     counts = solved.dropna(subset=["seconds"]).groupby("family", sort=False)["n"].nunique()
     return [str(family) for family in counts[counts >= at_least].index]

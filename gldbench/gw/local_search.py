@@ -1,4 +1,4 @@
-"""2-opt on permutations: the best swap until none helps."""
+"""2-opt on permutations: makes the best swap of two nodes until no swap helps."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from gldbench.gw.problem import Array
 
 
 def two_opt(c: Array, d: Array, columns: NDArray[np.int64], sweeps: int = 10_000) -> NDArray[np.int64]:
-    """A permutation from which no swap of two nodes lowers sum (C_ik - D_c(i)c(k))^2, begun at `columns`.
+    """Improves a permutation until no swap of two nodes lowers sum (C_ik - D_c(i)c(k))^2.
 
-    Every sweep prices all n (n - 1) / 2 swaps with one product of matrices and takes the best.
+    Every sweep computes the gain of all n (n - 1) / 2 swaps with one matrix product, and makes the best swap.
+
+    Args:
+        c: [n, n], symmetric.
+        d: [n, n], symmetric.
+        columns: the permutation [n] to start from. It is not changed.
+        sweeps: most swaps.
     """
     columns = columns.copy()
     scale = np.abs(c).max() * np.abs(d).max()
@@ -26,7 +32,7 @@ def two_opt(c: Array, d: Array, columns: NDArray[np.int64], sweeps: int = 10_000
 
 
 def _gains(c: Array, e: Array) -> Array:
-    """By how much the swap of nodes r and s raises sum C_ik E_ik: [n, n]."""
+    """By how much the swap of nodes r and s increases sum C_ik E_ik: [n, n]."""
     products = c @ e
     own, c_own, e_own = products.diagonal(), c.diagonal(), e.diagonal()
     rows = products + products.T - own[:, None] - own  # sum over all k of (C_rk - C_sk)(E_sk - E_rk)

@@ -1,4 +1,4 @@
-"""From a solver's answer to numbers, and from all answers to what is known about the problem."""
+"""Turns the answer of a solver into numbers, and the answers of all solvers into the facts about a problem."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gldfusion.gw import Pieces
 
 
 class Numbers(NamedTuple):
-    """What a row says besides where it belongs."""
+    """The part of a row that holds a result: metric, value and status."""
 
     metric: str
     value: float | None
@@ -31,18 +31,18 @@ class Numbers(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """A solver's answer, checked; for graphs of unit mass."""
+    """A solver's answer after the check of its coupling, for graphs of unit mass."""
 
     value: float | None
-    """GW_2^2 or a bound of it; GW_1's lower bound ggw_mean for the paper's solver"""
+    """GW_2^2 or a bound of it; for the paper's solver ggw_mean, a lower bound of GW_1"""
     absolute_cost: float | None
-    """sum |C_ik - D_jl| pi pi of its coupling, an upper bound of GW_1; None for dense plans"""
+    """sum |C_ik - D_jl| pi_ij pi_kl of its coupling, an upper bound of GW_1; None for dense plans"""
     detail: Mapping[str, float]
     error: str = ""
-    """why the value is none"""
+    """why the value is None"""
 
     def numbers(self, timing: Timing[Answer | str]) -> Iterator[Numbers]:
-        """All rows' numbers of this solver on this problem."""
+        """The numbers of all rows of this solver on this problem."""
         yield Numbers("value", self.value, status="error" if self.error else "ok", reason=self.error)
         if self.absolute_cost is not None:
             yield Numbers("absolute_cost", self.absolute_cost)
@@ -58,7 +58,7 @@ class Measured:
 
 
 def measured(problem: Problem, kind: str, timing: Timing[Answer | str]) -> Measured:
-    """Checks a solver's coupling and prices it; a number is taken as it is."""
+    """Checks the coupling of an "upper" solver and computes its cost. Other solvers' numbers are not changed."""
     answer = timing.result
     assert isinstance(answer, Answer)
     if kind != "upper":
@@ -71,9 +71,16 @@ def measured(problem: Problem, kind: str, timing: Timing[Answer | str]) -> Measu
 
 
 def problem_facts(problem: Problem, divisor: float, found: Mapping[str, tuple[str, Measured]]) -> dict[str, float]:
-    """What all solvers together say, for graphs of unit mass: the best bounds of GW_2^2 and of GW_1.
+    """The best bounds of GW_2^2 and of GW_1 that all solvers together give, for graphs of unit mass.
 
-    `divisor` brings them back to the units of the family: times it for GW_1 and GW_2, times its square for GW_2^2.
+    Args:
+        problem: the problem, scaled to unit mass.
+        divisor: the graphs of the family were divided by this. In their units GW_1 and GW_2 are larger by this factor,
+            GW_2^2 by its square.
+        found: kind and answer of each solver, by name.
+
+    Returns:
+        Values by metric: divisor, n, m, lower, and where known upper, exact, gw1_lower and gw1_upper.
     """
     facts = {"divisor": divisor, "n": float(problem.n), "m": float(problem.m)}
     values = {name: m.value for name, (_, m) in found.items() if m.value is not None}
@@ -90,7 +97,10 @@ def problem_facts(problem: Problem, divisor: float, found: Mapping[str, tuple[st
 
 
 def _absolute_bounds(problem: Problem, ggw_mean: float | None, costs: list[float]) -> dict[str, float]:
-    """Bounds of GW_1: ggw_mean and the entries' W_1 from below, couplings from above; equal on rank-monotone graphs."""
+    """Bounds of GW_1. On rank-monotone graphs both are the cost of the sorted coupling, which is optimal there.
+
+    Otherwise ggw_mean and W_1 of all entries are lower bounds, and the costs of couplings are upper bounds.
+    """
     try:
         c, d = problem.matrices
     except NotApplicableError:
@@ -106,6 +116,7 @@ def _absolute_bounds(problem: Problem, ggw_mean: float | None, costs: list[float
 
 
 def _absolute_cost(problem: Problem, coupling: Coupling) -> float | None:
+    """sum |C_ik - D_jl| pi_ij pi_kl, or None for a plan with many entries, for which it takes too long."""
     c, d, _, _ = problem.arrays
     if not isinstance(coupling, Pieces):
         i, j = np.nonzero(coupling)

@@ -1,4 +1,4 @@
-"""Two weighted graphs to be compared; entries, weights and sizes are checked where they enter."""
+"""A pair of weighted graphs, and the functions that read and check the graphs of a user."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from gldfusion.graph import coactivation_graph, node_features
 
 Array = NDArray[np.float64]
 WEIGHT_TOLERANCE = 1e-6
-"""how far from 1 the sum of given weights may be; they are then divided by it"""
+"""the sum of given weights may differ from 1 by this much; the weights are then divided by their sum"""
 
 
 class NotApplicableError(Exception):
-    """Why a solver has no answer for this problem; becomes a null with a reason, or a skipped row."""
+    """A solver has no answer for this problem. The message says why: `gw solve` shows it, the bench stores it."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes with weights, and the symmetric matrix between them, or the logits that it comes from."""
+    """Weighted nodes with a symmetric cost matrix C, or with the logits that C is computed from."""
 
     nodes: int
     matrix: Tensor | None = None
-    """[n, n] float64; None where only the features are wanted"""
+    """C [n, n] float64; None if the graph is too large to build it"""
     weights: Tensor | None = None
-    """[n] float64, positive, sum 1; None: uniform"""
+    """p [n] float64, positive, with sum 1; None: uniform"""
     logits: Tensor | None = None
-    """Z with C = Z^T Z: [T, n] on rank nodes, [T, k] with `ids` on vocabulary nodes"""
+    """Z with C = Z^T Z, for T positions: [T, n] on rank nodes, [T, k] with `ids` on vocabulary nodes"""
     ids: Tensor | None = None
-    """[T, k]"""
+    """vocabulary ids of the logits [T, k]; None on rank nodes"""
 
     def features(self) -> Tensor:
-        """f = C p [n]: O(T k) from logits, O(n^2) from a matrix."""
+        """The node features f = C p [n], in O(T k) from logits or O(n^2) from the matrix."""
         if self.logits is not None:
             return node_features(self.logits, self.ids)
         if self.matrix is None:
@@ -45,7 +45,7 @@ class Graph:
         return self.matrix.mean(-1) if self.weights is None else self.matrix @ self.weights
 
     def scaled(self, factor: float) -> Graph:
-        """The graph with C multiplied by factor >= 0."""
+        """The graph with C multiplied by `factor`, which must not be negative."""
         matrix = None if self.matrix is None else self.matrix * factor
         logits = None if self.logits is None else self.logits * factor**0.5
         return replace(self, matrix=matrix, logits=logits)
@@ -58,59 +58,71 @@ class Graph:
 
 @dataclass(frozen=True)
 class Problem:
-    """The two graphs of a Gromov-Wasserstein distance."""
+    """The two graphs of a Gromov-Wasserstein distance: `a` with n nodes, C and p; `b` with m nodes, D and q."""
 
     a: Graph
     b: Graph
 
     @property
     def n(self) -> int:
+        """Nodes of graph a."""
         return self.a.nodes
 
     @property
     def m(self) -> int:
+        """Nodes of graph b."""
         return self.b.nodes
 
     @property
     def uniform(self) -> bool:
-        """Both weights are uniform."""
+        """Whether both graphs have uniform weights."""
         return self.a.weights is None and self.b.weights is None
 
     @property
     def weights(self) -> tuple[Tensor, Tensor] | tuple[None, None]:
-        """p and q as gldfusion.gw takes them: both None where both are uniform."""
+        """p [n] and q [m], as the functions of gldfusion.gw take them: both None if both are uniform."""
         return (None, None) if self.uniform else (_full(self.a), _full(self.b))
 
     @property
     def matrices(self) -> tuple[Tensor, Tensor]:
-        """C and D, or NotApplicableError where they were not built."""
+        """C [n, n] and D [m, m], float64, on the device of the problem.
+
+        Raises:
+            NotApplicableError: the graphs are too large and were not built.
+        """
         if self.a.matrix is None or self.b.matrix is None:
             raise NotApplicableError(f"reads the graphs, which are not built at {self.n} nodes")
         return self.a.matrix, self.b.matrix
 
     @cached_property
     def arrays(self) -> tuple[Array, Array, Array, Array]:
-        """C [n, n], D [m, m], p [n], q [m] in numpy."""
+        """C [n, n], D [m, m], p [n] and q [m] as numpy arrays of float64. Raises as `matrices` does."""
         c, d = self.matrices
         return c.cpu().numpy(), d.cpu().numpy(), _full(self.a).cpu().numpy(), _full(self.b).cpu().numpy()
 
     def permutations_only(self) -> None:
-        """Raises NotApplicableError unless couplings can be permutations: n = m, uniform weights."""
+        """Checks that couplings can be permutations.
+
+        Raises:
+            NotApplicableError: n differs from m, or weights are not uniform.
+        """
         if self.n != self.m or not self.uniform:
             raise NotApplicableError("defined for permutations: equal sizes and uniform weights")
 
     def mass(self) -> float:
-        """The larger of the two mean absolute edge weights; of the mean absolute features where no graph is built."""
+        """The larger of the two graphs' mean absolute edge weights, or of their mean absolute features if not built."""
         if self.a.matrix is None or self.b.matrix is None:
             return max(float(g.features().abs().mean()) for g in (self.a, self.b))
         c, d, p, q = self.arrays
         return max(float(p @ np.abs(c) @ p), float(q @ np.abs(d) @ q))
 
     def to_unit_mass(self) -> tuple[Problem, float]:
-        """The problem divided by `mass()` (1 for two empty graphs), and that divisor.
+        """Divides both graphs by `mass()`, so that every solver gets graphs of unit mass.
 
-        Squared distances shrink by the divisor's square. POT's stopping rules are absolute: on entries of 1e-5 its
-        conditional gradient stops at once, so every solver gets unit mass.
+        POT's stopping rules are absolute: with entries of 1e-5 its conditional gradient stops at once.
+
+        Returns:
+            The problem, and the divisor (1 for two empty graphs). GW_2^2 is divided by the square of the divisor.
         """
         divisor = self.mass() or 1.0
         return Problem(self.a.scaled(1 / divisor), self.b.scaled(1 / divisor)), divisor
@@ -121,6 +133,7 @@ class Problem:
 
 
 def _full(graph: Graph) -> Tensor:
+    """The weights [n], written out if they are uniform."""
     if graph.weights is not None:
         return graph.weights
     like = graph.matrix if graph.matrix is not None else graph.logits
@@ -129,20 +142,28 @@ def _full(graph: Graph) -> Tensor:
 
 
 def graph_from_matrix(matrix: NDArray, weights: NDArray | None, name: str) -> Graph:
-    """A checked graph: nodes of zero weight are dropped, weights are divided by their sum.
+    """Checks a cost matrix and its weights, and makes a graph of them.
+
+    Nodes of weight 0 are dropped, and the weights are divided by their sum.
+
+    Args:
+        matrix: [n, n].
+        weights: [n]. None: uniform.
+        name: of the matrix, for messages.
 
     Raises:
-        InputError: not a finite symmetric square matrix of numbers, or weights that do not fit it.
+        InputError: the matrix is not square, symmetric, finite and real, or the weights do not fit it.
     """
     matrix = _numbers(matrix, name)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or 0 in matrix.shape:
         raise InputError(
-            f"{name} must be a square matrix, got shape {list(matrix.shape)}\nfor logits T x k add --logits"
+            f"{name} must be a square matrix, got shape {list(matrix.shape)}\nif it holds logits T x k, add --logits"
         )
     size = np.abs(matrix).max()
     if np.abs(matrix - matrix.T).max() > 1e-10 * size:
         raise InputError(
-            f"{name} must be symmetric: the bounds hold for symmetric graphs only\nuse (A + A.T) / 2 if that is meant"
+            f"{name} must be symmetric: the bounds hold for symmetric graphs only\n"
+            "if its symmetric part is what you mean, save (A + A.T) / 2"
         )
     matrix = (matrix + matrix.T) / 2
     if weights is None:
@@ -150,7 +171,7 @@ def graph_from_matrix(matrix: NDArray, weights: NDArray | None, name: str) -> Gr
     weights = _numbers(weights, f"the weights of {name}")
     if weights.shape != matrix.shape[:1] or (weights < 0).any() or abs(weights.sum() - 1) > WEIGHT_TOLERANCE:
         raise InputError(
-            f"the weights of {name} must be {len(matrix)} numbers, none negative, with sum 1; "
+            f"the weights of {name} must be {len(matrix)} numbers, none negative, with sum 1\n"
             f"got shape {list(weights.shape)}, minimum {weights.min(initial=0):.3g}, sum {weights.sum():.6g}"
         )
     kept = weights > 0
@@ -161,15 +182,28 @@ def graph_from_matrix(matrix: NDArray, weights: NDArray | None, name: str) -> Gr
 
 
 def graph_from_logits(logits: NDArray, name: str) -> Graph:
-    """C = Z^T Z from Z [T, k]: aggregation `sum`, uniform weights."""
+    """Makes the co-activation graph C = Z^T Z of logits (aggregation `sum`), with uniform weights.
+
+    Args:
+        logits: Z [T, k]: k logits at each of T positions.
+        name: of the logits, for messages.
+
+    Raises:
+        InputError: the logits are not a finite, real, non-empty matrix.
+    """
     logits = _numbers(logits, name)
     if logits.ndim != 2 or 0 in logits.shape:
-        raise InputError(f"{name} must hold logits T x k, got shape {list(logits.shape)}")
+        raise InputError(f"{name} must hold logits T x k (positions x kept logits), got shape {list(logits.shape)}")
     z = torch.from_numpy(logits)
     return Graph(z.shape[1], coactivation_graph(z), logits=z)
 
 
 def _numbers(values: NDArray, name: str) -> Array:
+    """The values as float64.
+
+    Raises:
+        InputError: they are not real numbers, or not finite.
+    """
     if not np.issubdtype(values.dtype, np.number) or np.iscomplexobj(values):
         raise InputError(f"{name} must hold real numbers, got dtype {values.dtype}")
     values = np.ascontiguousarray(values, dtype=np.float64)

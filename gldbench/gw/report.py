@@ -1,4 +1,4 @@
-"""The report of a bench: Markdown, figures and a JSON summary, from its rows alone."""
+"""The report of a bench: Markdown, figures and a JSON summary. It depends on the stored rows only."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportGeneralTypeIssues=false
 # pandas ships no annotations that tell a frame from a series.
@@ -18,24 +18,28 @@ from gldfusion.errors import InputError
 from gldfusion.files import atomic_write, write_json
 
 SPEED_FAMILIES = ("synthetic-rank-raw", "synthetic-vocabulary-raw")
-"""T = n on these families: the ratio of the paper's speed claim is read there"""
+"""the speed ratio of the paper's claim is measured on these families, because T = n there"""
 MOST = 0.75
-"""of the timings that the best covered size has: the share that makes a size fit for the picture"""
+"""the Pareto picture takes a size with at least this share of the timings of the size that has most"""
 
 
 @dataclass(frozen=True)
 class BenchReport:
-    """What was found, and where it was written."""
+    """The path of report.md, and the content of summary.json."""
 
     path: Path
     summary: dict[str, Any]
 
 
 def write_report(run: Path, folder: Path) -> BenchReport:
-    """Writes report.md, summary.json and the figures of the bench in `run` into `folder`."""
+    """Writes report.md, summary.json and the figures of the bench in `run` into `folder`.
+
+    Raises:
+        InputError: `run` holds no rows.
+    """
     rows = Store(run).frame()
     if rows.empty:
-        raise InputError(f"{run} holds no rows\nrun `gldbench gw bench` first")
+        raise InputError(f"{run} holds no rows of a bench\nrun `gldbench gw bench` first")
     solved, problems = tables.results(rows), tables.results(rows, "problem")
     known = tables.intervals(problems)
     found = tables.errors(solved, problems)
@@ -77,7 +81,7 @@ class _Parts:
 
 
 def _pareto_size(found: pd.DataFrame) -> int:
-    """The largest size that has nearly as many timings as any."""
+    """The largest size that has nearly as many timings as the size with most."""
     counts = found.dropna(subset=["seconds"]).groupby("n").size()
     return int(max(n for n in counts.index if counts[n] >= MOST * counts.max()))
 
@@ -105,32 +109,32 @@ def _markdown(parts: _Parts, skips: pd.DataFrame, pictures: list[str], environme
         slopes["sizes"] = [f"{s[0]} ... {s[-1]} ({len(s)})" for s in slopes["sizes"]]
     by_family = parts.intervals.groupby(["family", "n"], sort=False)[["lower", "upper", "width"]].median().reset_index()
     summary = _summary(parts)
-    widest, best = summary["widest_interval"], summary["best_lower_bound_per_second"]
     sections = [
         "# Gromov-Wasserstein bench",
-        f"{environment['cpu']}, one thread; Python {environment['python']}, environment {environment['env_id']}, "
-        f"commit {environment['commit']}{' with changes' if environment['dirty'] else ''}. Squared-loss values, graphs "
-        "of unit mass, except in the table of the paper's bound.",
-        f"Widest certified interval: {widest['width']:.1%} of its upper end ({widest['family']}, n = {widest['n']}). "
-        f"Most of GW_2^2 per second at n = {best['n']}: {best['solver']} ({best['seconds'] * 1e6:.0f} us, error "
-        f"{best['error']:.2g}).",
+        _setting(environment),
+        _highlights(summary),
         "## Time against n",
-        "Exponent of the median time in n, with its 95 % interval.",
+        "The table shows the exponent of the median time in n, with its 95 % interval.",
         _table(slopes),
         "### Sorting against conditional gradient",
         _ratio_text(parts.ratios),
         _table(parts.ratios),
         "## The paper's error bound",
-        "(n - 1)/n^2 + (m - 1)/m^2 against |GW - gGW| in each reading, in the units of the family; the worst verdict "
-        f"over its problems. Largest certified error over the bound: {summary['worst_error_over_bound']:.3g}.",
+        "The paper states |GW - gGW| <= (n - 1)/n^2 + (m - 1)/m^2, but not which power of GW and which normalisation "
+        "of gGW it means. Each column is one reading. Each cell is the worst verdict over the problems of a family. "
+        "*holds vacuously*: the bound would also hold if gGW were replaced by 0. *open*: the interval around GW is too "
+        "wide for a verdict. The largest certified error is "
+        f"{summary['worst_error_over_bound']:.3g} times the bound.",
         _table(claims.table(parts.claims).rename_axis("family").reset_index()),
-        "## Share of GW_2^2 that the sorting sees",
-        "ggw_mean^2 over the upper and over the lower end of the interval.",
+        "## Share of GW_2^2 that sorting captures",
+        "The share is ggw_mean^2 / GW_2^2. GW_2^2 lies in an interval, so the share lies between `low` and `high`.",
         _table(parts.shares),
         f"## Error against time at n = {parts.pareto_n}",
-        "Medians over the families; `best`: no solver of its side is both quicker and closer.",
+        "The table shows medians over the families. `best`: no solver of the same side is both faster and closer.",
         _table(parts.pareto),
         "## Certified intervals",
+        "GW_2^2 lies between `lower` and `upper`. `width` is (upper - lower) / upper. Each number is a median over the "
+        "problems of one family and size.",
         _table(by_family),
         "## Figures",
         *(f"![{name}]({name}.png)" for name in pictures),
@@ -140,19 +144,37 @@ def _markdown(parts: _Parts, skips: pd.DataFrame, pictures: list[str], environme
     return "\n\n".join(sections) + "\n"
 
 
+def _setting(environment: dict[str, Any]) -> str:
+    changes = " with uncommitted changes" if environment["dirty"] else ""
+    return (
+        f"The bench ran on one thread of {environment['cpu']}, with Python {environment['python']}, environment "
+        f"{environment['env_id']} and commit {environment['commit']}{changes}. All values are for the squared loss and "
+        "for graphs of unit mass. Only the table of the paper's error bound uses the units of each family."
+    )
+
+
+def _highlights(summary: dict[str, Any]) -> str:
+    widest, best = summary["widest_interval"], summary["best_lower_bound_per_second"]
+    return (
+        f"The widest certified interval is that of {widest['family']} at n = {widest['n']}: its width is "
+        f"{widest['width']:.1%} of its upper end. The lower bound that captures most of GW_2^2 per second at n = "
+        f"{best['n']} is {best['solver']} ({best['seconds'] * 1e6:.0f} us, relative error {best['error']:.2g})."
+    )
+
+
 def _ratio_text(ratios: pd.DataFrame) -> str:
     text = (
-        "Seconds of POT's conditional gradient over those of sorted gGW from logits, features counted, with T = n "
-        "positions. "
+        "`ratio` is the time of POT's conditional gradient over that of sorted gGW, which starts from logits and "
+        "computes the features too. There are T = n positions. "
     )
     for family, part in ratios.groupby("family", sort=False):
         course = "rises" if part["ratio"].iloc[-1] > part["ratio"].iloc[0] else "falls"
-        text += f"On {family} the ratio {course} with n at this fixed T/n. "
-    return text if len(ratios) else "Not measured: no size has both."
+        text += f"On {family} the ratio {course} with n. "
+    return text.rstrip() if len(ratios) else "The ratio was not measured: no size has times of both solvers."
 
 
 def _table(frame: pd.DataFrame) -> str:
-    """A Markdown table; numbers to four digits."""
+    """A Markdown table with numbers of four digits."""
     if frame.empty:
         return "None."
     lines = [list(map(str, frame.columns)), ["---"] * len(frame.columns)]

@@ -1,14 +1,14 @@
-"""One problem, everything that is known about it: bounds below and above, the optimum where it can be had, seconds."""
+"""Computes what is known about one problem: lower and upper bounds, the optimum if possible, and the seconds."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from gldbench.gw.couplings import InfeasibleError, upper_bound
-from gldbench.gw.exact import solve_exact
+from gldbench.gw.exact import Exact, solve_exact
 from gldbench.gw.problem import NotApplicableError, Problem
 from gldbench.gw.solvers import SOLVERS, Answer, require
 from gldfusion import gw
@@ -16,51 +16,70 @@ from gldfusion.errors import InputError
 
 LOWER = ("flb", "anova", "slb", "proj", "tlb")
 UPPER = {"sorted": ("sorted",), "cg": ("sorted_cg", "pot_cg"), "two_opt": ("sorted_two_opt",)}
-"""field of the answer -> solvers, the best of which counts"""
+"""field of the document -> its solvers; the smallest of their values counts"""
 PARTS = (*LOWER, *(name for names in UPPER.values() for name in names), "exact")
-"""what `solve` runs unless it is told otherwise"""
+"""the solvers that `solve` runs by default"""
 LARGEST = 1e150
-"""mean weight of a graph whose squares are still numbers"""
+"""mean weight of a graph above which its squares overflow"""
 ROUNDING = 1e-10
-"""relative to the graphs' mean squares: by so much a lower bound may exceed an upper one before that is a bug"""
+"""relative to the graphs' mean squares: a lower bound may exceed an upper bound by this much through rounding"""
+
+
+class _Search(NamedTuple):
+    """The answer of `solve_exact`, and the checked cost of its coupling, for the scaled problem."""
+
+    found: Exact
+    cost: float
+
+    def bounds(self, square: float) -> dict[str, float]:
+        """Lower and upper bound in the units of the input. Rounding may put the bound above the cost, hence min."""
+        return {"lower": min(self.found.lower, self.cost) * square, "upper": self.cost * square}
 
 
 @dataclass
 class _Ledger:
-    """Values in the units of the problem as it was given, reasons for those that are missing, and seconds."""
+    """The results of the solvers: values in the units of the input, reasons for missing values, and seconds."""
 
     divisor: float
-    """the solvers see the problem divided by this"""
+    """the solvers get the problem divided by this"""
     values: dict[str, float] = field(default_factory=dict)
     why_null: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    search: _Search | None = None
+
+    @property
+    def square(self) -> float:
+        return self.divisor**2
 
     def run(self, name: str, compute: Callable[[], float]) -> None:
-        """Notes the value of a squared form, or why there is none, and the time either took."""
+        """Stores the result of `compute`, a squared distance, or the reason why there is none. Stores its seconds."""
         begun = time.perf_counter()
         try:
-            self.values[name] = compute() * self.divisor**2
+            self.values[name] = compute() * self.square
         except (NotApplicableError, InfeasibleError) as error:
             self.why_null[name] = str(error)
         self.seconds[name] = time.perf_counter() - begun
 
 
 def solve(given: Problem, chosen: Sequence[str] | None = None, budget: float = 60.0) -> dict[str, Any]:
-    """The JSON document of `gldbench gw solve`: squared-loss values in POT's convention, in the units of the input.
+    """The JSON document of `gldbench gw solve`.
 
     Args:
-        given: the problem with its graphs.
-        chosen: names of SOLVERS to run; those beyond the document's fields are listed under "other". None: those of
-            the fields, at sizes that they can bear.
+        given: the problem, with its graphs.
+        chosen: names of the SOLVERS to run. Those without a field of their own are listed under "other". None: the
+            solvers in PARTS, each up to its largest size.
         budget: seconds for branch and bound.
 
+    Returns:
+        The document: squared-loss values in POT's convention, in the units of the input.
+
     Raises:
-        InputError: a solver needs a package that is not installed.
+        InputError: a solver needs a package that is not installed, or the squares of the edges overflow.
     """
     problem, divisor = given.to_unit_mass()
     if divisor > LARGEST:
         raise InputError(f"the edges are of the order {divisor:.2g}: their squares overflow\nscale both graphs down")
-    ledger, extra = _Ledger(divisor), {}
+    ledger = _Ledger(divisor)
     solvers = PARTS if chosen is None else chosen
     for name in solvers:
         require(SOLVERS[name], name)
@@ -68,17 +87,17 @@ def solve(given: Problem, chosen: Sequence[str] | None = None, budget: float = 6
         if chosen is None and max(problem.n, problem.m) > largest:
             ledger.why_null[name] = f"slow above {largest} nodes: ask for it by name with --solvers"
         elif name == "exact":
-            ledger.run(name, lambda: _exact(problem, budget, extra))
+            ledger.run(name, lambda: _exact(problem, budget, ledger))
         else:
             ledger.run(name, lambda name=name: _bound(problem, name))
     for name in PARTS:
         if name not in solvers:
             ledger.why_null[name] = "not asked for"
-    return _document(given, problem, ledger, extra, solvers)
+    return _document(given, problem, ledger, solvers)
 
 
 def _bound(problem: Problem, name: str) -> float:
-    """A lower bound as the solver says it, or the cost of the solver's coupling once its marginals are checked."""
+    """The number that the solver returns, or the cost of its coupling after a check of the marginals."""
     answer: Answer = SOLVERS[name].run(problem)
     if answer.coupling is not None:
         return upper_bound(problem, answer.coupling)
@@ -86,33 +105,20 @@ def _bound(problem: Problem, name: str) -> float:
     return answer.value
 
 
-def _exact(problem: Problem, budget: float, extra: dict[str, Any]) -> float:
+def _exact(problem: Problem, budget: float, ledger: _Ledger) -> float:
+    """The optimum. The ledger keeps the search, whose bounds count even if it did not find the optimum."""
     found = solve_exact(problem, budget)
-    extra["nodes"] = found.nodes
-    extra["method"] = found.method
-    extra["lower"] = found.lower
-    extra["coupling"] = upper_bound(problem, found.coupling)
+    ledger.search = _Search(found, upper_bound(problem, found.coupling))
     if found.value is None:
         raise NotApplicableError(found.why_null)
     return found.value
 
 
-def _document(
-    given: Problem, problem: Problem, ledger: _Ledger, extra: dict[str, Any], solvers: Sequence[str]
-) -> dict[str, Any]:
-    values, square = ledger.values, ledger.divisor**2
-    why_null = dict(ledger.why_null)
-    upper: dict[str, float | None] = {}
-    for name, parts in UPPER.items():
-        known = [values[part] for part in parts if part in values]
-        upper[name] = min(known, default=None)
-        reasons = [why_null.pop(part) for part in parts if part in why_null]
-        if not known:
-            why_null[name] = reasons[0]
+def _document(given: Problem, problem: Problem, ledger: _Ledger, solvers: Sequence[str]) -> dict[str, Any]:
+    values, why_null, search = ledger.values, dict(ledger.why_null), ledger.search
     lower: dict[str, float | None] = {name: values.get(name) for name in LOWER}
-    searched: dict[str, float] = {}
-    if extra:  # the bound may pass the cost of the best coupling by rounding
-        searched = {"lower": min(extra["lower"], extra["coupling"]) * square, "upper": extra["coupling"] * square}
+    upper = _best_upper(values, why_null)
+    searched = {} if search is None else search.bounds(ledger.square)
     document = {
         "n": problem.n,
         "m": problem.m,
@@ -121,14 +127,26 @@ def _document(
         "lower": lower,
         "upper": upper,
         "exact": values.get("exact"),
-        "interval": _around(_interval(problem, lower, upper, searched, square), values.get("exact")),
-        "nodes": extra.get("nodes"),
-        "search": {"method": extra.get("method"), **searched},
+        "interval": _around(_interval(problem, lower, upper, searched, ledger.square), values.get("exact")),
+        "nodes": None if search is None else search.found.nodes,
+        "search": {"method": None if search is None else search.found.method, **searched},
         "why_null": why_null,
         "seconds": ledger.seconds,
     }
     other = {name: values.get(name) for name in solvers if name not in PARTS and name != "ggw"}
     return document | ({"other": other} if other else {})
+
+
+def _best_upper(values: dict[str, float], why_null: dict[str, str]) -> dict[str, float | None]:
+    """The fields of "upper". In `why_null` the reasons of the fields replace those of their solvers."""
+    upper: dict[str, float | None] = {}
+    for name, parts in UPPER.items():
+        known = [values[part] for part in parts if part in values]
+        upper[name] = min(known, default=None)
+        reasons = [why_null.pop(part) for part in parts if part in why_null]
+        if not known:
+            why_null[name] = reasons[0]
+    return upper
 
 
 def _ggw_sum(given: Problem, why_null: dict[str, str]) -> float | None:
@@ -139,7 +157,7 @@ def _ggw_sum(given: Problem, why_null: dict[str, str]) -> float | None:
 
 
 def _around(interval: list[float | None], exact: float | None) -> list[float | None]:
-    """The interval with the optimum in it: rounding may part it from the cost of its own coupling."""
+    """Widens the interval until it holds the optimum: rounding may separate it from the cost of its own coupling."""
     low, high = interval
     if exact is None or low is None or high is None:
         return interval
@@ -153,7 +171,7 @@ def _interval(
     searched: dict[str, float],
     square: float,
 ) -> list[float | None]:
-    """[lo, hi] around GW_2^2; an end that no solver bounds is null, except that 0 is always below."""
+    """[low, high] around GW_2^2. The lower end is at least 0. The upper end is None if no solver bounds it."""
     low = max([0.0, *(x for x in (*lower.values(), searched.get("lower")) if x is not None)])
     high = min((x for x in (*upper.values(), searched.get("upper")) if x is not None), default=None)
     if high is None:

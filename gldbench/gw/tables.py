@@ -1,4 +1,4 @@
-"""The numbers of a bench report: pure functions of the rows."""
+"""The tables of a bench report, as pure functions of the rows."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportGeneralTypeIssues=false
 # pandas ships no annotations that tell a frame from a series.
@@ -12,27 +12,34 @@ import pandas as pd
 from scipy import stats
 
 FEWEST_SIZES = 4
-"""sizes that a slope is fitted to, at least"""
+"""a slope is fitted to at least this many sizes"""
 SMALLEST_FITTED = 64
-"""nodes below which a time is mostly the cost of a call"""
+"""nodes; for smaller problems the time is mostly the overhead of the call"""
 
 
 @dataclass(frozen=True)
 class Slope:
-    """The exponent of time in n, by least squares on logarithms."""
+    """The exponent of the time in n, fitted by least squares to the logarithms."""
 
     family: str
     solver: str
     value: float
     low: float
+    """lower end of the 95 % interval"""
     high: float
     sizes: tuple[int, ...]
+    """nodes, ascending"""
 
 
 def results(rows: pd.DataFrame, subject: str | None = None) -> pd.DataFrame:
-    """One line per solver and problem: family, n, m, instance, device, solver, kind, value, seconds (median), ...
+    """Makes a table with one line per solver and problem.
 
-    With subject "problem": one line per problem, with what is known about it.
+    Args:
+        rows: of a bench, as a frame.
+        subject: "problem" for one line per problem instead, with the facts that are known about it.
+
+    Returns:
+        Columns family, n, m, instance, device, solver and kind, and one column per metric with its median.
     """
     good = rows[(rows["status"] == "ok") & ~rows["item"].str.isdigit()]
     good = good[good["subject"] == "problem"] if subject == "problem" else good[good["subject"] != "problem"]
@@ -45,7 +52,7 @@ def results(rows: pd.DataFrame, subject: str | None = None) -> pd.DataFrame:
 
 
 def slopes(solved: pd.DataFrame) -> list[Slope]:
-    """Fitted where a solver was timed at four sizes or more of one family; 95 % interval of Student's t."""
+    """The slope of each solver on each family with at least four timed sizes. The 95 % interval is Student's t."""
     found = []
     if "seconds" not in solved:
         return found
@@ -64,7 +71,7 @@ def slopes(solved: pd.DataFrame) -> list[Slope]:
 
 
 def speed_ratios(solved: pd.DataFrame, family: str, slow: str = "pot_cg", fast: str = "ggw") -> pd.DataFrame:
-    """seconds(slow) / seconds(fast) by n on one family, of medians in the same run."""
+    """The median seconds of `slow` over those of `fast` in the same run, by n, on one family."""
     chosen = solved[(solved["family"] == family) & (solved["device"] == "cpu")]
     wide = chosen.pivot_table(index="n", columns="solver", values="seconds", aggfunc="median")
     if slow not in wide or fast not in wide:
@@ -74,7 +81,7 @@ def speed_ratios(solved: pd.DataFrame, family: str, slow: str = "pot_cg", fast: 
 
 
 def intervals(problems: pd.DataFrame) -> pd.DataFrame:
-    """Each problem with an upper bound: its interval and the width relative to the upper end (0 where both are 0)."""
+    """The interval of each problem that has an upper bound. `width` is relative to the upper end (0 if both are 0)."""
     known = problems.dropna(subset=["upper"]).copy()
     gap = (known["upper"] - known["lower"]).clip(lower=0)
     known["width"] = np.where(known["upper"] > 1e-15, gap / known["upper"].clip(lower=1e-300), 0.0)
@@ -82,10 +89,11 @@ def intervals(problems: pd.DataFrame) -> pd.DataFrame:
 
 
 def errors(solved: pd.DataFrame, problems: pd.DataFrame) -> pd.DataFrame:
-    """Relative distance of each bound to what is certified on the other side, per solver and problem.
+    """The relative error of each bound, per solver and problem.
 
-    |value - exact| / exact where exact is known, else the distance to the far end of the interval, which the true
-    error does not exceed. The paper's number enters as ggw_mean^2, which bounds GW_2^2 from below.
+    The error is |value - exact| / exact if exact is known. Otherwise it is the distance to the other end of the
+    interval over its upper end; the true distance to GW_2^2 is not larger. The paper's number is used as ggw_mean^2,
+    a lower bound of GW_2^2. The column `certain` says whether exact is known.
     """
     keys = ["family", "item", "instance", "device"]
     wanted = solved[solved["kind"].isin(["lower", "upper", "exact", "paper"])].dropna(subset=["value"])
@@ -104,7 +112,7 @@ def errors(solved: pd.DataFrame, problems: pd.DataFrame) -> pd.DataFrame:
 
 
 def shares(solved: pd.DataFrame, problems: pd.DataFrame) -> pd.DataFrame:
-    """How much of GW_2^2 the paper's sorting sees: ggw_mean^2 over the interval [lower, upper], by family and n."""
+    """The share of GW_2^2 that sorting captures, by family and n: ggw_mean^2 over both ends of the interval."""
     keys = ["family", "item", "instance", "device"]
     seen = solved[solved["solver"] == "ggw"][[*keys, "value"]].dropna()
     joined = seen.merge(problems.dropna(subset=["upper"]), on=keys)
@@ -116,7 +124,10 @@ def shares(solved: pd.DataFrame, problems: pd.DataFrame) -> pd.DataFrame:
 
 
 def pareto(found: pd.DataFrame, n: int) -> pd.DataFrame:
-    """Median seconds and median error of each bound over the families at n nodes, and whether none beats it in both."""
+    """The median seconds and the median error of each bound over the families, at n nodes.
+
+    The column `best` says that no solver of the same side (upper, or lower and paper) is both faster and closer.
+    """
     chosen = found[(found["n"] == n) & (found["device"] == "cpu") & np.isfinite(found["error"])]
     chosen = chosen.dropna(subset=["seconds"])
     wanted = [name for name in ("seconds", "error", "peak_memory") if name in chosen]
@@ -134,7 +145,7 @@ def pareto(found: pd.DataFrame, n: int) -> pd.DataFrame:
 
 
 def skips(rows: pd.DataFrame) -> pd.DataFrame:
-    """Reasons why there is no number, with how often each stands."""
+    """The reasons for missing numbers, with the number of rows of each."""
     missing = rows[rows["status"] != "ok"].copy()
     missing["reason"] = missing["reason"].str.replace(r"^(past the budget):.*", r"\1", regex=True)
     return missing.groupby(["subject", "status", "reason"]).size().rename("count").reset_index()

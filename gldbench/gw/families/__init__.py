@@ -1,4 +1,4 @@
-"""Families of graph pairs by name. A family makes a problem from a size and a random generator."""
+"""The families of graph pairs by name. A family is a function from a size and a random generator to a problem."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ FAMILIES: dict[str, Family] = {
     "euclidean": classical.euclidean,
 }
 REAL = tuple(f"real-{nodes}-{values}" for nodes in NODES for values in VALUES)
-"""made from checkpoints, caches or files that the caller names: `gldbench.gw.real.real_families`"""
+"""families that need the logits of real models; `gldbench.gw.real.real_families` makes them"""
 
 __all__ = ["FAMILIES", "REAL", "Family"]

@@ -1,4 +1,4 @@
-"""Graph pairs on which Gromov-Wasserstein solvers are usually compared."""
+"""Graph pairs on which Gromov-Wasserstein solvers are often compared."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from gldbench.gw.problem import Array, Problem
 
 
 def erdos_renyi(size: int, rng: np.random.Generator) -> Problem:
-    """Adjacency of two random graphs with edge probability 1/2 and 1/3: indefinite."""
+    """The adjacency matrices of two random graphs with edge probabilities 1/2 and 1/3. They are indefinite."""
     return pair(*(_adjacency(np.full((size, size), share), rng) for share in (1 / 2, 1 / 3)))
 
 
 def stochastic_blocks(size: int, rng: np.random.Generator) -> Problem:
-    """Two communities against three, .8 inside and .1 between."""
+    """Random graphs with two and with three communities. The edge probability is 0.8 inside a community, else 0.1."""
     graphs = []
     for communities in (2, 3):
         member = np.arange(size) * communities // size
@@ -23,7 +23,10 @@ def stochastic_blocks(size: int, rng: np.random.Generator) -> Problem:
 
 
 def euclidean(size: int, rng: np.random.Generator) -> Problem:
-    """Distances of Gaussian points in the plane and in space: conditionally negative definite, so exact is defined."""
+    """The distances between Gaussian points in the plane and in space.
+
+    These matrices are conditionally negative definite, so branch and bound finds the exact distance.
+    """
     points = [rng.standard_normal((size, dimension)) for dimension in (2, 3)]
     return pair(*(np.linalg.norm(x[:, None] - x, axis=-1) for x in points))
 

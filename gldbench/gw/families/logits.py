@@ -1,4 +1,4 @@
-"""Graph pairs from top-k logits, synthetic or of real models."""
+"""Graph pairs from top-k logits, which are synthetic or come from real models."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ Values = Literal["raw", "logprob", "standard", "softmax"]
 NODES: tuple[Nodes, ...] = ("rank", "vocabulary")
 VALUES: tuple[Values, ...] = ("raw", "logprob", "standard", "softmax")
 KEPT = 16
-"""logits kept per position on synthetic vocabulary nodes"""
+"""logits that are kept per position on synthetic vocabulary nodes"""
 LARGEST_GRAPH = 4096
-"""nodes above which the graph itself is not built"""
+"""nodes; above this number the graph itself is not built"""
 
 
 def node_values(signal: SequenceSignal, values: Values) -> Tensor:
-    """Z [T, k] in float64, as `gldfusion.losses.gld.Gld` makes it."""
+    """Z [T, k] in float64, computed as in `gldfusion.losses.gld.Gld`.
+
+    Raises:
+        NotApplicableError: `values` needs sums over the vocabulary, and the signal does not hold them.
+    """
     z = torch.from_numpy(signal.values.astype(np.float64))
     if values == "logprob":
         return z - _sums(signal.lse, values)
@@ -34,7 +38,7 @@ def node_values(signal: SequenceSignal, values: Values) -> Tensor:
 
 
 def _sums(held: np.ndarray | None, values: Values) -> Tensor:
-    """[T, 1]"""
+    """A column of the signal as a tensor [T, 1]."""
     if held is None:
         raise NotApplicableError(
             f"{values} nodes need sums over the vocabulary, which values-only caches and .npy files do not hold"
@@ -43,9 +47,13 @@ def _sums(held: np.ndarray | None, values: Values) -> Tensor:
 
 
 def graph_of(signal: SequenceSignal, nodes: Nodes, values: Values) -> Graph:
-    """The co-activation graph of one response, aggregated by the mean over its positions."""
+    """The co-activation graph of one response, with the mean over its positions (aggregation `mean`).
+
+    Raises:
+        NotApplicableError: the signal does not hold what `nodes` or `values` need.
+    """
     z = node_values(signal, values)
-    z = z / len(z) ** 0.5  # aggregation `mean`, as a factor of the logits
+    z = z / len(z) ** 0.5  # so that Z^T Z is the mean over the positions
     if nodes == "rank":
         return Graph(z.shape[1], z.T @ z, logits=z)
     if signal.ids is None:
@@ -57,7 +65,7 @@ def graph_of(signal: SequenceSignal, nodes: Nodes, values: Values) -> Graph:
 
 
 def vocabulary_graph(z: Tensor, ids: Tensor) -> Graph:
-    """One node per distinct id; the graph itself is built up to 4096 nodes."""
+    """The graph with one node per distinct id. Its matrix is built up to LARGEST_GRAPH nodes."""
     kept = vocabulary_nodes(ids)
     matrix = None
     if len(kept) <= LARGEST_GRAPH:
@@ -67,14 +75,17 @@ def vocabulary_graph(z: Tensor, ids: Tensor) -> Graph:
 
 
 def synthetic(nodes: Nodes, values: Values) -> Callable[[int, np.random.Generator], Problem]:
-    """Top-k logits of two noisy readings of one text: n positions over a vocabulary of 4 n (rank) or n ids."""
+    """Makes a family of top-k logits of two noisy models on one text.
+
+    A problem of size n has n positions. The vocabulary has 4 n ids for rank nodes, and n ids for vocabulary nodes.
+    """
 
     def make(size: int, rng: np.random.Generator) -> Problem:
         vocabulary = 4 * size if nodes == "rank" else size
         keep = size if nodes == "rank" else max(1, min(KEPT, size // 2))
         text = 2 * rng.standard_normal((size, vocabulary)) - np.log1p(np.arange(vocabulary))
         readings = [text + rng.standard_normal(text.shape) for _ in range(2)]
-        if nodes == "vocabulary":  # position t is sure of id t: every id is kept somewhere, so there are n nodes
+        if nodes == "vocabulary":  # id t is the largest at position t, so every id is kept and there are n nodes
             for full in readings:
                 np.fill_diagonal(full, full.max(1) + rng.random(size))
         return Problem(*(graph_of(_top(full, keep), nodes, values) for full in readings))
@@ -83,7 +94,7 @@ def synthetic(nodes: Nodes, values: Values) -> Callable[[int, np.random.Generato
 
 
 def _top(full: np.ndarray, keep: int) -> SequenceSignal:
-    """What a source cache would hold of logits [T, V]."""
+    """The part of the logits [T, V] that a source cache would store."""
     logits = torch.from_numpy(full)
     values, ids = logits.topk(keep)
     columns = {"lse": logits.logsumexp(-1), "mean": logits.mean(-1), "std": logits.std(-1, correction=0)}
@@ -92,7 +103,7 @@ def _top(full: np.ndarray, keep: int) -> SequenceSignal:
 
 
 def sparse_vocabulary(size: int, rng: np.random.Generator) -> Problem:
-    """`size` distinct ids from size / 64 positions of 64 logits each: the most nodes that so many logits can have."""
+    """A graph of `size` distinct ids from size / 64 positions with 64 logits each: as many nodes as logits."""
     graphs = []
     for _ in range(2):
         positions = -(-size // 64)

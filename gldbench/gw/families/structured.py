@@ -1,4 +1,4 @@
-"""Graph pairs with a known answer, most of them made so that node features see nothing."""
+"""Graph pairs with a known distance. In most of them the node features of both graphs are equal."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from gldbench.gw.problem import Array, Graph, NotApplicableError, Problem
 
 
 def pair(c: NDArray, d: NDArray) -> Problem:
-    """Two graphs with uniform weights."""
+    """A problem of two cost matrices with uniform weights."""
     return Problem(*(Graph(len(x), torch.from_numpy(np.ascontiguousarray(x, dtype=np.float64))) for x in (c, d)))
 
 
 def of_logits(z: Array, y: Array) -> Problem:
-    """Rank nodes, aggregation `mean`."""
+    """A problem of two matrices of logits [T, n] on rank nodes, with aggregation `mean`."""
     scaled = [torch.from_numpy(x / len(x) ** 0.5) for x in (z, y)]
     return Problem(*(Graph(x.shape[1], x.T @ x, logits=x) for x in scaled))
 
 
 def rank_one(size: int, rng: np.random.Generator) -> Problem:
-    """One position each: C = z z^T, D = y y^T with non-negative z and y. Exact in closed form."""
+    """C = z z^T and D = y y^T with non-negative z and y (one position each). The distance has a closed form."""
     return of_logits(*(-np.sort(-rng.random((1, size)), axis=1) for _ in range(2)))
 
 
 def blocks_against_constant(size: int, rng: np.random.Generator) -> Problem:
-    """Two all-ones blocks of half the nodes against 1/2 everywhere: GW_2^2 = 1/4, GW_1 = 1/2, equal features."""
+    """Two blocks of ones, each of half the nodes, against 1/2 everywhere. GW_2^2 = 1/4, GW_1 = 1/2, equal features."""
     half = _even(size) // 2
     return pair(np.kron(np.eye(2), np.ones((half, half))), np.full((size, size), 0.5))
 
 
 def half_step_against_rank_one(size: int, rng: np.random.Generator) -> Problem:
-    """On rank nodes: half the tokens are 1 on the first half of the ranks, half are 1; against u u^T of equal features.
+    """Two tokens on rank nodes against u u^T with the same features.
 
-    GW_1 = GW_2 = .1 for every size, gGW = 0.
+    The logits of one token are 1 on the first half of the ranks and 0 on the rest; those of the other token are all 1.
+    GW_1 = GW_2 = 0.1 for every size, and gGW = 0.
     """
     step = np.ones((2, size))
     step[0, _even(size) // 2 :] = 0
@@ -43,14 +44,17 @@ def half_step_against_rank_one(size: int, rng: np.random.Generator) -> Problem:
 
 
 def blocks_against_all_pairs(size: int, rng: np.random.Generator) -> Problem:
-    """Tokens that activate two nodes: always the same partner, against every partner equally often. Equal features."""
+    """Tokens that each activate two nodes, with equal features in both graphs.
+
+    In the first graph a node is always activated with the same partner, in the second with every partner equally often.
+    """
     block = np.kron(np.eye(_even(size) // 2), np.ones((2, 2)))
     everyone = ((size - 2) * np.eye(size) + np.ones((size, size))) / (size - 1)
     return pair(block, everyone)
 
 
 def circulants(size: int, rng: np.random.Generator) -> Problem:
-    """Two PSD circulant graphs of mean 1: equal, constant features and different spectra."""
+    """Two PSD circulant graphs of mean 1. Their features are constant and equal, their spectra differ."""
     graphs = []
     for _ in range(2):
         spectrum = rng.random(size // 2 + 1)
@@ -61,7 +65,7 @@ def circulants(size: int, rng: np.random.Generator) -> Problem:
 
 
 def permuted_copy(size: int, rng: np.random.Generator) -> Problem:
-    """A graph and itself with the nodes renamed: the distance is 0."""
+    """A graph and the same graph with its nodes in another order. The distance is 0."""
     z = rng.random((size, size))
     order = rng.permutation(size)
     return of_logits(z, z[:, order])

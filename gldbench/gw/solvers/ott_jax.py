@@ -1,4 +1,4 @@
-"""OTT-JAX's entropic Gromov-Wasserstein."""
+"""The solver of OTT-JAX, an optional package."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 from gldbench.gw.problem import Array, Problem
 from gldbench.gw.solvers.pot import EPSILON, plan_of
-from gldbench.gw.solvers.solver import Answer, Solver
+from gldbench.gw.solvers.solver import OBJECTIVE, Answer, Solver
 
 
 @lru_cache(maxsize=1)
 def _compiled() -> Callable[..., Any]:
-    """The solver under jit: compiled at the first call of each size, which the warm-up of a timing pays for."""
+    """The solver under jit. JAX compiles it at the first call for each size: in a timing that call is the warm-up."""
     import jax  # pyright: ignore[reportMissingImports]
     from ott.geometry import geometry  # pyright: ignore[reportMissingImports]
     from ott.problems.quadratic import quadratic_problem  # pyright: ignore[reportMissingImports]
@@ -30,8 +30,8 @@ def _compiled() -> Callable[..., Any]:
     return jax.jit(solve)
 
 
-def run(problem: Problem) -> Answer:
-    """In float32 unless JAX is told otherwise, hence rounded."""
+def ott_jax(problem: Problem) -> Answer:
+    """Entropic Gromov-Wasserstein of OTT-JAX, compiled. JAX computes in float32 by default, so the plan is rounded."""
 
     def solve(c: Array, d: Array, p: Array, q: Array) -> object:
         return np.asarray(_compiled()(c, d, p, q), dtype=float)
@@ -39,4 +39,12 @@ def run(problem: Problem) -> Answer:
     return plan_of(problem, solve)
 
 
-SOLVER = Solver(run, "upper", "Cuturi et al. (2022), arXiv 2201.12324", 1024, 3.0, package="ott")
+OTT_JAX = Solver(
+    run=ott_jax,
+    kind="upper",
+    formula=f"local minimum of {OBJECTIVE} - epsilon H(pi), with epsilon = {EPSILON} and the entropy H",
+    source="Cuturi et al. (2022), arXiv 2201.12324",
+    max_nodes=1024,
+    growth=3.0,
+    package="ott",
+)

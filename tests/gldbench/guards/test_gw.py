@@ -1,4 +1,4 @@
-"""The regression guard: planted errors and slowdowns are caught, clean runs are not flagged; the command line."""
+"""The regression guard catches planted errors and slowdowns, and does not flag clean runs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ RUNNER = CliRunner()
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One problem and few solvers, for speed."""
+    """One problem and few solvers, for speed; limits that other work on the machine does not reach."""
     monkeypatch.setattr(check, "PROBLEMS", (("synthetic-rank-raw", 48),))
+    for name, limit in (("SLOWER", 6.0), ("SLOWER_ELSEWHERE", 60.0), ("SLOWER_SECONDS", 20.0)):
+        monkeypatch.setattr(check, name, limit)
     monkeypatch.setattr(check, "GUARDED", ("ggw", "flb", "slb", "sorted", "tlb"))
 
 
@@ -84,7 +86,7 @@ def test_a_planted_slowdown_is_caught(baseline: Path, monkeypatch: pytest.Monkey
 
 def test_a_slower_reference_is_caught_in_its_own_environment(baseline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = json.loads(baseline.read_text())
-    document["seconds"] = {case: seconds / 100 for case, seconds in document["seconds"].items()}
+    document["seconds"] = {case: seconds / 1000 for case, seconds in document["seconds"].items()}
     baseline.write_text(json.dumps(document))
     assert [move.what for move in check.check_gw(baseline, update=False).moves] == ["seconds"]
     document["environment"]["commit"] = "another"
@@ -98,7 +100,7 @@ def test_another_environment_gets_a_wider_limit_and_a_note(baseline: Path) -> No
     document = json.loads(baseline.read_text())
     document["environment"]["env_id"] = "elsewhere"
     name = next(iter(document["ratios"]))
-    document["ratios"][name] = {solver: ratio / 2 for solver, ratio in document["ratios"][name].items()}
+    document["ratios"][name] = {solver: ratio / 8 for solver, ratio in document["ratios"][name].items()}
     baseline.write_text(json.dumps(document))
     result = check.check_gw(baseline, update=False)
     assert result.passed
@@ -132,49 +134,3 @@ def test_command_check_prints_what_moved_and_exits_with_one(baseline: Path, monk
     assert document["gw"]["passed"] is False
     assert RUNNER.invoke(gw_app, [*arguments, "--update"]).exit_code == 0
     assert RUNNER.invoke(gw_app, arguments).exit_code == 0
-
-
-def saved(folder: Path, **arrays: np.ndarray) -> list[str]:
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
-    return [str(folder / f"{name}.npy") for name in arrays]
-
-
-def test_command_solve(tmp_path: Path) -> None:
-    z, y = np.array([[0.2, 0.4, 0.6, 0.8, 1.0]]), np.array([[0.1, 0.3, 0.5, 0.7, 0.9]])
-    paths = saved(tmp_path, z=z, y=y, c=z.T @ z, d=y.T @ y, p=np.full(5, 0.2), q=np.full(5, 0.2))
-    one = json.loads(RUNNER.invoke(gw_app, ["solve", *paths[:2], "--logits", "--json"]).stdout)
-    two = json.loads(RUNNER.invoke(gw_app, ["solve", *paths[2:4], "--weights", *paths[4:], "--json"]).stdout)
-    for document in (one, two):
-        assert document["exact"] == pytest.approx(0.0137, abs=1e-9)
-        assert document["ggw_sum"] == pytest.approx(0.55, abs=1e-9)
-        assert set(document) >= {"n", "m", "ggw_mean", "lower", "upper", "interval", "why_null", "seconds", "nodes"}
-    shown = RUNNER.invoke(gw_app, ["solve", *paths[:2], "--logits", "--solvers", "flb,ggw"]).stdout
-    assert "not asked for" in shown
-    assert "0.0129" in shown
-
-
-def test_command_solve_refuses_what_does_not_fit(tmp_path: Path) -> None:
-    z, p = saved(tmp_path, z=np.ones((2, 3)), p=np.ones(3) / 3)
-    for arguments, message in (
-        ([z, z], "square"),
-        ([z, z, "--logits", "--weights", p, p], "leave one"),
-        ([z, str(tmp_path / "none.npy"), "--logits"], "cannot read"),
-        ([z, z, "--logits", "--solvers", "flbb"], "did you mean"),
-    ):
-        result = RUNNER.invoke(gw_app, ["solve", *arguments])
-        assert isinstance(result.exception, InputError)
-        assert message in str(result.exception)
-
-
-def test_command_bench(tmp_path: Path) -> None:
-    (tmp_path / "b.yaml").write_text(
-        "name: tiny\nbudget: 0.05\ncases: [{families: [half-step], sizes: [4], solvers: [ggw, slb, sorted, exact]}]"
-    )
-    arguments = ["bench", str(tmp_path / "b.yaml"), "--output", str(tmp_path / "run")]
-    done = RUNNER.invoke(gw_app, arguments)
-    assert done.exit_code == 0
-    assert "report.md" in done.stdout
-    assert json.loads(RUNNER.invoke(gw_app, [*arguments, "--json"]).stdout)["claims"]["half-step"]
-    for wrong in (["bench"], ["bench", "x.yaml", "--preset", "quick"], [*arguments, "--pivot", "a.npy"]):
-        assert isinstance(RUNNER.invoke(gw_app, wrong).exception, InputError)

@@ -1,4 +1,4 @@
-"""Branch and bound against brute force, its certificates when time runs out, and 2-opt."""
+"""Branch and bound agrees with brute force, its bounds hold if time runs out, and 2-opt ends at a local minimum."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_agrees_with_brute_force(seed: int, n: int, first: str, second: str) -> 
 
 
 def test_the_tree_decides_and_not_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a worthless first permutation the search still ends at the optimum."""
+    """The search finds the optimum even if it starts from a bad permutation."""
     monkeypatch.setattr(module, "two_opt", lambda c, d, columns: columns)
     monkeypatch.setattr(module, "RESTARTS", 0)
     for seed in range(10):
@@ -60,7 +60,7 @@ def test_the_tree_decides_and_not_the_start(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("bug", ["bound", "twins", "reduced"])
 def test_a_planted_bug_shows(monkeypatch: pytest.MonkeyPatch, bug: str) -> None:
-    """Bounds that are too high, twins that are none, or reduced costs that are too large cut the optimum off."""
+    """With bounds that are too high, false twins or reduced costs that are too large, the search misses optima."""
     monkeypatch.setattr(module, "two_opt", lambda c, d, columns: columns)
     monkeypatch.setattr(module, "RESTARTS", 0)
     if bug == "bound":
@@ -115,7 +115,7 @@ def graphs(c: Array, d: Array) -> Problem:
 
 
 def test_euclidean_distances_are_concave_too() -> None:
-    """Negative semi-definite on vectors of sum 0: no coupling that POT finds from many starts beats the permutation."""
+    """They are negative semi-definite on vectors of sum 0. No coupling that POT finds beats the permutation."""
     import ot
 
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Families: what each promises about its graphs."""
+"""What each family promises about its graphs."""
 
 from __future__ import annotations
 
