@@ -1,4 +1,4 @@
-"""`gldbench score TASK RESPONSES.jsonl`."""
+"""The command `gldbench score TASK RESPONSES.jsonl`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from gldbench.commands.options import ChangedData, Data, Json, UnsafeCode, print
 
 def score(
     task: Annotated[str, typer.Argument(help="Task name, such as gsm8k or mmlu/anatomy; see `gldbench tasks list`.")],
-    responses: Annotated[Path, typer.Argument(metavar="RESPONSES.jsonl", help='Lines {"item_id", "output"}.')],
+    responses: Annotated[
+        Path, typer.Argument(metavar="RESPONSES.jsonl", help='File of lines {"item_id": ..., "output": ...}.')
+    ],
     data: Data,
     harness: Annotated[
         str | None, typer.Option(help="Comma-separated graders. Default: every grader that applies to the task.")
@@ -22,7 +24,10 @@ def score(
     allow_changed_data: ChangedData = False,
     as_json: Json = False,
 ) -> None:
-    """Grade responses from a file, whoever made them. Items without a response are left out and counted."""
+    """Grade responses from a file, whoever made them.
+
+    Items without a response are not graded. The output says how many of the task's items were graded.
+    """
     from gldbench.evaluate.score import score as score_file
     from gldbench.grade.rows import graders_named
 
@@ -41,7 +46,7 @@ def score(
 
 
 def _print(result: Mapping[str, Any]) -> None:
-    """The headline in a sentence, then every number of every grader."""
+    """The headline as a sentence, then a table with every number of every grader."""
     from gldbench.console import print_rows
 
     first = result["headline"]
@@ -59,4 +64,4 @@ def _print(result: Mapping[str, Any]) -> None:
     for name in result["not_applicable"]:
         print(f"{name} does not grade {result['task']}")
     if result["changed_data"]:
-        print("the data files are not those that the task was defined on")
+        print("the data files are not those that the task was defined on (--allow-changed-data)")

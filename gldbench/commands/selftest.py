@@ -1,4 +1,4 @@
-"""`gldbench selftest graders`. Thin over the library."""
+"""The command `gldbench selftest graders`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gldbench.commands.options import Data, Json, print_json
 if TYPE_CHECKING:
     from gldbench.selftest.graders import Selftest, SelftestRow
 
-selftest_app = typer.Typer(help="Checks of the harness by itself.", no_args_is_help=True)
+selftest_app = typer.Typer(help="Check the harness itself.", no_args_is_help=True)
 
 
 @selftest_app.callback()
 def _selftest() -> None:
-    """Keeps `graders` a subcommand while it is the only one."""
+    """Makes `graders` a subcommand although it is the only one."""
 
 
 @selftest_app.command()
@@ -25,11 +25,15 @@ def graders(
     data: Data,
     tasks: Annotated[str, typer.Option(help='Comma-separated task names, or "all".')] = "all",
     items: Annotated[
-        int | None, typer.Option(min=1, help="Items of each benchmark that cases are made from. Default: 20 to 60.")
+        int | None,
+        typer.Option(min=1, help="Number of items of each benchmark from which cases are made. Default: 8 to 60."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Feed every grader outputs whose score is known; exit 1 where one of our own graders is wrong."""
+    """Give every grader outputs with known scores, and compare.
+
+    The exit code is 1 if our own grader is wrong. Errors of other harnesses' graders are shown only.
+    """
     from gldbench.console import reporter
     from gldbench.selftest.graders import as_json as document
     from gldbench.selftest.graders import selftest_graders
@@ -46,14 +50,14 @@ def graders(
 
 
 def _benchmarks() -> list[str]:
-    """The tasks that have a data file: a procedural task's items are made with its world."""
+    """The tasks that have a data file. The items of the other tasks are made together with a world."""
     from gldbench.tasks import load_task, task_names
 
     return [name for name in task_names() if load_task(name).dataset.kind == "file"]
 
 
 def _show(result: Selftest) -> None:
-    """The table, the exceptions below it, and what it comes to."""
+    """The table, the failed cases, and the verdict."""
     from gldbench.console import print_rows
 
     print_rows(("task", "grader", "kind", "n", "score", "required", ""), *map(_cells, result.rows))
@@ -69,7 +73,7 @@ def _show(result: Selftest) -> None:
             print(f"  because {row.exceptions[0].why}")
     for reason in dict.fromkeys(row.skipped for row in result.rows if row.skipped):
         print(f"skipped: {reason}")
-    print("our graders are right on every case" if result.passed else "our graders are wrong on the cases above")
+    print("our grader is right on every case" if result.passed else "our grader is wrong on the cases above")
 
 
 def _cells(row: SelftestRow) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""What runs inside the sandbox for the grader "evalplus": EvalPlus's own check of each solution, in our own pool.
+"""The program that runs inside the sandbox for the grader "evalplus": EvalPlus's own check of each solution.
 
-Handed over as text and run by our environment's Python, where evalplus is installed. Reads the job from stdin, writes
-one JSON object to stdout: task id -> {"base": status, "plus": status}. evalplus is imported late: it reads where its
-data lies from the environment when it is imported.
+`evalplus.py` passes this file as text to the Python of our environment, where evalplus is installed. It reads the job
+from standard input and writes one JSON object to standard output: task id -> {"base": status, "plus": status}.
+evalplus is imported late, because on import it reads from the environment where its data lies.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 
 def check(work: tuple[str, dict[str, Any], str]) -> tuple[str, dict[str, str]]:
-    """One solution's statuses ("pass", "fail", "timeout", or "error: why") on both sets of inputs.
+    """Checks one solution: (task id, its status on both sets of inputs: "pass", "fail", "timeout" or "error: why").
 
-    Expected outputs are made here, problem by problem: those of Mbpp/255 do not fit anywhere.
+    The expected outputs are made here, one problem at a time, because those of Mbpp/255 do not fit into memory.
     """
     from evalplus.data.utils import CACHE_DIR
     from evalplus.eval._special_oracle import MBPP_OUTPUT_NOT_NONE_TASKS
@@ -40,10 +40,10 @@ def check(work: tuple[str, dict[str, Any], str]) -> tuple[str, dict[str, str]]:
 
 
 def main() -> None:
-    """Reads the job, bounds this process and its children, checks every solution."""
+    """Reads the job, limits this process and its children, and checks every solution."""
     job = json.load(sys.stdin)
     results = os.dup(1)
-    os.dup2(2, 1)  # evalplus prints its progress
+    os.dup2(2, 1)  # evalplus prints its progress to standard output
     for name, value in job["limits"].items():
         resource.setrlimit(getattr(resource, name), (value, value))
     os.environ["HOME"] = os.getcwd()  # for evalplus's cache of expected outputs

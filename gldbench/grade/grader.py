@@ -1,4 +1,4 @@
-"""What a grader takes and gives, and the status that every grader derives in the same way."""
+"""What a grader takes and gives, and the status that all graders derive in the same way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gldbench.schema import Item, Response, Status, Task
 
 @dataclass(frozen=True)
 class Grade:
-    """One response's score under one filter."""
+    """The score of one response under one filter and metric."""
 
     item_id: str
     filter: str
@@ -20,43 +20,46 @@ class Grade:
     status: Status
     reason: str
     part: str = ""
-    """which part of the item, where a metric is a mean over parts: an instruction of a prompt"""
+    """which part of the item is graded (an instruction of an IFEval prompt), where the metric is a mean over parts"""
 
     @property
     def row_item(self) -> str:
-        """What the grade is called in rows: the item, or "item#part"."""
+        """The item's name in rows: the item id, or "item id#part"."""
         return f"{self.item_id}#{self.part}" if self.part else self.item_id
 
 
 def always(task: Task) -> bool:
-    """A grader for every task."""
+    """True: the grader applies to every task."""
     return True
 
 
 def task_headline(task: Task) -> tuple[str, str]:
-    """The task's own (filter, metric)."""
+    """The (filter, metric) that the task itself names as its headline."""
     return task.headline.filter, task.headline.metric
 
 
 @dataclass(frozen=True)
 class Grader:
-    """A way to score stored responses; it generates nothing."""
+    """The way in which one harness grades the stored responses to a task. It generates nothing."""
 
-    name: str
-    citation: str
     grade: Callable[[Task, Sequence[Item], Sequence[Response]], list[Grade]]
-    """(task, items, their responses in the same order) -> a grade per item and filter"""
+    """(task, items, their responses in the same order) -> at least one grade for each item"""
     applies: Callable[[Task], bool] = always
-    """whether it can grade the task at all: where it cannot, it has no rows, rather than rows of zero"""
+    """whether it can grade the task. A task to which it does not apply gets no rows, and no scores of zero"""
     headline: Callable[[Task], tuple[str, str]] = task_headline
-    """(filter, metric) of the one number that stands for this grader, in its own names"""
+    """(filter, metric) of the one number that stands for this grader, under the grader's own names"""
 
 
 def status_of(response: Response, answered: bool) -> tuple[Status, str]:
-    """Status and reason of a response that needed no code to run.
+    """Status and reason of a response, where grading it runs no code.
 
-    "no_answer": the filter found none. "truncated": it found none and the output had been cut off. A cut-off output
-    with an answer is "ok", and the reason says that it was cut off.
+    Args:
+        response: the graded response.
+        answered: whether an answer was found in it.
+
+    Returns:
+        "ok" where an answer was found. Without an answer: "truncated" where the output was cut off, else "no_answer".
+        The reason says what is missing, and whether the output or the prompt was cut off.
     """
     reasons = ["no answer found"] if not answered else []
     if response.truncated_output:

@@ -1,4 +1,4 @@
-"""Rows from stored responses: which graders there are, and what each makes of them. Imports no model code."""
+"""Rows from stored responses: runs graders and labels their grades. Imports no code of models."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from gldbench.schema import Item, Response, Row, Task
 from gldfusion.errors import InputError, require_known
 
 LATER = ("opencompass",)
-"""graders whose names are taken"""
+"""names of graders that are not built yet"""
 
 
 @dataclass(frozen=True)
 class RowLabels:
-    """What a row says about where it belongs, besides the item and its grade."""
+    """The fields of a row that say which run, subject and seed it belongs to."""
 
     run_id: str
     env_id: str
@@ -34,66 +34,68 @@ def grade(
     labels: RowLabels,
     graders: Sequence[str] = ("lm_eval",),
 ) -> list[Row]:
-    """Rows of stored responses: one per grader, filter and item. Runs no model.
+    """Rows of stored responses: one per grade of each grader that applies to the task. Runs no model.
 
     Args:
-        task: what the items belong to; it names scorer and filters.
+        task: the task that the items belong to. It names the judge and the filters.
         items: any of the task's items.
         responses: their responses, in the same order.
+        labels: the other fields of every row.
         graders: keys of GRADERS.
 
     Raises:
-        InputError: unknown grader.
-        ValueError: responses that do not belong to the items.
+        InputError: a name that is no grader.
+        ValueError: the responses do not belong to the items.
     """
     if [item.item_id for item in items] != [response.item_id for response in responses]:
         raise ValueError(f"the responses do not belong to the {len(items)} items of task {task.name}")
-    clusters = {item.item_id: item for item in items}
+    by_id = {item.item_id: item for item in items}
     rows = []
     for name in graders:
         require_known("grader", name, GRADERS)
         if not GRADERS[name].applies(task):
             continue
-        for mark in GRADERS[name].grade(task, items, responses):
-            item = clusters[mark.item_id]
+        for graded in GRADERS[name].grade(task, items, responses):
+            item = by_id[graded.item_id]
             rows.append(
                 Row(
                     **dataclasses.asdict(labels),
                     task=task.name,
                     task_version=task.version,
                     variant=item.variant,
-                    item=mark.row_item,
+                    item=graded.row_item,
                     cluster=item.cluster,
                     grader=name,
-                    filter=mark.filter,
-                    metric=mark.metric,
-                    value=mark.value,
+                    filter=graded.filter,
+                    metric=graded.metric,
+                    value=graded.value,
                     unit="fraction",
-                    status=mark.status,
-                    reason=mark.reason,
+                    status=graded.status,
+                    reason=graded.reason,
                 )
             )
     return rows
 
 
 def graders_named(names: str | None) -> tuple[str, ...]:
-    """Keys of GRADERS from a comma-separated list; all of them where there is none.
+    """Keys of GRADERS from a comma-separated list, each once. All of them where the list is None or empty.
 
     Raises:
-        InputError: a name that is no grader, or one that is still to come.
+        InputError: a name that is no grader, or a grader that is not built yet.
     """
     wanted = [name.strip() for name in (names or ",".join(GRADERS)).split(",") if name.strip()]
     for name in wanted:
         if name in LATER:
             raise InputError(
-                f'the grader "{name}" comes later: it is known, but not built yet\nnow: {", ".join(GRADERS)}'
+                f'the grader "{name}" comes later: its name is known, but it is not built yet\n'
+                f"expected one or more of: {', '.join(GRADERS)}"
             )
         require_known("grader", name, GRADERS)
     return tuple(dict.fromkeys(wanted))
 
 
 def bare_response(item: Item, output: str) -> Response:
-    """A response of which nothing is known but the output."""
+    """A response about which only the output is known."""
     return Response(
         case_id="",
         subject="",

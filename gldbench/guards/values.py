@@ -54,9 +54,8 @@ def kernel_values() -> Values:
 
 
 def grader_values() -> Values:
-    """Our judges and scorers on a few made answers each: right, paraphrased, wrong, none."""
+    """The marks of our judges on a few made-up outputs each: right, paraphrased, wrong, and without an answer."""
     from gldbench.grade.judges import JUDGES
-    from gldbench.grade.judges.normal_forms import SCORERS
     from gldbench.schema import Item
     from gldbench.tasks import load_task
 
@@ -68,9 +67,11 @@ def grader_values() -> Values:
         values[task_name] = {
             f"{number} {mark.filter} {mark.metric}": mark.value for number, own in enumerate(marks) for mark in own
         }
-    for scorer, pairs in NORMAL_FORMS.items():
-        normalise = SCORERS[scorer].normalise
-        values[scorer] = {f"{a} = {b}": float(normalise(a) == normalise(b)) for a, b in pairs}
+    for name, pairs in NORMAL_FORMS.items():
+        form = JUDGES[name].form
+        assert form is not None, "this judge compares normal forms"
+        normalise = form.normalise
+        values[name] = {f"{a} = {b}": float(normalise(a) == normalise(b)) for a, b in pairs}
     return values
 
 
@@ -94,11 +95,12 @@ ANSWERS: dict[str, tuple[str, tuple[str, ...], dict[str, object], list[str]]] = 
         ["The answer is 1.5", "The answer is 3/2", "The answer is 15", "__import__('os')", ""],
     ),
 }
-"""task -> gold, choices, record, outputs"""
+"""task -> gold answer, choices, record, outputs"""
 NORMAL_FORMS = {
     "number": [("$1,234.50", "1234.5"), ("18 dollars", "18"), ("\\frac{1}{2}", "0.5"), ("18", "180")],
     "short_answer": [("(B) the ball", "B"), ('"yes"', "Yes"), ("True", "False")],
 }
+"""judge -> pairs of answers that are compared"""
 
 
 def _numbers(*shape: int, seed: int) -> Tensor:

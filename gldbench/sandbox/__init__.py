@@ -1,9 +1,9 @@
-"""Runs code that a model wrote: in a bubblewrap sandbox, one fresh process per program, outputs as plain values.
+"""Runs code that a model wrote: in a bubblewrap sandbox, with one fresh process per program, and returns plain values.
 
-The sandbox shows the system's python3 and its libraries, read-only, and nothing else: no host files, no network, no
-environment, no place to write, no other processes. The user is nobody, without capabilities; a filter takes dangerous
-system calls away; time, memory, processes and output are bounded, and nothing outlives the call. Expected values
-never enter a program's process: it emits outputs, and the caller compares them.
+A program sees the system's python3 and its libraries, read-only. It sees no other file of the host, no network, no
+environment variables and no other processes, and it can write nowhere. It runs as the user nobody without capabilities.
+A filter blocks dangerous system calls. Time, memory, processes and output are limited, and nothing outlives the call.
+Expected values never enter the process of a program: it writes its outputs, and the caller compares them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs programs, one fresh process each, and reads back what their functions returned."""
+"""Runs each program in a fresh process, and reads what its function returned."""
 
 from __future__ import annotations
 
@@ -19,64 +19,74 @@ from typing import Any, Literal
 from gldbench.sandbox import inside, launch
 
 Call = tuple[Any, ...] | str
-"""positional arguments (plain values) for the entry, or an expression that is evaluated where the program lives"""
+"""positional arguments (plain values) for the entry function, or an expression that the program's process evaluates"""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one program's process; no child and no thread is ever allowed."""
+    """Limits of one program's process. Child processes and threads are never allowed."""
 
     cpu_seconds: int = 10
+    """of processor time"""
     wall_seconds: float = 60.0
-    """a machine with other work may be slow; a program that sleeps ends here"""
+    """of wall time: it ends programs that sleep, and leaves room for a busy machine"""
     memory_mb: int = 1024
     """address space"""
     output_bytes: int = 4 * 2**20
-    """of results, after which the process is stopped"""
+    """size of all results together; a process that writes more is stopped"""
     value_bytes: int = 32 * 2**20
-    """of one call's result; a larger one is an error"""
+    """size of the result of one call; a larger one is an error"""
 
 
 @dataclass(frozen=True)
 class Program:
-    """A Python module and the calls to be made in it, in order."""
+    """A Python module, and the calls to make in it, in order."""
 
     source: str
     entry: str
+    """name of the function to call"""
     calls: tuple[Call, ...]
     setup: str = ""
-    """run after the source, in the same module"""
+    """source that runs after the program, in the same module"""
     limits: Limits = Limits()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call came to."""
+    """The result of one call."""
 
     status: Literal["ok", "error", "timeout"]
     value: Any = None
-    """what was returned, as a plain value or `inside.Opaque`"""
+    """the returned value, as a plain value or `inside.Opaque`"""
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a program's process came to."""
+    """The results of one program's process."""
 
     outcomes: tuple[Outcome, ...]
     """one per call, in order"""
     cpu_seconds: float = 0.0
-    """of all calls, as the process itself says: to be believed of trusted programs only"""
+    """processor time of all calls, as the process itself reports it: believe it of trusted programs only"""
     output_bytes: int = 0
 
 
 def run_programs(programs: Sequence[Program], workers: int | None = None) -> list[Result]:
-    """Runs each program in a process of its own, `workers` at a time (default: one per core).
+    """Runs each program in a process of its own.
 
-    In the sandbox; in a limited process where there is none and `launch.unsafe_code_allowed` permits it.
+    The processes run in the sandbox. Where there is no sandbox, `launch.unsafe_code_allowed` may permit a limited
+    process instead.
+
+    Args:
+        programs: the programs to run.
+        workers: how many run at the same time. Default: one per core.
+
+    Returns:
+        The results, in the order of the programs.
 
     Raises:
-        InputError: no sandbox can be had, and nobody allowed to do without.
+        InputError: there is no sandbox, and running without one was not allowed.
     """
     sandboxed = launch.require()
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
@@ -123,7 +133,7 @@ def _resource_limits(limits: Limits) -> dict[str, int]:
 def _communicate(
     command: list[str], descriptors: tuple[int, ...], stdin: int, folder: str, limits: Limits
 ) -> tuple[bytes, Outcome]:
-    """The process's results, and the outcome of the calls that have none. Leaves no process behind."""
+    """Runs the process: what it wrote, and the outcome of the calls without a result. Leaves no process behind."""
     process = subprocess.Popen(
         command,
         stdin=stdin,
@@ -155,20 +165,20 @@ def _communicate(
 
 
 def _ended(process: subprocess.Popen[bytes], limits: Limits) -> Outcome:
-    """Why a process that closed its results answered no more."""
+    """The outcome of the remaining calls, where the process closed its results."""
     state, waited = None, time.monotonic() + 1.0
     while state is None and time.monotonic() < waited:
-        # looked at, not waited for: until then its number cannot belong to anything else
+        # WNOWAIT leaves the ended process in place: its number cannot belong to another process before it is killed
         state = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         time.sleep(0.001)
-    # the limit on processor time kills; bubblewrap passes a signal on as 128 + its number
+    # the kernel kills at the limit of processor time; bubblewrap reports a signal as 128 + its number
     if state is not None and state.si_status in (signal.SIGKILL, 128 + signal.SIGKILL):
         return Outcome("timeout", reason=f"the program was killed (limit: {limits.cpu_seconds} s of processor time)")
     return Outcome("error", reason="the program's process ended before it answered")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kills what is left of the process's group; with bubblewrap, its whole process namespace dies with it."""
+    """Kills what is left of the process's group. With bubblewrap, its whole process namespace dies too."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -189,7 +199,7 @@ def _read(output: bytes, ending: Outcome, calls: int) -> Result:
 
 
 def _outcome(line: bytes) -> Outcome:
-    """One line of a result; whatever it holds, it is data."""
+    """The outcome in one line of results. Whatever the line holds, it is only read as data."""
     try:
         status, value = json.loads(line)
         if status == "ok":

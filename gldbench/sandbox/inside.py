@@ -1,14 +1,15 @@
-"""What runs inside the sandbox: calls a program's function and writes each output as one line of tagged JSON.
+"""The program that runs inside the sandbox: it calls a function and writes each output as one line of tagged JSON.
 
-The whole file is handed to the system's python3 as text, so that it imports nothing of ours and of nobody else. The
-parent imports it for `encode` and `decode`: both sides speak one language. It is plain data and never unpickled:
+The system's python3 receives this whole file as text, so that the file needs no import outside the standard library.
+The parent process imports it for `encode` and `decode`, so that both sides use the same format. The format is plain
+data, and nothing is unpickled:
 
     null, true, 1, 1.5, "text", [...]      None, bool, int, finite float, str, list
     {"tuple": [...]}                       also set, frozenset, iterator
     {"dict": [[key, value], ...]}
     {"int": "0x..."}                       an integer of more than 63 bits
     {"float": "nan"}, {"complex": ["1.0", "inf"]}, {"bytes": "00ff"}
-    {"object": "deque"}                    anything else: only its type's name comes out
+    {"object": "deque"}                    anything else: only the name of its type
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ _SMALL = 2**63
 
 
 class Opaque:
-    """Stands for an output that is no plain value; it equals nothing but itself."""
+    """Stands for an output that is no plain value. It equals only itself."""
 
     def __init__(self, kind: str) -> None:
-        """`kind`: the name of its type."""
+        """Takes the name of the output's type."""
         self.kind = kind
 
     def __repr__(self) -> str:
-        """How messages name it."""
+        """The text in messages."""
         return f"a {self.kind} object"
 
 
 def encode(value: Any) -> Any:
-    """`value` as JSON; a subclass comes out as the plain type it extends."""
+    """The value as data for JSON. An object of a subclass becomes the plain type that it extends."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -72,10 +73,12 @@ def _encode_tagged(value: Any) -> dict[str, Any]:
 
 
 def decode(data: Any) -> Any:
-    """The value of `encode`'s JSON.
+    """The value that `encode` turned into this data.
 
     Raises:
-        ValueError, TypeError: it is none; RecursionError: it is nested too deeply.
+        ValueError: the data is not in the format.
+        TypeError: the data is not in the format.
+        RecursionError: the data is nested too deeply.
     """
     if isinstance(data, list):
         return [decode(part) for part in data]
@@ -106,7 +109,7 @@ def decode(data: Any) -> Any:
 
 
 def _hashable(parts: list[Any]) -> list[Any]:
-    """`parts`, refused where they were chosen to share their hashes, which would take for ever to put into a set."""
+    """The parts, unless they were chosen to have equal hashes, which would make building a set extremely slow."""
     if len(parts) > 1000 and 2 * len({hash(part) for part in parts}) < len(parts):
         raise ValueError("members chosen to collide")
     return parts
@@ -116,11 +119,11 @@ _SEQUENCES: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset
 
 
 def main() -> None:
-    """Reads the job from stdin, bounds this process, and answers call after call."""
+    """Reads the job from standard input, limits this process, and answers one call after the other."""
     job = json.load(sys.stdin)
     results = os.dup(1)
     sink = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):  # what the program prints goes nowhere: results have a descriptor of their own
+    for descriptor in (0, 1, 2):  # discards what the program prints; results have a descriptor of their own
         os.dup2(sink, descriptor)
     for name, value in job["limits"].items():
         resource.setrlimit(getattr(resource, name), (value, value))
@@ -132,10 +135,10 @@ def main() -> None:
         while line:
             line = line[os.write(results, line) :]
 
-    # foreign code may raise anything, so that BaseException is what is caught
+    # BaseException is caught, because foreign code may raise anything
     random.seed(0)
     module = types.ModuleType("candidate")
-    sys.modules["candidate"] = module  # dataclasses look their module up
+    sys.modules["candidate"] = module  # dataclasses look up their module
     try:
         exec(compile(job["source"], "candidate", "exec"), module.__dict__)
         exec(compile(job["setup"], "setup", "exec"), module.__dict__)

@@ -1,4 +1,4 @@
-"""How a process is shut in: bubblewrap's command line, and what is done where there is no bubblewrap."""
+"""Starts processes in the sandbox: bubblewrap's command line, and what happens where there is no bubblewrap."""
 
 from __future__ import annotations
 
@@ -19,29 +19,35 @@ from gldfusion.errors import InputError
 NOBODY = "65534"
 PYTHON_FLAGS = ("-I", "-S", "-E", "-B", "-W", "ignore")
 UNSAFE = "unsafe-code: run in a limited process, not in a sandbox"
-"""the reason on every row that was made without a sandbox"""
-_FIX = "install bubblewrap (`make system`), or pass --unsafe-code to run model-written code without a sandbox"
+"""part of the reason in every row that was made without a sandbox"""
+_FIX = "install bubblewrap (`make system`), or pass --unsafe-code to run code of models without a sandbox"
 
 _unsafe_allowed: ContextVar[bool] = ContextVar("unsafe_allowed", default=False)
 
 
 @dataclass(frozen=True)
 class View:
-    """What a sandbox shows of the host; all of it read-only."""
+    """What a sandbox shows of the host. All of it is read-only."""
 
     paths: tuple[Path, ...]
-    """files and folders, at the same place inside; those that are not there are left out"""
+    """files and folders, which have the same paths inside; missing ones are left out"""
     writable_mb: int = 0
-    """size of an empty /tmp and of an empty /dev/shm, in memory; 0: there is no place to write to"""
+    """MiB of an empty /tmp and of an empty /dev/shm, both in memory; 0: programs can write nowhere"""
     processes: bool = False
-    """a /proc of the sandbox's own processes"""
+    """show a /proc with the sandbox's own processes"""
 
 
 def bwrap_command(view: View, command: Sequence[str], filter_fd: int | None, root: bool) -> list[str]:
-    """bubblewrap's command line for `command`.
+    """bubblewrap's command line for a command.
 
-    An ordinary user gets a user namespace of its own. Root does not need one, and must not have one: its processes
-    would still count as root's, whom the limit on processes does not bind; it becomes nobody inside instead.
+    For an ordinary user bubblewrap makes a user namespace. For root it must not make one: the processes would still
+    count as processes of root, to whom the limit on processes does not apply. There the command runs as nobody instead.
+
+    Args:
+        view: what the sandbox shows.
+        command: the command to run inside.
+        filter_fd: descriptor from which bubblewrap reads the filter of system calls; None for no filter.
+        root: whether the caller is root.
     """
     user = [] if root else ["--unshare-user", "--uid", NOBODY, "--gid", NOBODY]
     line = [
@@ -55,13 +61,13 @@ def bwrap_command(view: View, command: Sequence[str], filter_fd: int | None, roo
         line += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     devices = [Path("/dev/null"), Path("/dev/urandom")]
     writable = [Path("/tmp"), Path("/dev/shm")] if view.writable_mb else []
-    above = _folders_above([*view.paths, *devices])  # bubblewrap would make them root's alone
+    above = _folders_above([*view.paths, *devices])  # bubblewrap would make them readable by root only
     later = [folder for folder in above if any(folder.is_relative_to(place) for place in writable)]
     for folder in [folder for folder in above if folder not in later]:
         line += ["--perms", "0755", "--dir", str(folder)]
     for place in writable:
         line += ["--perms", "1777", "--size", str(view.writable_mb * 2**20), "--tmpfs", str(place)]
-    for folder in [folder for folder in later if folder not in writable]:  # our environment may lie below /tmp
+    for folder in [folder for folder in later if folder not in writable]:  # our Python environment may lie below /tmp
         line += ["--perms", "0755", "--dir", str(folder)]
     for path in view.paths:
         line += ["--ro-bind-try", str(path), str(path)]
@@ -76,36 +82,36 @@ def bwrap_command(view: View, command: Sequence[str], filter_fd: int | None, roo
 
 
 def _folders_above(paths: Sequence[Path]) -> list[Path]:
-    """Every folder on the way to the paths, outer ones first."""
+    """Every folder above the paths, outer ones first."""
     return sorted({folder for path in paths for folder in path.parents if folder != Path("/")})
 
 
 @functools.cache
 def system_python() -> Path | None:
-    """The system's own python3, which a sandbox can show without showing anybody's home."""
+    """The system's own python3: a sandbox can show it without showing any home folder. None where there is none."""
     path = Path("/usr/bin/python3")
     return path.resolve() if path.exists() else None
 
 
 def system_view(python: Path) -> View:
-    """The system's python3, its standard library and the shared libraries: no shell, no /etc, no /proc, no home."""
+    """Shows python3, its standard library and the shared libraries, without a shell, /etc, /proc and home folders."""
     return View((python, *system_libraries()))
 
 
 def system_libraries() -> tuple[Path, ...]:
-    """Shared libraries, and what root needs to become nobody."""
+    """The shared libraries, and where the caller is root also the program with which it becomes nobody."""
     libraries = [Path(place) for place in ("/usr/lib", "/usr/lib64", "/lib", "/lib64")]
     return (*libraries, *([Path("/usr/bin/setpriv")] if os.geteuid() == 0 else []))
 
 
 @contextmanager
 def shut_in(view: View, command: Sequence[str]) -> Iterator[tuple[list[str], tuple[int, ...]]]:
-    """The command line that runs `command` in a sandbox, and the descriptors that it has to inherit."""
+    """The command line that runs the command in a sandbox, and the descriptors that it must inherit."""
     program = filter_program()
     if program is None:
         yield bwrap_command(view, command, None, os.geteuid() == 0), ()
         return
-    reader, writer = os.pipe()  # the filter is smaller than a pipe: bubblewrap reads it to its end
+    reader, writer = os.pipe()  # the whole filter fits into the buffer of a pipe
     try:
         os.write(writer, program)
         os.close(writer)
@@ -116,7 +122,7 @@ def shut_in(view: View, command: Sequence[str]) -> Iterator[tuple[list[str], tup
 
 @functools.cache
 def trouble() -> str:
-    """Why no sandbox can be had on this machine; "" where one works. Looks once."""
+    """Why the sandbox does not work on this machine. "" where it works. Tries it once."""
     if shutil.which("bwrap") is None:
         return "bubblewrap (bwrap) is not installed"
     python = system_python()
@@ -134,7 +140,7 @@ def trouble() -> str:
 
 @contextmanager
 def unsafe_code_allowed() -> Iterator[None]:
-    """`--unsafe-code`: within this block, code runs in a limited process where no sandbox can be had."""
+    """Within this block, code runs in a limited process where there is no sandbox (option `--unsafe-code`)."""
     token = _unsafe_allowed.set(True)
     try:
         yield
@@ -143,20 +149,20 @@ def unsafe_code_allowed() -> Iterator[None]:
 
 
 def require() -> bool:
-    """True where the sandbox works, False where it does not and `unsafe_code_allowed` says to go on without.
+    """True where the sandbox works. False where it does not work and `unsafe_code_allowed` permits to run without it.
 
     Raises:
-        InputError: no sandbox, and nobody allowed to do without.
+        InputError: there is no sandbox, and running without one was not allowed.
     """
     reason = trouble()
     if reason and not _unsafe_allowed.get():
-        raise InputError(f"model-written code needs a sandbox: {reason}\n{_FIX}")
+        raise InputError(f"code that models wrote needs a sandbox: {reason}\n{_FIX}")
     return not reason
 
 
 @contextmanager
 def worker(source: str, sandboxed: bool) -> Iterator[tuple[list[str], tuple[int, ...]]]:
-    """The command line of a Python process that runs `source`, and the descriptors that it has to inherit."""
+    """The command line of a Python process that runs the source, and the descriptors that it must inherit."""
     if not sandboxed:
         yield [sys.executable, *PYTHON_FLAGS, "-c", source], ()
         return

@@ -1,9 +1,9 @@
-"""Runs a candidate function in a separate, limited process.
+"""Runs a function that a small model wrote, the candidate, in a separate process with limits.
 
-This is a limited process, **not a sandbox**: code that means harm can read what the user may read, delete what the
-user may delete, reach the network and signal the user's processes, and root is not bound by the limit on processes. It
-bounds time, memory, processes, file size and output, so that what a small model writes by accident does no damage.
-Expected values never enter the process: it emits plain JSON outputs, and the caller compares them.
+The limits are on time, memory, processes, file size and output, so that code does no damage by accident. This is **not
+a sandbox**: hostile code can read and delete what the user may read and delete, reach the network, and send signals to
+the user's processes. The limit on processes does not apply to root. Expected values never enter the process: it writes
+plain JSON outputs, and the caller compares them.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from typing import Any, Literal
 MAX_SOURCE = 4_000
 """characters; a longer candidate is refused"""
 MAX_OUTPUT = 64 * 1024
-"""bytes of results after which the process is stopped"""
+"""bytes; a process that writes more results is stopped"""
 
-# The limits are set by the process itself before it looks at the candidate: setting them between fork and exec
-# (preexec_fn) is slow in a large parent and unsafe in one with threads. A candidate's own prints go nowhere: results
-# have a descriptor of their own. Foreign code may raise anything, so that BaseException is what is caught.
+# The process sets its limits itself before it reads the candidate: setting them between fork and exec (preexec_fn) is
+# slow in a large parent process and unsafe in one with threads. What a candidate prints is discarded; results have a
+# descriptor of their own. BaseException is caught, because foreign code may raise anything.
 _WORKER = """
 import json, os, resource, sys
 job = json.load(sys.stdin)
@@ -70,34 +70,41 @@ os._exit(0)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A function to be called once with each input."""
+    """A function, and the inputs with which it is called."""
 
     source: str
     """one expression (a lambda) or one `def`"""
     entry: str
-    """the name of the `def`; an expression needs none"""
+    """the name in the `def`; not used for an expression"""
     inputs: tuple[Any, ...]
-    """JSON values, each the only argument of one call"""
+    """JSON values; each is the only argument of one call"""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call came to."""
+    """The result of one call."""
 
     status: Literal["ok", "error", "timeout"]
     value: Any = None
-    """the JSON value returned: tuples come as lists, keys of dictionaries as strings"""
+    """the returned value as JSON: tuples become lists, and keys of dictionaries become strings"""
     reason: str = ""
 
 
 def run_candidate(
     source: str, entry: str, inputs: Sequence[Any], timeout: float = 2.0, memory_mb: int = 256
 ) -> list[Outcome]:
-    """Calls a candidate with each input and returns one outcome per input, in order.
+    """Calls a candidate with each input.
 
-    `source` is one expression or one `def` named `entry`; anything else is an error without a process being started.
-    `timeout` is in seconds of wall time for all inputs together; the calls that ended in time keep their values.
-    `memory_mb` bounds the address space.
+    Args:
+        source: one expression, or one `def` with the name `entry`. For anything else, no process is started and every
+            outcome is an error.
+        entry: name of the function.
+        inputs: JSON values, each the argument of one call.
+        timeout: seconds of wall time for all calls together. Calls that end in time keep their values.
+        memory_mb: limit of the address space, in MiB.
+
+    Returns:
+        One outcome per input, in order.
     """
     candidate = Candidate(source, entry, tuple(inputs))
     reason = _refusal(candidate)
@@ -107,8 +114,8 @@ def run_candidate(
 def run_many(
     candidates: Sequence[Candidate], workers: int = 2, timeout: float = 2.0, memory_mb: int = 256
 ) -> list[list[Outcome]]:
-    """`run_candidate` for each candidate, `workers` processes at a time; one process per candidate."""
-    # parsing sets and restores the filters for warnings, which are global: it stays in this thread
+    """The same as `run_candidate` for each candidate. Each has its own process; `workers` of them run at a time."""
+    # parsing changes the global filters for warnings for a moment, and therefore stays in this thread
     reasons = [_refusal(candidate) for candidate in candidates]
     with ThreadPoolExecutor(workers) as pool:
         running = [
@@ -126,7 +133,7 @@ def _refuse(candidate: Candidate, reason: str) -> list[Outcome]:
 
 
 def _refusal(candidate: Candidate) -> str:
-    """Why the candidate is not worth a process; empty if it is."""
+    """Why no process is started for the candidate. "" where one is started."""
     if len(candidate.source) > MAX_SOURCE:
         return f"the candidate is longer than {MAX_SOURCE} characters"
     try:
@@ -166,7 +173,7 @@ def _run(candidate: Candidate, timeout: float, memory_mb: int) -> list[Outcome]:
 
 
 def _communicate(stdin: int, folder: Path, timeout: float) -> tuple[bytes, Outcome]:
-    """The process's results, and the outcome of the calls that have none. Leaves no process of its group behind."""
+    """Runs the process: what it wrote, and the outcome of the calls without a result. Leaves no process behind."""
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", "-E", "-B", "-W", "ignore", "-c", _WORKER],
         stdin=stdin,
@@ -191,7 +198,7 @@ def _communicate(stdin: int, folder: Path, timeout: float) -> tuple[bytes, Outco
                     output = output[:MAX_OUTPUT]
                     ending = Outcome("error", reason=f"the candidate returned more than {MAX_OUTPUT} bytes")
     finally:
-        # before the process is waited for, so that its group's number cannot belong to anything else
+        # killed before it is waited for: until then the number of its group cannot belong to other processes
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return output, ending

@@ -1,9 +1,9 @@
 """A filter of system calls for `bwrap --seccomp`, in the kernel's own bytecode (classic BPF).
 
-It closes what namespaces and limits leave open: memory that belongs to no process (System V segments and queues, which
-outlive a detach and escape RLIMIT_AS), sockets, new namespaces and mounts, tracing, keys, and rarely used parts of the
-kernel. A call that is filtered fails with ENOSYS. Numbers: Linux arch/x86/entry/syscalls/syscall_64.tbl and
-include/uapi/asm-generic/unistd.h (aarch64).
+It blocks what namespaces and limits do not: memory that belongs to no process (System V segments and queues, which
+outlive their process and do not count for RLIMIT_AS), sockets, new namespaces and mounts, tracing, keys, and rarely
+used parts of the kernel. A blocked call fails with ENOSYS. The numbers of the calls are from the Linux files
+arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h (aarch64).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | 38  # SECCOMP_RET_ERRNO with ENOSYS
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data, little-endian
 _NEW_NAMESPACE = 0x7E020000
-"""every CLONE_NEW* flag of clone"""
+"""all flags CLONE_NEW* of the call clone"""
 _X32 = 0x40000000
-"""numbers from here on are x86-64's other calling convention"""
+"""numbers from here on belong to the other calling convention of x86-64"""
 
-# architecture's AUDIT_ARCH, number of clone, numbers of the refused calls
+# machine -> (its AUDIT_ARCH, the number of clone, the blocked calls and their numbers)
 _TABLES: dict[str, tuple[int, int, dict[str, int]]] = {
     "x86_64": (
         0xC000003E,
@@ -48,8 +48,9 @@ _TABLES: dict[str, tuple[int, int, dict[str, int]]] = {
         },
     ),
 }  # fmt: skip
-# numbered alike everywhere: io_uring, pidfd_open, clone3 (its flags lie in memory, out of a filter's reach; the C
-# library falls back to clone), pidfd_getfd, open_tree .. fspick, mount_setattr, memfd_secret
+# Blocked calls with the same number on all machines: io_uring, pidfd_open, clone3, pidfd_getfd, open_tree to fspick,
+# mount_setattr, memfd_secret. The flags of clone3 are in memory, where a filter cannot read them; without clone3 the C
+# library uses clone.
 _COMMON = (425, 426, 427, 434, 435, 438, 428, 429, 430, 431, 432, 433, 442, 447)
 
 
@@ -58,13 +59,13 @@ def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> 
 
 
 def filter_program(machine: str | None = None) -> bytes | None:
-    """The filter for a machine (default: this one); None where its table is not known, and nothing is filtered."""
+    """The filter for a machine (default: this one). None for other machines: there nothing is blocked."""
     table = _TABLES.get(machine or platform.machine())
     if table is None:
         return None
     architecture, clone, refused = table
     numbers = (*sorted(refused.values()), *_COMMON)
-    # jumps count the instructions that follow: the checks below, the four of clone, then "allow", then "refuse"
+    # a jump counts following instructions: the checks below, three of clone, then "allow", then "refuse"
     ahead = len(numbers) + 5
     program = [
         _instruction(_LOAD, _ARCHITECTURE),

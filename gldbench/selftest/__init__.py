@@ -1,1 +1,1 @@
-"""`gldbench selftest graders`: outputs whose score is known, fed to every grader."""
+"""`gldbench selftest graders`: gives every grader outputs with known scores, and compares."""

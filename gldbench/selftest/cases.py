@@ -1,4 +1,4 @@
-"""What a self-test of graders is made of: outputs whose score is known, and the kinds they are of."""
+"""The cases of the self-test: outputs with known scores, and their kinds."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gldbench.schema import Item, Task
 Kind = Literal["gold", "paraphrase", "near_miss", "other", "empty", "garbage", "adversarial"]
 KINDS: tuple[Kind, ...] = ("gold", "paraphrase", "near_miss", "other", "empty", "garbage", "adversarial")
 RIGHT: tuple[Kind, ...] = ("gold", "paraphrase")
-"""kinds of which every case scores 1"""
+"""kinds in which every case must score 1"""
 GUESSES: tuple[Kind, ...] = ("garbage", "adversarial")
-"""kinds whose mean is at most chance; of the others every case scores 0"""
+"""kinds in which the mean score must be at most chance; in the remaining kinds every case must score 0"""
 
 
 @dataclass(frozen=True)
 class Case:
-    """An output for an item, made so that its score is known."""
+    """An output for an item. Its kind determines the score that it must get."""
 
     kind: Kind
     item: Item
@@ -31,14 +31,19 @@ CaseMaker = Callable[[Task, Sequence[Item]], list[Case]]
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """`count` items at equal distances in file order, so that every subtask of a sorted file has its share."""
+    """So many items at equal distances in the file: each subtask of a sorted file gets its share."""
     if count >= len(items):
         return list(items)
     return [items[place * len(items) // count] for place in range(count)]
 
 
 def others(items: Sequence[Item], same: Callable[[Item, Item], bool]) -> Iterator[tuple[Item, Item]]:
-    """Each item with the next one that has another gold answer."""
+    """Pairs of each item and the next item with another gold answer.
+
+    Args:
+        items: the items.
+        same: whether two items have the same gold answer.
+    """
     for place, item in enumerate(items):
         rest = [*items[place + 1 :], *items[:place]]
         found = next((other for other in rest if not same(item, other)), None)
@@ -59,11 +64,11 @@ CODE = (
     "\\boxed{open('gldbench-selftest-was-here', 'w')}",
     'Answer: exec("raise SystemExit(0)")',
 )
-"""texts that do something where a grader evaluates them"""
+"""texts that write a file or exit where a grader evaluates them as code"""
 
 
 def garbage(item: Item) -> list[str]:
-    """Texts without an answer, the same for an item every time."""
+    """Texts without an answer. An item always gets the same ones."""
     rng = random.Random(f"garbage {item.item_id}")
     words = " ".join(rng.choices(WORDS, k=40))
     letters = "".join(rng.choices("qwertyuiopsdfghjklzxvbnm ;#@~", k=200))
@@ -71,11 +76,11 @@ def garbage(item: Item) -> list[str]:
 
 
 COSTLY = ("\\boxed{9^{9^{9^{9^{9}}}}}", "The answer is 9^{9^{9^{9^{9}}}}")
-"""short texts whose value takes for ever, for one item of a benchmark: a grader may wait out its time limit"""
+"""short texts with values that nobody can compute; for one item only, because a grader may wait until its time limit"""
 
 
 def adversarial(item: Item) -> list[str]:
-    """Texts that a careless grader takes for the answer, for a rule that says less, or for code."""
+    """Texts that a careless grader takes for an answer or for code, or that make its expressions slow."""
     return [
         item.prompt,  # the prompt again, with all its options
         "A B C D",

@@ -1,4 +1,4 @@
-"""Cases for lettered options: ARC, HellaSwag, MMLU."""
+"""Cases for tasks with lettered options: ARC, HellaSwag, MMLU."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _paraphrases(item: Item) -> list[str]:
 
 
 def cases(task: Task, items: Sequence[Item]) -> list[Case]:
-    """The gold letter as models give it, other letters, and no letter."""
+    """The gold letter in the forms that models write, other letters, and texts without a letter."""
     found = made("adversarial", items[0], COSTLY)
     for item in items:
         letters = LETTERS[: len(item.choices)]

@@ -1,4 +1,4 @@
-"""Cases that are known to fail, one by one, and the upstream bugs behind them."""
+"""Known failures: single cases of our own grader, and the bugs of other harnesses that explain their failures."""
 
 from __future__ import annotations
 
@@ -6,31 +6,28 @@ from gldbench.schema import Task
 from gldbench.selftest.cases import Kind
 
 KNOWN: dict[tuple[str, str, str, Kind], str] = {}
-"""(grader, benchmark, item id, kind) -> why it fails. Ours has none: each one that is added needs its reason here"""
+"""(grader, benchmark, item id, kind) -> why the case fails. There is none today; each new one needs a reason here"""
 
 UPSTREAM: dict[tuple[str, str], str] = {
-    ("lm_eval", "gsm8k"): "flexible-extract takes the last run of digits, $, commas and points wherever it stands: "
-    'a lone "$" or a ".00" behind the number is the answer or part of it, and a box that never closes counts',
-    ("lm_eval", "bbh"): 'get-answer takes what follows the first "the answer is " up to the last character but one of '
-    "the line, and compares it as it is written: a missing full stop costs a bracket, and quotes, emphasis, capitals, "
-    "a second sentence or the option's text make it wrong",
-    ("lm_eval", "arc_c"): "the whole output is compared with the letter: its own prompt ends in "
-    '"The best answer is", and nothing looks for the letter in anything longer',
-    ("lm_eval", "mmlu"): "the first line of the output is compared with the letter: nothing looks for it further down",
-    (
-        "lm_eval",
-        "math",
-    ): "math_verify reads 25 and 25\\% as different numbers, and takes the number out of a box that never closes",
-    ("lm_eval", "math500"): "exact_match compares what stands between the first and the last dollar, or else the whole "
-    "output, as strings: the box is not looked for",
-    ("lm_eval", "drop"): "process_results takes the whole output for the answer: words of the reasoning lower F1, and "
+    ("lm_eval", "gsm8k"): "flexible-extract takes the last run of digits, $, commas and points in the output: "
+    'a lone "$" or the ".00" after a number becomes the answer or a part of it, and a box that never closes counts',
+    ("lm_eval", "bbh"): 'get-answer takes the text after the first "the answer is " without the last character of the '
+    "line, and compares it unchanged: without a full stop it loses a bracket, and quotes, emphasis, capitals, a second "
+    "sentence or the text of the option make it wrong",
+    ("lm_eval", "arc_c"): "the whole output is compared with the letter, because lm-eval's own prompt ends with "
+    '"The best answer is"; the letter is not looked for in longer outputs',
+    ("lm_eval", "mmlu"): "only the first line of the output is compared with the letter",
+    ("lm_eval", "math"): "math_verify reads 25 and 25\\% as different numbers, and accepts a box that never closes",
+    ("lm_eval", "math500"): "exact_match compares the text between the first and the last dollar sign, or else the "
+    "whole output, as strings; the box is not looked for",
+    ("lm_eval", "drop"): "process_results takes the whole output as the answer: words of the reasoning lower F1, and "
     "a gold answer in the reasoning raises it",
-    ("evalplus", "humaneval_plus"): "HumanEval/32 can never pass in 0.3.1",
-    ("evalplus", "mbpp_plus"): "Mbpp/255 needs more than its 4 GB limit, Mbpp/392 more than its time limit",
+    ("evalplus", "humaneval_plus"): "in EvalPlus 0.3.1 no program can pass HumanEval/32",
+    ("evalplus", "mbpp_plus"): "Mbpp/255 exceeds EvalPlus's limit of 4 GB, and Mbpp/392 exceeds its time limit",
 }
-"""(grader, benchmark) -> what in the harness's own protocol makes cases fail"""
+"""(grader, benchmark) -> why cases fail under the harness's own protocol"""
 
 
 def why_upstream(grader: str, task: Task) -> str:
-    """The upstream bug behind a failure of another harness's grader; "" for our own."""
+    """The upstream bug that explains failures of another harness's grader. "" where none is known."""
     return UPSTREAM.get((grader, task.benchmark), "")

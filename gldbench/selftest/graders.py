@@ -1,4 +1,4 @@
-"""Feeds the cases of every benchmark to every grader that applies, and holds the scores against what they must be."""
+"""Gives the cases of every benchmark to every grader that applies, and compares the scores with the required ones."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from gldbench.tasks import load_items, load_task
 
 OURS = "ours"
 ONE_PER_ITEM = frozenset({"evalplus"})
-"""graders that take one solution of each problem at a time"""
+"""graders that can grade only one response to an item in one call"""
 SHOWN = 160
-"""characters of an output that an exception quotes"""
+"""length in characters to which the output of a failed case is cut"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """A case whose score is not what it must be."""
+    """A case that does not have the required score."""
 
     item: str
     output: str
-    """its beginning"""
+    """the beginning of the output"""
     score: float
     expected: str
     why: str
-    """the upstream bug, or why our grader is right to differ; "" where nobody has said"""
+    """the upstream bug, or why our grader is right to differ; "" where no reason is known"""
 
 
 @dataclasses.dataclass(frozen=True)
 class SelftestRow:
-    """The cases of one kind under one grader."""
+    """The scores of the cases of one kind under one grader."""
 
     task: str
     grader: str
@@ -49,23 +49,24 @@ class SelftestRow:
     kind: Kind
     n: int
     score: float | None
-    """mean; None where the cases could not be graded"""
+    """mean in [0, 1]; None where the cases could not be graded"""
     required: str
+    """what is required: "= 1" or "= 0" of every case, or "<= chance" of the mean"""
     ok: bool
     exceptions: tuple[Failure, ...] = ()
     skipped: str = ""
-    """why the cases could not be graded, and the fix"""
+    """why the cases could not be graded, and how to fix that; "" where they were graded"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Selftest:
-    """All rows; `passed` looks at our own graders only."""
+    """All rows of the self-test."""
 
     rows: tuple[SelftestRow, ...]
 
     @property
     def passed(self) -> bool:
-        """No row of our graders fails; a skipped row does not."""
+        """Whether no row of our own grader fails. A skipped row does not fail."""
         return all(row.ok for row in self.rows if row.grader == OURS)
 
 
@@ -75,13 +76,13 @@ def selftest_graders(
     """Runs the self-test.
 
     Args:
-        names: tasks, as `load_task` takes them.
+        names: names of tasks, as in `load_task`.
         data: folder with the benchmarks' files, or "hub".
-        items: real items of each benchmark that cases are made from; by default what its `Maker` says.
-        progress: told which tasks there are, and each that is done.
+        items: number of real items of each benchmark from which cases are made. Default: what its `Maker` says.
+        progress: called with each task at the start and when it is done.
 
     Raises:
-        InputError: unknown task, or data that is not what the task was defined on.
+        InputError: an unknown task, or a data file that is not the one that the task was defined on.
     """
     rows: list[SelftestRow] = []
     report = progress or (lambda name, done, total: None)
@@ -92,30 +93,41 @@ def selftest_graders(
         maker = MAKERS[task.scorer]
         made_for = [item for item in load_items(task, data) if maker.keeps(item)]
         cases = maker.cases(task, spread(made_for, items or maker.items))
-        for grader in GRADERS.values():
+        for grader_name, grader in GRADERS.items():
             if grader.applies(task):
-                rows += _rows(task, grader, cases, maker.needs())
+                rows += _rows(task, grader_name, grader, cases, maker.needs())
         report(name, 1, 1)
     return Selftest(tuple(rows))
 
 
-def _rows(task: Task, grader: Grader, cases: Sequence[Case], missing: str) -> list[SelftestRow]:
-    """A row per kind."""
+def _rows(task: Task, name: str, grader: Grader, cases: Sequence[Case], missing: str) -> list[SelftestRow]:
+    """One row per kind of case."""
     filter_name, metric = grader.headline(task)
-    scores = _scores(task, grader, cases) if not missing else []
+    scores = _scores(task, name, grader, cases) if not missing else []
     rows = []
     for kind in KINDS:
         own = [row for row, case in enumerate(cases) if case.kind == kind]
         if not own:
             continue
-        labels = (task.name, grader.name, filter_name, metric, kind, len(own))
-        if missing:
-            rows.append(SelftestRow(*labels, None, _required(task, kind), True, skipped=missing))
-            continue
-        mean = sum(scores[row] for row in own) / len(own)
-        failed = _failed(task, grader, kind, [(cases[row], scores[row]) for row in own], mean)
-        ok = all((grader.name, task.benchmark, f.item, kind) in KNOWN for f in failed)
-        rows.append(SelftestRow(*labels, mean, _required(task, kind), ok, failed))
+        mean, failed = None, ()
+        if not missing:
+            mean = sum(scores[row] for row in own) / len(own)
+            failed = _failed(task, name, kind, [(cases[row], scores[row]) for row in own], mean)
+        rows.append(
+            SelftestRow(
+                task=task.name,
+                grader=name,
+                filter=filter_name,
+                metric=metric,
+                kind=kind,
+                n=len(own),
+                score=mean,
+                required=_required(task, kind),
+                ok=all((name, task.benchmark, failure.item, kind) in KNOWN for failure in failed),
+                exceptions=failed,
+                skipped=missing,
+            )
+        )
     return rows
 
 
@@ -126,31 +138,31 @@ def _required(task: Task, kind: Kind) -> str:
 
 
 def _failed(
-    task: Task, grader: Grader, kind: Kind, cases: Sequence[tuple[Case, float]], mean: float
+    task: Task, grader_name: str, kind: Kind, cases: Sequence[tuple[Case, float]], mean: float
 ) -> tuple[Failure, ...]:
-    """The cases that keep a kind from what is required: those that score, where the mean is above chance."""
+    """The cases because of which a kind fails. Among guesses: all that score, where the mean is above chance."""
     if kind in GUESSES:
         wrong = [(case, score) for case, score in cases if score > 0] if mean > task.chance + 1e-12 else []
     else:
         wrong = [(case, score) for case, score in cases if score != float(kind in RIGHT)]
     return tuple(
         Failure(
-            case.item.item_id,
-            case.output[:SHOWN],
-            score,
-            _required(task, kind),
-            KNOWN.get((grader.name, task.benchmark, case.item.item_id, kind)) or why_upstream(grader.name, task),
+            item=case.item.item_id,
+            output=case.output[:SHOWN],
+            score=score,
+            expected=_required(task, kind),
+            why=KNOWN.get((grader_name, task.benchmark, case.item.item_id, kind)) or why_upstream(grader_name, task),
         )
         for case, score in wrong
     )
 
 
-def _scores(task: Task, grader: Grader, cases: Sequence[Case]) -> list[float]:
-    """A case's score under the grader's headline."""
+def _scores(task: Task, grader_name: str, grader: Grader, cases: Sequence[Case]) -> list[float]:
+    """The score of each case under the grader's headline."""
     rounds: dict[int, list[int]] = {}
     before: Counter[str] = Counter()
     for row, case in enumerate(cases):
-        rounds.setdefault(before[case.item.item_id] if grader.name in ONE_PER_ITEM else 0, []).append(row)
+        rounds.setdefault(before[case.item.item_id] if grader_name in ONE_PER_ITEM else 0, []).append(row)
         before[case.item.item_id] += 1
     scores = [0.0] * len(cases)
     for rows in rounds.values():
@@ -160,7 +172,7 @@ def _scores(task: Task, grader: Grader, cases: Sequence[Case]) -> list[float]:
 
 
 def _graded(task: Task, grader: Grader, cases: Sequence[Case]) -> list[float]:
-    """One call of the grader: every case is an item of its own."""
+    """The scores of cases that are graded in one call. Each case becomes an item of its own."""
     items = [dataclasses.replace(case.item, item_id=_name(case.item, row)) for row, case in enumerate(cases)]
     responses = [bare_response(item, case.output) for item, case in zip(items, cases, strict=True)]
     headline = grader.headline(task)
@@ -176,5 +188,5 @@ def _name(item: Item, row: int) -> str:
 
 
 def as_json(result: Selftest) -> dict[str, Any]:
-    """{"passed", "rows": [{"task", "grader", "kind", "n", "score", "required", "ok", "exceptions", ...}]}."""
+    """The result for JSON: {"passed", "rows": [{"task", "grader", "kind", "n", "score", "required", "ok", ...}]}."""
     return {"passed": result.passed, "rows": [dataclasses.asdict(row) for row in result.rows]}

@@ -1,4 +1,4 @@
-"""Cases for IFEval: responses built to follow, or to break, the one instruction of a prompt."""
+"""Cases for IFEval: responses that follow or break the only instruction of a prompt."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ TEXT = "This is a short plain text about a walk in the park on a warm summer day
 SECOND = "Here is quite another piece of writing which tells of the sea and of the ships that sail on it"
 
 Pair = tuple[list[str], str]
-"""(responses that follow the instruction, one that breaks it)"""
+"""(responses that follow the instruction, one response that breaks it)"""
 Builder = Callable[[Mapping[str, Any]], Pair]
+"""arguments of the instruction -> responses"""
 
 
 def _both(form: Callable[[str], str], broken: str) -> Pair:
@@ -21,7 +22,7 @@ def _both(form: Callable[[str], str], broken: str) -> Pair:
 
 
 def _repeated(word: str, relation: str, count: int) -> Pair:
-    """`word` at least so often, or less often."""
+    """Responses that repeat the word at least so often, or less often."""
     if relation == "at least":
         return _both(lambda text: f"{text} {(word + ' ') * count}", f"{TEXT} {(word + ' ') * (count - 1)}")
     return _both(lambda text: f"{text} {(word + ' ') * (count - 1)}", f"{TEXT} {(word + ' ') * count}")
@@ -79,23 +80,23 @@ BUILDERS: dict[str, Builder] = {
     "change_case:english_lowercase": lambda k: _both(str.lower, TEXT),
     "change_case:english_capital": lambda k: _both(str.upper, TEXT),
 }
-"""instruction -> what follows and what breaks it"""
+"""instruction -> builder of responses that follow it and of one that breaks it"""
 
 EASY = frozenset(
     ("punctuation:no_comma", "length_constraints:number_words", "keywords:forbidden_words", "keywords:frequency",
      "change_case:english_lowercase")
 )  # fmt: skip
-"""instructions that a text can follow by accident: no guesses are made for them"""
+"""instructions that a text can follow by accident; they get no cases of other texts"""
 
 
 def is_built(item: Item) -> bool:
-    """The prompt has one instruction, and responses to it can be built."""
+    """Whether the prompt has only one instruction, and a builder for it exists."""
     names = item.record["instruction_id_list"]
     return len(names) == 1 and names[0] in BUILDERS
 
 
 def cases(task: Task, items: Sequence[Item]) -> list[Case]:
-    """Responses that follow the instruction in two ways, one that breaks it, and a plain text."""
+    """Responses that follow the instruction in two ways, one that breaks it, and texts that ignore it."""
     found: list[Case] = []
     for item in items:
         name = item.record["instruction_id_list"][0]

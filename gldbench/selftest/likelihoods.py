@@ -1,4 +1,4 @@
-"""Cases for options ranked by log-likelihood: stored JSON in which the right option is the likeliest, or is not."""
+"""Cases for options that are ranked by log-likelihood: stored JSON where the right or another option is likeliest."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ LETTERS = "ABCDE"
 
 
 def _stored(item: Item, best: int, high: float, low: float) -> str:
-    """One option far likelier than the others, as a sum and per byte."""
+    """JSON in which one option is far likelier than the others, in total and per byte."""
     places = range(len(item.choices))
     values = [high if place == best else low - place for place in places]
     return json.dumps({"loglikelihoods": values, "greedy": [place == best for place in places]})
 
 
 def cases(task: Task, items: Sequence[Item]) -> list[Case]:
-    """The right option likeliest, another one likeliest, and what is no list of log-likelihoods."""
+    """The right option likeliest, another option likeliest, and texts that are no list of log-likelihoods."""
     found: list[Case] = []
     for item in items:
         gold, count = LETTERS.index(item.target), len(item.choices)

@@ -1,4 +1,4 @@
-"""Which cases belong to which benchmark: `MAKERS`, by the scorer of its task."""
+"""`MAKERS`: how cases are made for a benchmark. The task's key `scorer` selects the maker."""
 
 from __future__ import annotations
 
@@ -21,29 +21,30 @@ from gldbench.selftest import (
 from gldbench.selftest.cases import CaseMaker
 
 ITEMS = 40
+"""default number of items from which cases are made"""
 
 
 def nothing() -> str:
-    """Nothing is missing."""
+    """No text: nothing is missing on this machine."""
     return ""
 
 
 def every(item: Item) -> bool:
-    """Cases can be made for every item."""
+    """True: cases can be made for every item."""
     return True
 
 
 @dataclass(frozen=True)
 class Maker:
-    """How the cases of a kind of benchmark are made."""
+    """How cases are made for one kind of benchmark."""
 
     cases: CaseMaker
     items: int = ITEMS
-    """at most so many items, where a case is dear"""
+    """cases are made from at most so many items"""
     keeps: Callable[[Item], bool] = every
-    """the items that cases can be made for"""
+    """whether cases can be made for an item"""
     needs: Callable[[], str] = nothing
-    """what this machine lacks to grade them, and the fix; "" where it lacks nothing"""
+    """what is missing on this machine to grade the cases, and how to fix that; "" where nothing is missing"""
 
 
 MAKERS: dict[str, Maker] = {

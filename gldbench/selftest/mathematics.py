@@ -11,12 +11,12 @@ from gldbench.schema import Item, Task
 from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, garbage, made, others
 
 GUESSED = 4
-"""items with empty, garbage and adversarial texts: computer algebra takes its time over each"""
+"""only so many items get empty, garbage and adversarial texts, because computer algebra is slow on each of them"""
 _FRACTION = re.compile(r"(-?)\\[dt]?frac\{(\d+)\}\{(\d+)\}")
 
 
 def box(text: str) -> str:
-    """The text in the box that the prompt asks for."""
+    """The text in a box, as the prompt asks for it."""
     return f"\\boxed{{{text}}}"
 
 
@@ -53,7 +53,7 @@ def _paraphrases(gold: str) -> list[str]:
 
 
 def _near(gold: str) -> list[str]:
-    """Answers close to the gold one: a number changed, or one more thing added."""
+    """Wrong answers close to the gold one: with a changed number, or with an addition."""
     changed = re.sub(r"\d+(?!.*\d)", lambda match: f"{match[0]}1", gold, flags=re.DOTALL)
     if changed == gold:
         changed = f"{gold} + 1" if "text" not in gold else "\\text{something else}"
@@ -67,7 +67,7 @@ def _near(gold: str) -> list[str]:
 
 
 def cases(task: Task, items: Sequence[Item]) -> list[Case]:
-    """The gold expression in other spellings, and other expressions."""
+    """The gold expression in several spellings, and other expressions."""
     found = made("adversarial", items[0], COSTLY)
     for item in items:
         found += made("gold", item, [f"We see that $x = 3$.\nSo it is $\\boxed{{{item.target}}}$."])

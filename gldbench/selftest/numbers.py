@@ -14,7 +14,7 @@ def _grouped(target: str) -> str:
 
 
 def cases(task: Task, items: Sequence[Item]) -> list[Case]:
-    """The gold number in the forms that models write, and numbers that are not it."""
+    """The gold number in the forms that models write, and other numbers."""
     found = made("adversarial", items[0], COSTLY)
     for item in items:
         gold, grouped = item.target, _grouped(item.target)

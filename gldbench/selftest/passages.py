@@ -38,7 +38,7 @@ def _paraphrases(gold: str) -> list[str]:
 
 
 def cases(task: Task, items: Sequence[Item]) -> list[Case]:
-    """Every accepted answer, and answers that share nothing with one."""
+    """Every accepted answer, and answers that have no word in common with them."""
     found = made("adversarial", items[0], COSTLY)
     for item in items:
         gold = item.target

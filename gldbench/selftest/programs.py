@@ -8,7 +8,7 @@ from gldbench.schema import Item, Task
 from gldbench.selftest.cases import CODE, EMPTY, Case, garbage, made
 
 GUESSED = 2
-"""items with garbage and adversarial texts: each program costs a process"""
+"""only so many items get garbage and adversarial texts, because each program needs a process"""
 
 _OFF_BY_ONE = '''
 
@@ -31,14 +31,14 @@ def {entry}(*args, **kwargs):
 
 
 def whole(item: Item) -> str:
-    """The reference solution as a program that stands alone."""
+    """The reference solution as a complete program."""
     if f"def {item.entry}(" in item.target.replace(" (", "("):
         return item.target.replace("\r\n", "\n").strip("\n") + "\n"
     return f"{item.record['prompt']}{item.target}"
 
 
 def cases(task: Task, items: Sequence[Item]) -> list[Case]:
-    """The reference alone, in a fence and after the prompt; its results off by one; another problem's reference."""
+    """The reference solution in several forms, with its results off by one, and that of another problem."""
     found: list[Case] = []
     for item, other in zip(items, [*items[1:], items[0]], strict=True):
         program = whole(item)

@@ -1,4 +1,4 @@
-"""Cases for BIG-Bench Hard: "the answer is X", X an option, a word, a number, brackets or a list of words."""
+"""Cases for BIG-Bench Hard: "the answer is X", where X is an option, a word, a number, brackets or a list of words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OPPOSITES |= {value: key for key, value in OPPOSITES.items()}
 
 
 def wrong(target: str) -> str:
-    """An answer of the same form that is not right."""
+    """A wrong answer of the same form."""
     if re.fullmatch(r"\([A-Z]\)", target):
         return "(B)" if target == "(A)" else "(A)"
     if re.fullmatch(r"-?\d+", target):
@@ -49,7 +49,7 @@ def _paraphrases(target: str) -> list[str]:
 
 
 def cases(task: Task, items: Sequence[Item]) -> list[Case]:
-    """The gold answer after "the answer is", and answers that are not it."""
+    """The gold answer after "the answer is", and other answers."""
     found = made("adversarial", items[0], COSTLY)
     for item in items:
         target, other = item.target, wrong(item.target)

@@ -1,4 +1,4 @@
-"""Cases for TheoremQA: integers, floats, lists, booleans and options after "The answer is"."""
+"""Cases for TheoremQA: integers, floats, lists, truth values and options after "The answer is"."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def paraphrases(gold: Any) -> list[str]:
 
 
 def wrong(gold: Any) -> str:
-    """An answer of the same form that is not right."""
+    """A wrong answer of the same form."""
     if isinstance(gold, bool):
         return str(not gold)
     if isinstance(gold, str):
@@ -93,7 +93,7 @@ def wrong(gold: Any) -> str:
 
 
 def cases(task: Task, items: Sequence[Item]) -> list[Case]:
-    """The gold answer in the forms of its type, and answers outside the tolerance."""
+    """The gold answer in several forms of its type, and answers outside the tolerance."""
     found = made("adversarial", items[0], COSTLY)
     for item in items:
         gold, other = item.record["Answer"], wrong(item.record["Answer"])
@@ -119,7 +119,7 @@ def cases(task: Task, items: Sequence[Item]) -> list[Case]:
 
 
 def _apart(a: Any, b: Any) -> bool:
-    """No tolerance makes one of the two answers the other."""
+    """Whether no tolerance makes the two answers equal."""
     if isinstance(a, int | float) and isinstance(b, int | float) and type(a) is not bool and type(b) is not bool:
         return abs(a - b) > 0.1 * abs(a)
     return a != b and type(a) is type(b)

@@ -1,15 +1,22 @@
-"""DROP: exact match and F1 of the answer line, by the rules of the official script and the exceptions stated here.
+"""DROP: exact match and F1 of the answer line, by the rules of the official script with the exceptions below.
 
-The rules (Dua et al., 2019): a span is a bag of words without case, punctuation and articles; numbers are compared by
-value; bags of the answer and of the gold are assigned one to one for the highest F1, where two bags score only if the
-gold's has no number or both have one in common; the mean counts every span that has no partner as 0; the best of the
-accepted answers counts. Unlike the official script:
+The rules (Dua et al., 2019, DROP, arXiv:1903.00161, and its official evaluation script):
 
-- Our data file joins the spans of an answer with " and ", and so do models. Both sides are split at it, and once more
-  at commas and semicolons; the better of the two readings counts. "Bosnia and Herzegovina" is split on both sides.
-- "$23.6", "(13.5)", "13.5." and "1,234.5" are numbers (there their point is lost as punctuation).
-- Numbers are compared digit by digit, without the rounding of floats.
-- Typographic dashes and quotes are ASCII ones; the parts of a date may stand in any order.
+- An answer consists of spans. A span is a bag of words without case, punctuation and articles. Numbers are compared by
+  value.
+- The bags of the answer and of the gold answer are assigned one to one so that the sum of their F1 is highest. Two bags
+  score only where the gold bag has no number, or where both have a number in common.
+- The F1 of an answer is the mean over its spans. A span without a partner counts as 0.
+- Where several gold answers are accepted, the best one counts.
+
+The exceptions:
+
+- Our data file joins the spans of an answer with " and ", and so do models. Both sides are split at " and ". In a
+  second reading both are split at commas and semicolons too. The better reading counts. "Bosnia and Herzegovina" is
+  split on both sides.
+- "$23.6", "(13.5)", "13.5." and "1,234.5" are numbers. The official script removes their point as punctuation.
+- Numbers are compared digit by digit, without rounding to floats.
+- Typographic dashes and quotes equal those of ASCII. The parts of a date may come in any order.
 """
 
 from __future__ import annotations
@@ -22,15 +29,13 @@ from itertools import product
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from gldbench.grade.answers import answer_line
 from gldbench.grade.judges.judge import Judge, Mark
 from gldbench.schema import Item, Task
 
 FILTER = "answer"
 
-_ANSWER_LINE = re.compile(r"(?i)\banswer\**[ \t]*:[ \t*]*+(?:\n[ \t]*+)?(?!\$ANSWER\b)(\S[^\n]*)")
-_ANSWER_PHRASE = re.compile(r"(?i)\banswer is:?[ \t]+(\S[^\n]*)")
 _SENTENCE_END = re.compile(r"(?:(?<=[\d)\"'*])|(?<=[a-z]{3}))\.\s+(?=[A-Z])")
-_LATEX = re.compile(r"\\(?:boxed|text(?:bf|it|rm)?|math(?:bf|rm)|mbox)\s*\{([^{}]*)\}")
 _ASCII = str.maketrans({"–": "-", "—": "-", "−": "-", "‐": "-", "‑": "-", "“": '"', "”": '"', "‘": "'", "’": "'"})
 _EDGES = string.punctuation.replace(".", "") + "£€°"
 _ENDS = _EDGES + "."
@@ -45,40 +50,26 @@ _MONTHS = (
 _MONTH = {short: month for month in _MONTHS for short in (month, month[:3])} | {"sept": "september"}
 _ORDINAL = re.compile(r"^(\d+)(?:st|nd|rd|th)$")
 _JOINTS = (re.compile(r"(?i)\s+and\s+"), re.compile(r"(?i)\s*(?:,?\s+and\s+|,\s+|;\s*)"))
-"""what separates the spans of an answer: one expression for each of the two readings"""
+"""what separates the spans of an answer, in the first and in the second reading"""
 
 
 def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
-    """Marks "f1" and "em" of each output against the best of the item's golds."""
-    return [_marks(item, extract(output)) for item, output in zip(items, outputs, strict=True)]
+    """Two marks per item, metrics "f1" and "em": the found answer against the best of the item's gold answers."""
+    return [_marks(item, answer_line(output)) for item, output in zip(items, outputs, strict=True)]
 
 
 def _marks(item: Item, answer: str | None) -> list[Mark]:
     em, f1 = (0.0, 0.0) if answer is None else score(answer, item.golds or (item.target,))
-    return [Mark(FILTER, name, value, answer is not None) for name, value in (("f1", f1), ("em", em))]
-
-
-def extract(output: str) -> str | None:
-    """The answer of the last line "Answer: ..."; else after the last "answer is"; else an output of one line.
-
-    The prompt's own "Answer: $ANSWER" is no answer. None where what is found has no letter or digit.
-    """
-    text = output.translate(_ASCII)
-    lines = [line for line in text.splitlines() if line.strip()]
-    alone = lines if len(lines) == 1 and "$ANSWER" not in text else []
-    found = _ANSWER_LINE.findall(text) or _ANSWER_PHRASE.findall(text) or alone
-    if not found:
-        return None
-    answer = found[-1]
-    for _ in range(3):  # \boxed{\text{...}}; a bound, because an output may nest a million
-        answer = _LATEX.sub(r"\1", answer)
-    return answer if re.search(r"\w", answer) else None
+    values = {"f1": f1, "em": em}
+    return [
+        Mark(filter=FILTER, metric=metric, value=value, answered=answer is not None) for metric, value in values.items()
+    ]
 
 
 def score(answer: str, golds: Sequence[str]) -> tuple[float, float]:
-    """(exact match, F1) against the best accepted answer; F1 with two digits, as the official script rounds it.
+    """(exact match, F1) against the best of the gold answers. F1 is rounded to two digits, as in the official script.
 
-    An answer of several sentences is read as a whole and up to the end of its first; the better counts.
+    An answer of several sentences is read twice: as a whole, and only its first sentence. The better reading counts.
     """
     best_em = best_f1 = 0.0
     answer = answer.translate(_ASCII)
@@ -92,13 +83,13 @@ def score(answer: str, golds: Sequence[str]) -> tuple[float, float]:
 
 
 def _spans(text: str, joint: re.Pattern[str]) -> list[tuple[str, ...]]:
-    """The words of each span in `text`; never empty."""
+    """The words of each span in the text. There is always at least one span, which may be empty."""
     spans = [tuple(_words(span)) for span in joint.split(text.strip())]
     return [span for span in spans if span] or [()]
 
 
 def _words(span: str) -> list[str]:
-    """Lower case, no articles, no punctuation, numbers in one form, dates in one order."""
+    """The words of a span in lower case, without articles and punctuation, with one form of numbers and of dates."""
     words = [_word(token) for token in re.split(r"[\s-]+", span.lower())]
     words = [word for word in words if word and word not in _ARTICLES]
     date = [_ORDINAL.sub(r"\1", _MONTH.get(word, word)) for word in words]
@@ -107,7 +98,7 @@ def _words(span: str) -> list[str]:
 
 
 def _word(token: str) -> str:
-    """A number without idle zeros, or the token without punctuation."""
+    """A number without superfluous zeros; any other token without punctuation."""
     bare = _THOUSANDS.sub("", token.lstrip(_EDGES).rstrip(_ENDS))
     number = _NUMBER.fullmatch(bare)
     if number is None or not bare:
@@ -117,7 +108,7 @@ def _word(token: str) -> str:
 
 
 def _compare(answer: list[tuple[str, ...]], gold: list[tuple[str, ...]]) -> tuple[float, float]:
-    """(exact match, F1) of the spans of one reading."""
+    """(exact match, F1) of the spans in one reading."""
     table = np.array([[_f1(frozenset(mine), frozenset(wanted)) for mine in answer] for wanted in gold])
     rows, columns = linear_sum_assignment(table, maximize=True)
     f1 = float(table[rows, columns].sum()) / max(table.shape)
@@ -125,7 +116,7 @@ def _compare(answer: list[tuple[str, ...]], gold: list[tuple[str, ...]]) -> tupl
 
 
 def _f1(answer: frozenset[str], gold: frozenset[str]) -> float:
-    """F1 of two bags of words; 0 where the gold has numbers and the answer none of them."""
+    """F1 of two bags of words. 0 where the gold bag has numbers and the answer has none of them."""
     common = answer & gold
     numbers = {word for word in gold if _NUMBER.fullmatch(word)}
     if not common or (numbers and not numbers & common):
@@ -133,4 +124,4 @@ def _f1(answer: frozenset[str], gold: frozenset[str]) -> float:
     return 2 * len(common) / (len(answer) + len(gold))
 
 
-DROP = Judge("Dua et al., 2019, DROP, arXiv:1903.00161, and its official evaluation script", judge)
+DROP = Judge(judge)

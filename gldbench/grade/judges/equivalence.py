@@ -1,7 +1,9 @@
-"""Whether two mathematical texts mean the same, by math-verify in processes of their own.
+"""Asks math-verify whether two mathematical texts mean the same. It runs in separate processes.
 
-A few characters of LaTeX can cost hours or all memory, and neither a signal (math-verify's own time limit, which works
-in the main thread only) nor a thread ends that. A process is killed, and one text costs one text.
+A few characters of LaTeX can take hours or all memory. A thread cannot be stopped, and math-verify's own time limit is
+a signal, which works in the main thread only. A process can be killed, so that a bad text costs only its own answer.
+
+math-verify: Kydlíček et al., Math-Verify (2025), https://github.com/huggingface/Math-Verify
 """
 
 from __future__ import annotations
@@ -20,39 +22,39 @@ from typing import Any
 
 from gldfusion.errors import InputError
 
-CITATION = "Kydlíček et al., Math-Verify (2025), https://github.com/huggingface/Math-Verify"
 SECONDS = 5.0
-"""of wall time for one question"""
+"""seconds of wall time for one question"""
 START_SECONDS = 120.0
-"""for a process to import sympy, on a busy machine"""
+"""seconds in which a process must have imported sympy, on a busy machine"""
 MAX_CHARACTERS = 1_000
-"""a longer text is no answer to a benchmark's question, and is not parsed"""
+"""a longer text does not answer a benchmark's question, and is not parsed"""
 _PER_WORKER = 50
+"""a second process starts where there are twice as many questions"""
 
 _SCRIPT = Path(__file__).with_name("equivalence_worker.py")
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of a question."""
+    """The answer to a question."""
 
     value: Any = None
     reason: str = ""
-    """why there is no value: the time limit, or the name of an error"""
+    """why there is no value: the time limit or the name of an error"""
 
 
 def equivalent(questions: Sequence[Sequence[tuple[str, str]]], seconds: float = SECONDS) -> list[Reply]:
-    """For each question, a list of (gold, answer) pairs: whether any of its pairs is equivalent."""
+    """For each question, which is a list of pairs (gold, answer): whether any of its pairs is equivalent."""
     return _ask([json.dumps(["equal", list(pairs)]) for pairs in questions], seconds)
 
 
 def values(texts: Sequence[str], seconds: float = SECONDS) -> list[Reply]:
-    """For each LaTeX text the numbers that it states: one, those of a tuple or a matrix, or None."""
+    """For each LaTeX text: the list of numbers in it (a number, a tuple, a matrix). None where it states no numbers."""
     return _ask([json.dumps(["value", text]) for text in texts], seconds)
 
 
 def _ask(requests: Sequence[str], seconds: float) -> list[Reply]:
-    """The replies in order; equal requests are asked once."""
+    """The replies in the order of the requests. Equal requests are asked once."""
     distinct = list(dict.fromkeys(requests))
     if not distinct:
         return []
@@ -68,7 +70,7 @@ def _ask(requests: Sequence[str], seconds: float) -> list[Reply]:
 
 
 def _share(requests: Sequence[str], seconds: float) -> list[Reply]:
-    """One process after the other: a new one where the last was killed."""
+    """The replies of one process. Where it is killed, a new one answers the remaining requests."""
     replies: list[Reply] = []
     while len(replies) < len(requests):
         with _process() as process:
@@ -95,8 +97,8 @@ def _process() -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
             said = (process.stderr.read() if process.stderr else b"").decode(errors="replace").strip()
             raise InputError(
-                f"math-verify does not start: {said.splitlines()[-1] if said else 'no answer'}\n"
-                "install it: pip install 'lm-eval[math]'"
+                f"math-verify does not start: {said.splitlines()[-1] if said else 'the process says nothing'}\n"
+                "install it with: pip install 'lm-eval[math]'"
             )
         yield process
     finally:
@@ -108,7 +110,7 @@ def _process() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _exchange(process: subprocess.Popen[bytes], request: str, seconds: float) -> tuple[Reply, bool]:
-    """The reply, and whether the process can be asked again."""
+    """The reply, and whether the process can answer further requests."""
     assert process.stdin is not None
     try:
         process.stdin.write(request.encode() + b"\n")
@@ -125,7 +127,7 @@ def _exchange(process: subprocess.Popen[bytes], request: str, seconds: float) ->
 
 
 def _line(process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
-    """The next line of output; what there is of it where the process ended, None where the time did."""
+    """The next line of output. Only its beginning where the process ended, and None where the time ran out."""
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)

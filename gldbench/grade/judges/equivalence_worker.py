@@ -1,8 +1,11 @@
-"""The process that reads LaTeX for `equivalence`: run as a script, it imports math-verify and nothing of gldbench.
+"""The process that reads LaTeX for `equivalence.py`, which runs this file as a script. It imports nothing of gldbench.
 
-Each line of standard input is a JSON request, each line of standard output its answer:
-["equal", [[gold, answer], ...]] -> true where any pair is equivalent; ["value", text] -> the numbers in it, or null.
-Texts become sympy expressions by math-verify's grammar of LaTeX. No text is evaluated as Python.
+Each line of standard input is a JSON request, and each line of standard output is the answer to one:
+
+    ["equal", [[gold, answer], ...]]  ->  true where any pair is equivalent, else false
+    ["value", text]                   ->  the list of numbers in the text, or null
+
+math-verify's grammar of LaTeX turns texts into sympy expressions. No text is evaluated as Python.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import sys
 from typing import Any
 
 MEMORY = 2 * 2**30
-"""bytes of address space: 9^{9^{9^9}} is a short text"""
+"""bytes of address space; the short text 9^{9^{9^9}} would take all memory"""
 
 
 def main() -> None:
@@ -30,7 +33,11 @@ def main() -> None:
         kind, content = json.loads(line)
         try:
             answer = _equal(content) if kind == "equal" else _value(content)
-        except (Exception, RecursionError, MemoryError) as error:  # a grammar and a computer algebra: anything
+        except (
+            Exception,
+            RecursionError,
+            MemoryError,
+        ) as error:  # the grammar and the computer algebra may raise anything
             answer = {"error": type(error).__name__}
         print(json.dumps(answer), file=replies)
 
@@ -43,8 +50,9 @@ def _import() -> None:
 def _parse(text: str) -> list[Any]:
     from math_verify import LatexExtractionConfig, parse
 
-    # Only LaTeX between dollars: the other extractor takes any number out of a text that does not parse. No time limit
-    # of its own: that is a signal, which a long multiplication of integers does not heed; the parent kills instead.
+    # Only LaTeX between dollars is read: math-verify's other extractor takes any number out of a text that does not
+    # parse. Its time limit is off: it is a signal, which does not interrupt a long multiplication of integers. The
+    # parent process kills this one instead.
     config = [LatexExtractionConfig(boxed_match_priority=-1)]
     return parse(f"${text}$", config, fallback_mode="no_fallback", parsing_timeout=None)  # type: ignore[arg-type]
 
@@ -65,7 +73,7 @@ def _value(text: str) -> list[float] | None:
 
 
 def _numbers(expression: Any) -> list[float] | None:
-    """The values of a number, a tuple, a finite set, a matrix, or the right side of an equation."""
+    """The values of a number, a tuple, a finite set or a matrix. Of an equation, those of its right side."""
     import sympy
     from sympy.core.relational import Relational
 

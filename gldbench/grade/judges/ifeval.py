@@ -1,4 +1,7 @@
-"""IFEval: are the instructions of a prompt followed? Checked by lm-eval's copy of the official checkers."""
+"""IFEval: lm-eval's copy of the official checkers decides whether an output follows the instructions of its prompt.
+
+Source: Zhou et al., 2023, Instruction-Following Evaluation for Large Language Models, arXiv:2311.07911.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ from gldbench.schema import Item, Task
 
 
 def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
-    """Marks under "strict" (the output as it is) and "loose" (also without its first line, last line and asterisks).
+    """Marks under the filters "strict" and "loose".
 
-    "prompt_level" is 1 where all instructions of the prompt are followed. "instruction_level" has a mark for each
-    instruction, so that its mean is over instructions, as the benchmark defines it.
+    "strict" checks the output as it is. "loose" also checks it without its first line, its last line and asterisks, and
+    one success suffices. The metric "prompt_level" is 1 where the output follows all instructions of the prompt.
+    "instruction_level" has one mark per instruction. Its mean is therefore over instructions, as in the benchmark.
     """
     from gldbench.grade.sentences import ifeval_checkers, without_chance
 
@@ -46,7 +50,7 @@ def _marks(checkers: Any, note: str, item: Item, output: str) -> list[Mark]:
 
 
 def _followed(check: Any, asked: Any, output: str) -> Sequence[bool]:
-    """Instruction for instruction; JSON that is nested deeper than Python reads follows none of its prompt."""
+    """Whether each instruction is followed. JSON that is nested too deeply for Python follows none of them."""
     try:
         return check(asked, output).follow_instruction_list
     except RecursionError:
@@ -56,14 +60,24 @@ def _followed(check: Any, asked: Any, output: str) -> Sequence[bool]:
 def _marks_of(
     filter_name: str, names: Sequence[str], followed: Sequence[bool], note: str, answered: bool
 ) -> list[Mark]:
-    """The prompt's mark and one for each instruction."""
+    """One mark for the prompt and one for each instruction."""
     broken = ", ".join(name for name, ok in zip(names, followed, strict=True) if not ok)
     reason = "; ".join(part for part in (f"not followed: {broken}" if broken else "", note) if part)
     parts = [
-        Mark(filter_name, "instruction_level", float(ok), answered, "" if ok else f"not followed: {name}", part=str(i))
+        Mark(
+            filter=filter_name,
+            metric="instruction_level",
+            value=float(ok),
+            answered=answered,
+            reason="" if ok else f"not followed: {name}",
+            part=str(i),
+        )
         for i, (name, ok) in enumerate(zip(names, followed, strict=True))
     ]
-    return [Mark(filter_name, "prompt_level", float(all(followed)), answered, reason), *parts]
+    whole = Mark(
+        filter=filter_name, metric="prompt_level", value=float(all(followed)), answered=answered, reason=reason
+    )
+    return [whole, *parts]
 
 
-IFEVAL = Judge("Zhou et al., 2023, Instruction-Following Evaluation for Large Language Models, arXiv:2311.07911", judge)
+IFEVAL = Judge(judge)

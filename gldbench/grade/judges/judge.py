@@ -4,31 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gldbench.schema import Item, Status, Task
+
+PATTERN_METRIC = "exact_match"
+"""metric of the answers that a task's patterns find"""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One output's score under one filter."""
+    """The score of one output under one filter."""
 
     filter: str
     metric: str
     value: float
     """in [0, 1]"""
     answered: bool
-    """an answer was found in the output"""
+    """whether an answer was found in the output"""
     reason: str = ""
     status: Status | None = None
-    """where the judge knows better than "ok", "no_answer" and "truncated": "timeout" or "error" of code"""
+    """"ok", "timeout" or "error", where the judge knows it from running code. None: the status follows from `answered`
+    and from whether the output was cut off"""
     part: str = ""
-    """which part of the item is marked, where a metric is a mean over parts: an instruction of a prompt"""
+    """which part of the item is marked (an instruction of an IFEval prompt), where the metric is a mean over parts"""
+    final: bool = False
+    """the row repeats `reason` alone, and does not add that the output or the prompt was cut off"""
+
+
+@dataclass(frozen=True)
+class NormalForm:
+    """A form in which two answers that mean the same are equal."""
+
+    normalise: Callable[[str], Any]
+    """for our grader: text of an answer -> a value that is compared with `==`"""
+    ignore: tuple[str, ...] = ()
+    """for lm-eval: it removes these expressions from both answers, one after the other, and ignores case"""
 
 
 @dataclass(frozen=True)
 class Judge:
-    """A way to score whole outputs of a benchmark."""
+    """A way to compare the answers in outputs with the gold answers."""
 
-    citation: str
     judge: Callable[[Task, Sequence[Item], Sequence[str]], list[list[Mark]]]
-    """(task, items, their outputs in the same order) -> the marks of each item; same filters for every item"""
+    """(task, items, their outputs in the same order) -> the marks of each item, with the same filters for every item"""
+    form: NormalForm | None = None
+    """where the task's patterns find the answers: the form in which this judge compares them"""

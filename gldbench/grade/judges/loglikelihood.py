@@ -1,4 +1,7 @@
-"""Multiple choice by log-likelihood: the option that the model finds likeliest is its answer."""
+"""Multiple choice by log-likelihood: the option that the model finds likeliest is its answer.
+
+The metrics acc and acc_norm are those of Gao et al., The Language Model Evaluation Harness.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
-    """Marks under "acc" (highest log-likelihood) and "acc_norm" (highest per byte of the option's text).
+    """Two marks per item, filters "acc" (highest log-likelihood) and "acc_norm" (highest one per byte of the text).
 
-    Ties go to the first option, as in lm-eval. lm-eval's own acc_norm divides by characters, which is another number
-    only where options are not ASCII.
+    In a tie the first option wins, as in lm-eval. lm-eval's own acc_norm divides by the number of characters, which
+    differs from the number of bytes only for options that are not ASCII.
     """
     return [_marks(item, likelihoods(output, len(item.choices))) for item, output in zip(items, outputs, strict=True)]
 
@@ -25,18 +28,21 @@ def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[lis
 def _marks(item: Item, values: list[float] | None) -> list[Mark]:
     if values is None:
         reason = f"not the JSON of {len(item.choices)} log-likelihoods"
-        return [Mark(name, "accuracy", 0.0, answered=False, reason=reason) for name in ("acc", "acc_norm")]
-    texts = [choice.removeprefix(" ") for choice in item.choices]  # the space only separates it from the prompt
+        return [
+            Mark(filter=name, metric="accuracy", value=0.0, answered=False, reason=reason)
+            for name in ("acc", "acc_norm")
+        ]
+    texts = [choice.removeprefix(" ") for choice in item.choices]  # the space only separates the option from the prompt
     per_byte = [value / max(1, len(text.encode())) for value, text in zip(values, texts, strict=True)]
     gold = LETTERS.index(item.target)
     return [
-        Mark(name, "accuracy", float(scores.index(max(scores)) == gold), answered=True)
+        Mark(filter=name, metric="accuracy", value=float(scores.index(max(scores)) == gold), answered=True)
         for name, scores in (("acc", values), ("acc_norm", per_byte))
     ]
 
 
 def likelihoods(output: str, expected: int) -> list[float] | None:
-    """The stored log-likelihoods; None where the output is anything else."""
+    """The log-likelihoods that the output stores as JSON, one per option. None where the output is anything else."""
     try:
         parsed: Any = json.loads(output)
     except (ValueError, RecursionError):
@@ -48,4 +54,4 @@ def likelihoods(output: str, expected: int) -> list[float] | None:
     return None if len(numbers) < expected or any(map(math.isnan, numbers)) else numbers
 
 
-LOGLIKELIHOOD = Judge("Gao et al., The Language Model Evaluation Harness: acc and acc_norm", judge)
+LOGLIKELIHOOD = Judge(judge)

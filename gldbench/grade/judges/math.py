@@ -1,8 +1,8 @@
-"""The judge of MATH and MATH-500: the last box, equal to the gold answer as text or as mathematics.
+"""The judge of MATH and MATH-500: the last box must equal the gold answer, as text or as mathematics.
 
-Without a box, what stands after the last "answer is". Units, degrees, dollars and percent signs may be there or not;
-25\\% is 25 and 0.25. Words ("even", "Friday", (B)) and numbers in a base are compared as text, decimals exactly, the
-rest by math-verify.
+Where there is no box, the text after the last "answer is" counts. Units, degrees, dollars and percent signs are
+optional: 25\\% equals 25 and 0.25. Words ("even", "Friday", (B)) and numbers in a base are compared as text, decimals
+exactly, and everything else by math-verify.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from gldbench.grade.judges.equivalence import CITATION, MAX_CHARACTERS, equivalent
+from gldbench.grade.answers import after_answer_is, boxed
+from gldbench.grade.judges.equivalence import MAX_CHARACTERS, equivalent
 from gldbench.grade.judges.judge import Judge, Mark
 from gldbench.schema import Item, Task
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:(\{)|([^\s{}$]+))")
-_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
-_SAID = re.compile(r"\banswer\s+is[ \t]*:?\s*(\S[^\n]*)", re.IGNORECASE)
 _COMMAND = r"\\(?:text(?:bf|it|rm|normal)?|math(?:bf|rm|it)|mbox|operatorname)"
 _TEXT = re.compile(rf"{_COMMAND}\s*\{{([^{{}}]*)\}}")
 _SPELLINGS = tuple(
@@ -28,7 +26,7 @@ _SPELLINGS = tuple(
         (r"\{\s*,\s*\}", ","),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\(l|g)(?:e|eq|eqslant)(?![a-zA-Z])", r"\\\1eq"),
-        (r"\\frac\s*(\d)\s*(\d+)", r"\\frac{\1}{\2}"),  # TeX takes one digit, who writes 141 means it
+        (r"\\frac\s*(\d)\s*(\d+)", r"\\frac{\1}{\2}"),  # TeX reads one digit, but who writes \frac141 means 1/41
         (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
         (r"(\\frac\s*\{[^{}]*\})\s*(\d+)", r"\1{\2}"),
         (r"\\sqrt\s*(\d+)", r"\\sqrt{\1}"),
@@ -45,41 +43,15 @@ _THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _BASE = re.compile(r"([\dA-F]+)_(\d+|\{\d+\})")
 
 
-def boxed(output: str) -> str | None:
-    """The content of the last complete box, braces balanced; None without one, or where it is empty."""
-    closing, opened = {}, []
-    for token in _BRACES.finditer(output):
-        if token[0] == "{":
-            opened.append(token.start())
-        elif token[0] == "}" and opened:
-            closing[opened.pop()] = token.start()
-    content = None
-    for box in _BOX.finditer(output):
-        if box[2]:
-            content = box[2]
-        elif box.start(1) in closing:
-            content = output[box.end() : closing[box.start(1)]]
-    return content.strip() or None if content else None
-
-
-def said(output: str) -> str | None:
-    """What follows the last "answer is", up to the end of its sentence; None without one."""
-    found = _SAID.findall(output)
-    if not found:
-        return None
-    sentence = re.split(r"(?<=[\w}$)\]])\.\s+(?=[A-Z])", found[-1])[0]
-    return sentence.rstrip(" *.").strip(" *") or None
-
-
 def spelled(text: str) -> str:
-    """The text in one spelling of LaTeX: no dollars, no spacing commands, braces around arguments."""
+    """The text in one spelling of LaTeX: without dollars and spacing commands, with braces around arguments."""
     for pattern, replacement in _SPELLINGS:
         text = pattern.sub(replacement, text)
     return text.strip().rstrip(".").strip()
 
 
 def as_text(text: str) -> str:
-    """The form in which two answers are equal as text; an option's brackets and a thousands separator are nothing."""
+    """The form for comparing as text: no spaces, \\text, brackets around an option, or thousands separators."""
     text = "".join(_TEXT.sub(r"\1", text).replace("\\%", "%").split())
     if _THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
@@ -88,7 +60,7 @@ def as_text(text: str) -> str:
 
 
 def _is_word(text: str) -> bool:
-    """The answer is words or an option, not a product of variables."""
+    """Whether the answer is words or an option, and not a product of variables."""
     return bool(re.fullmatch(r"[^\W\d_]{4,}", as_text(text)) or re.fullmatch(rf"\(?\s*{_TEXT.pattern}\s*\)?\.?", text))
 
 
@@ -98,7 +70,7 @@ def _decimal(text: str) -> Fraction | None:
 
 
 def without_unit(text: str, bare: bool) -> str:
-    """The text without the units at its end; `bare`: words without \\text count as units too."""
+    """The text without the units at its end. With `bare`, words without \\text count as units too."""
     before = None
     while before != text:
         before, text = text, _UNIT.sub("", text)
@@ -107,7 +79,7 @@ def without_unit(text: str, bare: bool) -> str:
 
 
 def _decided(gold: str, answer: str) -> bool | None:
-    """The verdict where texts or plain decimals suffice, else None."""
+    """The verdict, where a comparison of texts or plain decimals suffices. None where it takes math-verify."""
     pairs = ((gold, answer), (without_unit(gold, False), without_unit(answer, True)))
     if any(as_text(a) == as_text(b) for a, b in pairs):
         return True
@@ -125,7 +97,7 @@ def _decided(gold: str, answer: str) -> bool | None:
 
 
 def _pairs(gold: str, answer: str) -> list[tuple[str, str]]:
-    """The (gold, answer) pairs of which one has to be equivalent."""
+    """Pairs of readings (gold, answer). The answer is right where any pair is equivalent."""
     unitless = without_unit(gold, False), without_unit(answer, True)
     as_fraction = [re.sub(rf"^(.+?)\s*(?:{_PERCENT})$", r"\\frac{\1}{100}", text) for text in (gold, answer)]
     pairs = [(gold, answer), unitless, (as_fraction[0], answer), (gold, as_fraction[1])]
@@ -133,8 +105,8 @@ def _pairs(gold: str, answer: str) -> list[tuple[str, str]]:
 
 
 def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
-    """One mark an item: filter "answer", metric "accuracy"."""
-    answers = [boxed(output) or said(output) for output in outputs]
+    """One mark per item: filter "answer", metric "accuracy"."""
+    answers = [boxed(output) or after_answer_is(output) for output in outputs]
     golds = [spelled(item.target) for item in items]
     texts = [spelled(answer or "") for answer in answers]
     verdicts = [_decided(gold, text) if text else False for gold, text in zip(golds, texts, strict=True)]
@@ -150,7 +122,13 @@ def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[lis
 
 def _mark(answered: bool, verdict: bool | None, reply: bool | None, reason: str) -> Mark:
     value = reply if verdict is None else verdict
-    return Mark("answer", "accuracy", float(bool(value)), answered, f"equivalence: {reason}" if reason else "")
+    return Mark(
+        filter="answer",
+        metric="accuracy",
+        value=float(bool(value)),
+        answered=answered,
+        reason=f"equivalence: {reason}" if reason else "",
+    )
 
 
-MATH = Judge(f"{CITATION}, on the last box", judge)
+MATH = Judge(judge)

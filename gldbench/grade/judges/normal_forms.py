@@ -1,31 +1,22 @@
-"""How an extracted answer is compared with the gold answer: `SCORERS`, the values of a task's key `scorer`.
+"""Judges of short answers: a task's pattern finds the answer, and a normal form compares it with the gold answer.
 
-Each scorer exists twice: as regular expressions that lm-eval's `exact_match` takes out of both sides, and as our own
-function. Two graders that agree on real responses are a check of each other.
+Each normal form exists twice: as our own function, and as regular expressions that lm-eval's `exact_match` removes from
+both answers. The graders "ours" and "lm_eval" use one each: where they agree on responses, each confirms the other.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
 
-
-@dataclass(frozen=True)
-class Scorer:
-    """A normal form of answers; two answers are equal where their normal forms are."""
-
-    normalise: Callable[[str], Any]
-    ignore: tuple[str, ...] = ()
-    """for lm-eval: expressions removed from both sides, one after the other, before lower case is compared"""
-    code: bool = False
-    """the answer is a program: its outputs are compared instead"""
+from gldbench.grade.answers import last_match
+from gldbench.grade.judges.judge import PATTERN_METRIC, Judge, Mark, NormalForm
+from gldbench.schema import Item, Task
 
 
 def _bare(text: str) -> str:
-    """Lower case, no white space."""
+    """The text in lower case without white space."""
     return "".join(text.lower().split())
 
 
@@ -46,11 +37,11 @@ _NUMBER_IGNORE = (
 
 
 def number(text: str) -> Fraction | str:
-    """The value of "$1,234.50", "18 dollars", "\\\\frac{1}{2}" or "3/4"; the bare text where it is no number."""
+    """The value of "$1,234.50", "18 dollars", "\\frac{1}{2}" or "3/4". A text without a number stays a text."""
     text = re.sub(r"\\d?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"\1/\2", text)
     for expression in _NUMBER_IGNORE:
         text = re.sub(expression, "", text)
-    if len(text) < 1000 and re.fullmatch(r"-?\d+(?:\.\d+)?|-?\d+/0*[1-9]\d*", text):  # Python refuses 4300 digits
+    if len(text) < 1000 and re.fullmatch(r"-?\d+(?:\.\d+)?|-?\d+/0*[1-9]\d*", text):  # Python does not read 4300 digits
         return Fraction(text)
     return _bare(text)
 
@@ -72,9 +63,9 @@ _SHORT_IGNORE = (
 
 
 def short_answer(text: str) -> str:
-    """An option's letter, a number, a word or words, brackets: without quotes, emphasis, option text and case.
+    """An option's letter, a number, words or brackets, without quotes, emphasis, the text of the option and case.
 
-    Words keep their borders, which lm-eval's expressions cannot do without losing "} ]" = "}]".
+    Words stay separate words. lm-eval's expressions cannot keep them apart, because "} ]" must equal "}]" there too.
     """
     text = re.sub(_QUOTES, "", text).strip()
     option = re.match(
@@ -89,9 +80,23 @@ def short_answer(text: str) -> str:
     return " ".join(words) if re.search(r"\w", joined) else joined
 
 
-SCORERS: dict[str, Scorer] = {
-    "exact_match": Scorer(_bare, (r"\s+",)),
-    "number": Scorer(number, _NUMBER_IGNORE),
-    "short_answer": Scorer(short_answer, _SHORT_IGNORE),
-    "code": Scorer(_bare, code=True),
-}
+def _comparing(form: NormalForm) -> Judge:
+    """The judge that compares what each of the task's patterns finds, in the given form."""
+
+    def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
+        return [
+            [_mark(form, name, last_match(pattern, output), item.target) for name, pattern in task.patterns.items()]
+            for item, output in zip(items, outputs, strict=True)
+        ]
+
+    return Judge(judge, form)
+
+
+def _mark(form: NormalForm, name: str, answer: str | None, gold: str) -> Mark:
+    equal = answer is not None and form.normalise(answer) == form.normalise(gold)
+    return Mark(filter=name, metric=PATTERN_METRIC, value=float(equal), answered=answer is not None)
+
+
+EXACT_MATCH = _comparing(NormalForm(_bare, ignore=(r"\s+",)))
+NUMBER = _comparing(NormalForm(number, ignore=_NUMBER_IGNORE))
+SHORT_ANSWER = _comparing(NormalForm(short_answer, ignore=_SHORT_IGNORE))

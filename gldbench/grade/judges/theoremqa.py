@@ -1,14 +1,16 @@
-"""The judge of TheoremQA, by the type of the gold answer. No text is evaluated as code.
+"""The judge of TheoremQA. The type of the gold answer decides how it is compared. No text is evaluated as code.
 
-- integer: the very number;
-- float: within 4 % of the gold answer, TheoremQA's own tolerance (its gold answers are rounded to as few as two
-  digits); within 1e-6 of a gold answer of zero;
-- list of integer, list of float: as many numbers, in any order, as TheoremQA compares them;
-- bool: true or false, yes or no; option: the letter.
+- integer: exactly this number;
+- float: within 4 % of the gold answer, the tolerance of TheoremQA itself (some of its gold answers are rounded to two
+  digits), or within 1e-6 of a gold answer of zero;
+- list of integer, list of float: as many numbers as in the gold answer, in any order, as in TheoremQA;
+- bool: true or false, yes or no;
+- option: the letter.
 
-The answer is what follows the last "the answer is" or "Answer:", or is the content of the last box, whichever comes
-last; without either it is the last line, where that is nothing but a value. Numbers are read as decimals, fractions,
-scientific notation, per cent, or through math-verify's grammar of LaTeX (pi, e^x, roots, logarithms).
+Numbers are read as decimals, fractions, scientific notation and per cent. Other LaTeX (pi, e^x, roots, logarithms) is
+read by math-verify's grammar.
+
+Source: Chen et al., 2023, TheoremQA, arXiv:2305.12524, for the tolerance.
 """
 
 from __future__ import annotations
@@ -18,23 +20,18 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from gldbench.grade.judges.choice import chosen
-from gldbench.grade.judges.equivalence import CITATION, MAX_CHARACTERS, Reply, values
+from gldbench.grade.answers import boxed_or_said, chosen_letter
+from gldbench.grade.judges.equivalence import MAX_CHARACTERS, Reply, values
 from gldbench.grade.judges.judge import Judge, Mark
-from gldbench.grade.judges.math import boxed, spelled, without_unit
+from gldbench.grade.judges.math import spelled, without_unit
 from gldbench.schema import Item, Task
 
 RELATIVE = 0.04
-"""tolerance of floats: Chen et al., 2023, TheoremQA, `within_eps`"""
+"""relative tolerance of floats: `within_eps` in TheoremQA's code"""
 NEAR_ZERO = 1e-6
 """absolute tolerance of a gold answer of zero"""
 
-_SAID = re.compile(r"\banswer(?:[ \t]+is[ \t]*:?|[ \t]*:)\s*", re.IGNORECASE)
-_SENTENCE = re.compile(r"(?<=[\w}$)\]])\.\s+(?=[A-Z])")
 _TRUTH = re.compile(r"\b(?:(not\s+true|false|no)|(true|yes))\b", re.IGNORECASE)
-_VALUE_LINE = re.compile(
-    r"(?:[^a-zA-Z]|(?<=\d)[eE](?=[-+]?\d))+|(?i:\W*(?:true|false|yes|no)\W*|.*\bis\s+(?:not\s+)?(?:true|false))|.{0,60}[=≈].+"
-)
 _POWER_OF_TEN = re.compile(
     r"([-+]?\d+(?:\.\d*)?)\s*(?:\\times|\\cdot|×|·|\*|x)\s*10\s*(?:\^|\*\*)\s*[{(]*\s*([-+]?\d{1,3})(?:\s*[})])*"
 )
@@ -62,23 +59,8 @@ _BRACKETS = re.compile(r"\\begin\{\w*matrix\}|\\end\{\w*matrix\}|\\[{}]|(?<!sqrt
 _SEPARATOR = re.compile(r"\s*(?:,\s*and\b|,|;|\\\\|&|\band\b)\s*")
 
 
-def said(output: str) -> str | None:
-    """The answer as it is written, None where nothing says that it is the answer."""
-    found = list(_SAID.finditer(output))
-    box = boxed(output)
-    place = max(output.rfind("\\boxed"), output.rfind("\\fbox"))
-    if box is not None and (not found or place >= found[-1].start()):
-        return box
-    if found:
-        line = output[found[-1].end() :].lstrip("* ").partition("\n")[0]
-        return _SENTENCE.split(line)[0].rstrip(" *.").lstrip(" *") or None
-    lines = [line for line in output.split("\n") if line.strip()]
-    last = lines[-1].rstrip(" *.").lstrip(" *") if lines else ""
-    return last if _VALUE_LINE.fullmatch(last) else None
-
-
 def plain_number(text: str) -> float | None:
-    """The value of a decimal (1.5, 1,000, 1.2e-5) or a fraction of two; None for other text."""
+    """The value of a decimal (1.5, 1,000, 1.2e-5) or of a fraction of two decimals. None for any other text."""
     text = text.replace(" ", "")
     if re.fullmatch(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
         text = text.replace(",", "")
@@ -91,7 +73,7 @@ def plain_number(text: str) -> float | None:
 
 
 def readings(text: str) -> list[str]:
-    """How the number in `text` may be written, likeliest first: all of it, without its unit, after the last "="."""
+    """Ways to read the number in the text, likeliest first: all of it, without its unit, what follows the last "="."""
     text = _POWER_OF_TEN.sub(r"\1e\2", _ABOUT.sub("", spelled(text)))
     texts = [text, _ABOUT.sub("", _EQUALS.split(text)[-1].strip())]
     for pattern, replacement in _SPELLINGS:
@@ -102,7 +84,7 @@ def readings(text: str) -> list[str]:
 
 
 def parts(text: str) -> list[str]:
-    """The members of a list, a vector or a set."""
+    """The texts of the members of a list, a vector or a set."""
     text = spelled(text)
     after = _EQUALS.split(text)[-1].strip()
     if re.match(r"[\[({\\]", after):
@@ -114,20 +96,20 @@ def parts(text: str) -> list[str]:
 
 
 def near(value: float, gold: float) -> bool:
-    """Within the tolerance that the gold answer's type has: an integer exactly, a float by 4 %."""
+    """Whether the value is within the tolerance for the gold answer's type: an integer exactly, a float by 4 %."""
     if isinstance(gold, int):
         return abs(value - gold) <= max(1e-6, 1e-12 * abs(gold))
     return abs(value - gold) <= (RELATIVE * abs(gold) or NEAR_ZERO)
 
 
 def _right(members: Sequence[str], golds: Sequence[float], known: Mapping[str, Reply]) -> bool:
-    """As many numbers as gold answers, equal to them in ascending order."""
+    """Whether there are as many numbers as gold answers, and both are equal when sorted."""
     if len(members) != len(golds):
         return False
     found = [_number(member, known) for member in members]
     if any(number is None for number in found):
         return False
-    percent = 100.0 if all("%" in member for member in members) else 1.0  # 17 % is 0.17, and 17 of a hundred
+    percent = 100.0 if all("%" in member for member in members) else 1.0  # 17 % may stand for 0.17 or for 17
     numbers = sorted(number for number in found if number is not None)
     return any(
         all(near(number * scale, gold) for number, gold in zip(numbers, sorted(golds), strict=True))
@@ -136,7 +118,7 @@ def _right(members: Sequence[str], golds: Sequence[float], known: Mapping[str, R
 
 
 def _number(text: str, known: Mapping[str, Reply]) -> float | None:
-    """The first reading that is a plain number, else the first that the grammar reads as one number."""
+    """The first reading that is a plain number, or else the first one that math-verify reads as one number."""
     written = readings(text)
     plain = [value for reading in written if (value := plain_number(reading)) is not None]
     parsed = [known[reading].value for reading in written if reading in known]
@@ -145,7 +127,7 @@ def _number(text: str, known: Mapping[str, Reply]) -> float | None:
 
 
 def _members(item: Item, answer: str | None) -> list[str]:
-    """The texts of the numbers that the answer has to be."""
+    """The texts in the answer that have to be numbers. Empty for other types of answers and for very long ones."""
     kind = item.record["Answer_type"]
     if answer is None or len(answer) > MAX_CHARACTERS or kind in ("bool", "option"):
         return []
@@ -158,8 +140,8 @@ def _truth(text: str) -> bool | None:
 
 
 def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
-    """One mark an item: filter "answer", metric "accuracy"."""
-    answers = [said(output) for output in outputs]
+    """One mark per item: filter "answer", metric "accuracy"."""
+    answers = [boxed_or_said(output) for output in outputs]
     members = [_members(item, answer) for item, answer in zip(items, answers, strict=True)]
     written = [readings(member) for own in members for member in own]
     unread = [text for texts in written if all(plain_number(text) is None for text in texts) for text in texts]
@@ -168,15 +150,15 @@ def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[lis
     for item, output, answer, own in zip(items, outputs, answers, members, strict=True):
         gold: Any = item.record["Answer"]
         if item.record["Answer_type"] == "option":
-            letter = chosen(output)
+            letter = chosen_letter(output)
             right, answered = letter is not None and f"({letter.lower()})" == gold, letter is not None
         elif item.record["Answer_type"] == "bool":
             truth = _truth(answer or "")
             right, answered = truth is gold, truth is not None
         else:
             right, answered = _right(own, gold if isinstance(gold, list) else [gold], known), answer is not None
-        marks.append([Mark("answer", "accuracy", float(right), answered)])
+        marks.append([Mark(filter="answer", metric="accuracy", value=float(right), answered=answered)])
     return marks
 
 
-THEOREMQA = Judge(f"Chen et al., 2023, TheoremQA, arXiv:2305.12524 (tolerance); {CITATION}", judge)
+THEOREMQA = Judge(judge)

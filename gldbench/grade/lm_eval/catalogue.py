@@ -1,4 +1,7 @@
-"""lm-eval's own tasks that grade ours: where each is defined, and our items as its documents. Imports no lm-eval."""
+"""lm-eval's own tasks that can grade ours: where each is defined, and our items as its documents.
+
+This module does not import lm-eval.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,16 @@ Doc = dict[str, Any]
 
 @dataclass(frozen=True)
 class UpstreamTask:
-    """A task of lm-eval, as far as it grades."""
+    """What is needed of a task of lm-eval to grade with it."""
 
     config: str
-    """its YAML below lm_eval/tasks; where a benchmark has one for each subject, the one they all include"""
+    """its YAML file below lm_eval/tasks. Where each subject has a file of its own: the file that all of them include"""
     doc: Callable[[Item], Doc]
-    """an item as a row of the dataset that lm-eval loads, as far as filters and metrics read it"""
+    """our item -> the fields that filters and metrics read from a row of lm-eval's dataset"""
     filter: str
-    """of the number to be quoted first: lm-eval has one row per filter and does not say which"""
+    """filter of the headline; lm-eval has one row per filter and does not say which one to quote"""
     metric: str
+    """metric of the headline"""
 
 
 def _number(item: Item) -> Doc:
@@ -48,9 +52,9 @@ def _arc(item: Item) -> Doc:
 
 
 def _drop(item: Item) -> Doc:
-    """The answers as `process_docs` of lm-eval's task makes them of typed ones: a list of spans for each.
+    """Each gold answer as a list of spans, as `process_docs` of lm-eval's task makes it from typed answers.
 
-    Our file joins the spans of an answer with " and ", so a span with an "and" of its own is two here.
+    Our file joins the spans of an answer with " and ". A span that contains " and " therefore becomes two spans here.
     """
     return {"answer": item.target, "answers": [gold.split(" and ") for gold in item.golds]}
 
@@ -78,14 +82,18 @@ UPSTREAM: dict[str, UpstreamTask] = {
     "arc_challenge": UpstreamTask("arc/arc_challenge.yaml", _arc, "none", "acc"),
     "hellaswag": UpstreamTask("hellaswag/hellaswag.yaml", _hellaswag, "none", "acc_norm"),
 }
-"""name in lm-eval -> its definition"""
+"""name in lm-eval -> what is needed of it"""
 
 
 def upstream_of(task: Task) -> UpstreamTask:
-    """lm-eval's task that `task.harness` names."""
+    """The task of lm-eval that `task.harness` names.
+
+    Raises:
+        InputError: it is not in `UPSTREAM`.
+    """
     if task.harness not in UPSTREAM:
         raise InputError(
-            f'task {task.name}: no task of lm-eval that can be replayed is called "{task.harness}"'
+            f'task {task.name}: the key harness names "{task.harness}", which is no task of lm-eval that is known here'
             f"{did_you_mean(task.harness, UPSTREAM)}\nknown: {', '.join(UPSTREAM)}"
         )
     return UPSTREAM[task.harness]

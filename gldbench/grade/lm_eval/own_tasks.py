@@ -1,8 +1,8 @@
-"""The grader "lm_eval" of tasks that lm-eval does not have: stored responses through its machinery with our filters.
+"""The grader "lm_eval" for tasks that lm-eval does not have: its machinery, with our patterns as filters.
 
-An `LM` that returns stored outputs, and a `ConfigurableTask` built in memory: requests, filters, metric and samples are
-lm-eval's. `lm_eval.evaluate` is called directly: `simple_evaluate` scans the task library (4 s) and reseeds every
-generator of random numbers.
+Our task becomes a `ConfigurableTask` in memory, and an `LM` returns the stored outputs. Requests, filters, metric and
+samples are lm-eval's. `lm_eval.evaluate` is called directly, because `simple_evaluate` scans the task library (4 s) and
+seeds all random number generators anew.
 """
 
 from __future__ import annotations
@@ -18,14 +18,18 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
 
 from gldbench.generate.quiet import quiet
+from gldbench.grade.answers import last_match
 from gldbench.grade.grader import Grade, status_of
-from gldbench.grade.judges.normal_forms import SCORERS
-from gldbench.grade.ours import METRIC, extract
-from gldbench.grade.programs.functions import Verdict, run_answers
+from gldbench.grade.judges import JUDGES
+from gldbench.grade.judges.judge import PATTERN_METRIC
+from gldbench.grade.programs.functions import FunctionVerdict, run_answers
 from gldbench.schema import Item, Response, Task
 
 NO_ANSWER = "[no answer]"
-"""what lm-eval's regex filter gives where nothing matches"""
+"""what lm-eval's regex filter returns where nothing matches"""
+
+Verdicts = Mapping[tuple[str, str], FunctionVerdict]
+"""(item id, program) -> verdict"""
 
 
 class StoredLM(LM):
@@ -34,7 +38,7 @@ class StoredLM(LM):
     def __init__(
         self, outputs: Mapping[str, str], likelihoods: Mapping[str, Sequence[float]] = MappingProxyType({})
     ) -> None:
-        """`outputs`: item id -> output. `likelihoods`: item id -> log-likelihood of each option."""
+        """Takes outputs by item id, and the log-likelihoods of each item's options by item id."""
         super().__init__()
         self._outputs, self._likelihoods = outputs, likelihoods
 
@@ -43,16 +47,20 @@ class StoredLM(LM):
         return [self._outputs[request.doc["item_id"]] for request in requests]
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """The stored value of each request's option; whether it was the greedy one is not asked by any task here."""
+        """The stored value of each request's option. No task here asks whether it is the greedy one, so False."""
         return [(self._likelihoods[request.doc["item_id"]][request.idx], False) for request in requests]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        """Not available: a stored response is a text, or the log-likelihoods of options."""
+        """Not available: a stored response is a text, or the log-likelihoods of options.
+
+        Raises:
+            NotImplementedError: always.
+        """
         raise NotImplementedError("stored responses have no rolling log-likelihoods")
 
 
 def grade(task: Task, items: Sequence[Item], responses: Sequence[Response]) -> list[Grade]:
-    """A grade per filter and item, from lm-eval's samples; at least one item."""
+    """One grade per filter and item, from lm-eval's samples. There must be at least one item."""
     by_id = {response.item_id: response for response in responses}
     verdicts = _verdicts(task, items, responses)
     with quiet():
@@ -65,13 +73,13 @@ def grade(task: Task, items: Sequence[Item], responses: Sequence[Response]) -> l
     return [_grade(sample, by_id[sample["doc"]["item_id"]], verdicts) for sample in results["samples"][task.name]]
 
 
-def _harness_task(task: Task, items: Sequence[Item], verdicts: Mapping[tuple[str, str], Verdict]) -> ConfigurableTask:
-    """Our task as lm-eval's: same items, one regex filter per pattern, `exact_match` with the scorer's expressions."""
-    scorer, prompts = SCORERS[task.scorer], {item.item_id: item.prompt for item in items}
+def _harness_task(task: Task, items: Sequence[Item], verdicts: Verdicts) -> ConfigurableTask:
+    """Our task as one of lm-eval's: the same items, a regex filter for each pattern, and its metric `exact_match`."""
+    form, prompts = JUDGES[task.scorer].form, {item.item_id: item.prompt for item in items}
     docs = datasets.Dataset.from_list([{"item_id": item.item_id, "target": item.target} for item in items])
 
     def verdict(doc: dict[str, str], answers: list[str]) -> dict[str, float]:
-        return {METRIC: verdicts[doc["item_id"], answers[0]][0] if answers[0] else 0.0}
+        return {PATTERN_METRIC: verdicts[doc["item_id"], answers[0]][0] if answers[0] else 0.0}
 
     config = {
         "task": task.name,
@@ -87,32 +95,32 @@ def _harness_task(task: Task, items: Sequence[Item], verdicts: Mapping[tuple[str
         },
         "metric_list": [
             {
-                "metric": METRIC,
+                "metric": PATTERN_METRIC,
                 "aggregation": "mean",
                 "higher_is_better": True,
                 "ignore_case": True,
-                "regexes_to_ignore": list(scorer.ignore),
+                "regexes_to_ignore": list(form.ignore) if form else [],
             }
         ],
         "filter_list": [{"name": name, "filter": _filter(pattern)} for name, pattern in task.patterns.items()],
-        "process_results": verdict if scorer.code else None,
+        "process_results": None if form else verdict,
         "metadata": {"version": task.version},
     }
     return ConfigurableTask(config=config)
 
 
 def _filter(pattern: str) -> list[dict[str, Any]]:
-    """The last match of `pattern`."""
+    """lm-eval's filter for the last match of the pattern."""
     last_match = {"function": "regex", "regex_pattern": pattern, "group_select": -1, "fallback": NO_ANSWER}
     return [last_match, {"function": "take_first"}]
 
 
-def _verdicts(task: Task, items: Sequence[Item], responses: Sequence[Response]) -> dict[tuple[str, str], Verdict]:
-    """(item id, program) -> verdict, for every program that the filters will find; empty for other answers."""
-    verdicts: dict[tuple[str, str], Verdict] = {}
-    for pattern in task.patterns.values() if SCORERS[task.scorer].code else ():
+def _verdicts(task: Task, items: Sequence[Item], responses: Sequence[Response]) -> Verdicts:
+    """Verdicts on all programs that the filters will find. Empty where the answers are not programs."""
+    verdicts: dict[tuple[str, str], FunctionVerdict] = {}
+    for pattern in () if JUDGES[task.scorer].form else task.patterns.values():
         answers = {
-            item.item_id: extract(pattern, response.output) for item, response in zip(items, responses, strict=True)
+            item.item_id: last_match(pattern, response.output) for item, response in zip(items, responses, strict=True)
         }
         programs = {item_id: answer for item_id, answer in answers.items() if answer is not None}
         run = run_answers({item.item_id: item for item in items}, programs)
@@ -123,11 +131,19 @@ def _verdicts(task: Task, items: Sequence[Item], responses: Sequence[Response]) 
     return verdicts
 
 
-def _grade(sample: Mapping[str, Any], response: Response, verdicts: Mapping[tuple[str, str], Verdict]) -> Grade:
-    """lm-eval's sample as a grade; status and reason are ours."""
+def _grade(sample: Mapping[str, Any], response: Response, verdicts: Verdicts) -> Grade:
+    """lm-eval's sample as a grade. Status and reason are ours."""
     answer = sample["filtered_resps"][0]
     answered = answer not in (NO_ANSWER, "")
     status, reason = status_of(response, answered)
     if answered and (response.item_id, answer) in verdicts:
         _, status, reason = verdicts[response.item_id, answer]
-    return Grade(response.item_id, sample["filter"], METRIC, float(sample[METRIC]), status, reason)
+    value = float(sample[PATTERN_METRIC])
+    return Grade(
+        item_id=response.item_id,
+        filter=sample["filter"],
+        metric=PATTERN_METRIC,
+        value=value,
+        status=status,
+        reason=reason,
+    )

@@ -1,9 +1,9 @@
-"""The grader "lm_eval" where the benchmark is a task of lm-eval: stored outputs through that task's own filters and
-metrics, as the installed version defines them.
+"""The grader "lm_eval" for benchmarks that are tasks of lm-eval: that task's own filters and metrics on stored outputs.
 
-What is replayed is the grading. lm-eval's prompt and stop strings are not: the outputs were generated for ours, and an
-output that a stop string of lm-eval's would have cut off is graded whole. A low score here may therefore say that the
-filter looks for another prompt's answer format; the rows say what lm-eval would make of these outputs, bugs included.
+The installed version of lm-eval defines the filters and metrics. Its prompts and stop strings are not used: the outputs
+were generated with ours, and an output that one of its stop strings would have cut off is graded whole. A low score may
+therefore mean that the filter looks for the answer format of another prompt. The rows say what lm-eval computes from
+these outputs, including its bugs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import datasets
 import lm_eval.utils
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
-from lm_eval.tasks._yaml_loader import load_yaml  # the only reader of task files that loads no data
+from lm_eval.tasks._yaml_loader import load_yaml  # its only reader of task files that loads no data
 
 from gldbench.generate.quiet import quiet
 from gldbench.grade.grader import Grade, status_of
@@ -30,19 +30,19 @@ from gldbench.grade.sentences import LONGEST_OUTPUT, TOO_LONG, ifeval_checkers, 
 from gldbench.schema import Item, Response, Status, Task
 
 INVALID = "[invalid]"
-"""what lm-eval's regex filter gives where nothing matches"""
+"""what the regex filter of lm-eval's tasks returns where nothing matches"""
 _OWN_DATA = (
     *("dataset_path", "dataset_name", "dataset_kwargs", "training_split", "validation_split", "fewshot_split"),
     *("fewshot_config", "should_decontaminate", "doc_to_decontamination_query", "gen_prefix", "tag"),
 )
-"""keys of lm-eval's task that are about its data and prompt"""
+"""keys of lm-eval's task that describe its data and prompt, which are replaced by ours"""
 
 Failures = dict[str, tuple[Status, str]]
 """item id -> status and reason of an output that lm-eval's own code cannot grade"""
 
 
 def grade(task: Task, items: Sequence[Item], responses: Sequence[Response]) -> list[Grade]:
-    """A grade per item, filter and metric of lm-eval's task, under lm-eval's names; at least one item."""
+    """One grade per item, filter and metric of lm-eval's task, under its names. There must be at least one item."""
     by_id = {response.item_id: response for response in responses}
     failures: Failures = {}
     outputs = {item_id: response.output for item_id, response in by_id.items()}
@@ -51,7 +51,7 @@ def grade(task: Task, items: Sequence[Item], responses: Sequence[Response]) -> l
         if task.kind == "generation" and len(output) > LONGEST_OUTPUT:
             outputs[item_id], failures[item_id] = "", ("error", TOO_LONG)
     if task.harness == "ifeval":
-        ifeval_checkers()  # before lm-eval's task file imports them, which would download the sentence model
+        ifeval_checkers()  # imported before lm-eval's task file does it, which would download the sentence model
     with quiet(), without_chance(), _templates_compiled_once():
         own = _own_task(task, upstream_of(task), items, failures)
         results: Any = evaluate(
@@ -64,7 +64,7 @@ def grade(task: Task, items: Sequence[Item], responses: Sequence[Response]) -> l
 
 
 def _options(item: Item, outputs: Mapping[str, str], failures: Failures) -> list[float]:
-    """The log-likelihoods of an item's options; of an output that holds none, such that the gold one loses."""
+    """The log-likelihoods of an item's options. For an output without any: values with which the gold option loses."""
     values = likelihoods(outputs[item.item_id], len(item.choices))
     if values is None:
         failures[item.item_id] = "no_answer", "no log-likelihoods in the output"
@@ -74,21 +74,21 @@ def _options(item: Item, outputs: Mapping[str, str], failures: Failures) -> list
 
 @contextmanager
 def _templates_compiled_once() -> Iterator[None]:
-    """lm-eval compiles a task's Jinja template again for every document: 7 of 8 seconds of GSM8K's 1319 items."""
+    """Compiles each Jinja template once. lm-eval compiles it for every document: 7 of 8 s for GSM8K's 1319 items."""
     environment: Any = lm_eval.utils.env
     environment.from_string = lru_cache(maxsize=64)(environment.from_string)
     try:
         yield
     finally:
-        del environment.from_string  # what hid the class's method
+        del environment.from_string  # the method of the class is visible again
 
 
 def _own_task(task: Task, found: UpstreamTask, items: Sequence[Item], failures: Failures) -> ConfigurableTask:
-    """lm-eval's task over our items; what its `process_results` raises goes to `failures`, and the item scores 0."""
+    """lm-eval's task over our items. Where its `process_results` raises, `failures` says so and the item scores 0."""
     config: dict[str, Any] = load_yaml(Path(lm_eval.__file__).parent / "tasks" / found.config)
     docs = datasets.Dataset.from_list([{"item_id": item.item_id, **found.doc(item)} for item in items])
     prepare = config.pop("process_docs", None)
-    if prepare is not None and task.harness != "drop":  # our file has no typed answers: `doc` gives the result
+    if prepare is not None and task.harness != "drop":  # our file has no typed answers: `catalogue` gives the result
         docs = prepare(docs)
     metrics = [{**metric, "aggregation": _no_mean} for metric in config["metric_list"]]
     process = config.get("process_results")
@@ -106,7 +106,7 @@ def _own_task(task: Task, found: UpstreamTask, items: Sequence[Item], failures: 
 
 
 def _no_mean(values: Sequence[Any]) -> float:
-    """lm-eval wants an aggregation; we take its samples, and a sample that failed has no list to aggregate."""
+    """Stands for lm-eval's aggregation: we read its samples only, and a sample that failed could not be aggregated."""
     return float("nan")
 
 
@@ -114,7 +114,7 @@ def _guarded(process: Callable[..., dict[str, Any]], metrics: Sequence[str], fai
     def run(doc: Mapping[str, Any], results: list[Any]) -> dict[str, Any]:
         try:
             return process(doc, results)
-        except Exception as error:  # code that is not ours on a text that may be anything: the row names it
+        except Exception as error:  # foreign code on any text: the row names the error
             failures[doc["item_id"]] = "error", f"lm-eval raised {type(error).__name__}: {str(error)[:120]}"
             return dict.fromkeys(metrics, 0.0)
 
@@ -122,7 +122,7 @@ def _guarded(process: Callable[..., dict[str, Any]], metrics: Sequence[str], fai
 
 
 def _grades(sample: Mapping[str, Any], by_id: Mapping[str, Response], failures: Failures) -> list[Grade]:
-    """One of lm-eval's samples as grades; status and reason are ours."""
+    """One of lm-eval's samples as grades. Status and reason are ours."""
     item_id, answer = sample["doc"]["item_id"], sample["filtered_resps"][0]
     answered = not isinstance(answer, str) or answer.strip() not in ("", INVALID)
     status, reason = status_of(by_id[item_id], answered)
@@ -132,6 +132,15 @@ def _grades(sample: Mapping[str, Any], by_id: Mapping[str, Response], failures: 
         value = sample[metric]
         parts = {str(part): each for part, each in enumerate(value)} if isinstance(value, list) else {"": value}
         grades += [
-            Grade(item_id, sample["filter"], metric, float(each), status, reason, part) for part, each in parts.items()
+            Grade(
+                item_id=item_id,
+                filter=sample["filter"],
+                metric=metric,
+                value=float(each),
+                status=status,
+                reason=reason,
+                part=part,
+            )
+            for part, each in parts.items()
         ]
     return grades

@@ -1,1 +1,1 @@
-"""Answers that are programs: taken out of an output, called with a benchmark's inputs, their outputs compared."""
+"""Answers that are programs: finds them in outputs, calls them with a benchmark's inputs, compares what they return."""

@@ -1,9 +1,9 @@
-"""HumanEval and MBPP: the benchmark's own assertions, judged in another process than the program's.
+"""HumanEval and MBPP: the benchmark's own assertions, checked in another process than that of the program.
 
-The program's process makes the calls that the assertions make and emits what they return. The assertions, with the
-values they expect, run in a second sandbox, on these plain outputs: what is compared there cannot be a program's
-object, and what the program can find in its memory is its own input. For HumanEval the calls are recorded by running
-the tests on the reference; for MBPP they are cut out of each assertion as source.
+The process of the program makes the calls that the assertions make, and writes what they return. The assertions and
+their expected values run in a second sandbox, on these plain values. There no object of the program can take part in a
+comparison, and the program finds nothing but its own inputs in its memory. For HumanEval the calls are recorded by
+running the tests on the reference solution. For MBPP they are cut out of the source of each assertion.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from gldbench.sandbox import Limits, Program, Result, run_programs
 LIMITS = Limits(cpu_seconds=10, memory_mb=2048)
 _CHECKING = Limits(cpu_seconds=20, memory_mb=4096, output_bytes=64 * 2**20)
 
-# of HumanEval: the tests call a stand-in for the candidate, which records arguments or replays outputs. Some tests draw
-# random inputs: the sandbox seeds the generator.
+# HumanEval: the tests call a stand-in for the program, which records arguments or replays outputs. Some tests draw
+# random inputs; both runs draw the same ones, because the sandbox seeds the generator.
 _RECORDER = """
 def record(entry):
     import copy
@@ -45,7 +45,7 @@ def replay(calls, outputs):
     return ""
 """
 
-# of MBPP: assertions whose calls have been replaced by outputs
+# MBPP: in the assertions, outputs have replaced the calls
 _ASSERTER = """
 def replay(assertions, outputs):
     wrong = 0
@@ -59,7 +59,7 @@ def replay(assertions, outputs):
 
 
 def prepare_humaneval(records: Sequence[Mapping[str, Any]]) -> list[Problem]:
-    """Records the calls of each problem's tests, by running them on the reference in the sandbox."""
+    """Records the calls that each problem's tests make, by running them on the reference solution in the sandbox."""
     checkers = [f"{reference(record)}\n{record['test']}\n{_RECORDER}" for record in records]
     recordings = run_references(
         [
@@ -74,15 +74,20 @@ def prepare_humaneval(records: Sequence[Mapping[str, Any]]) -> list[Problem]:
         trouble = f"the reference fails its tests: {outcome.reason}" if not calls else ""
         problems.append(
             Problem(
-                record["task_id"], record["entry_point"], calls, LIMITS, checker=checker, evidence=(list(calls),),
+                task_id=record["task_id"],
+                entry=record["entry_point"],
+                calls=calls,
+                limits=LIMITS,
+                checker=checker,
+                evidence=(list(calls),),
                 trouble=trouble,
             )
-        )  # fmt: skip
+        )
     return problems
 
 
 def prepare_mbpp(records: Sequence[Mapping[str, Any]]) -> list[Problem]:
-    """Cuts the calls out of each problem's assertions; runs nothing."""
+    """Cuts the calls out of each problem's assertions. Runs nothing."""
     return [_prepare_mbpp(record) for record in records]
 
 
@@ -96,13 +101,19 @@ def _prepare_mbpp(record: Mapping[str, Any]) -> Problem:
             trouble = f"an assertion does not call {entry}: {text[:80]}"
     checker = f"{reference(record)}\n{setup}\n{_ASSERTER}"
     return Problem(
-        str(record["task_id"]), entry, tuple(cutter.calls), LIMITS, setup=setup, checker=checker,
-        evidence=(assertions,), trouble=trouble,
-    )  # fmt: skip
+        task_id=str(record["task_id"]),
+        entry=entry,
+        calls=tuple(cutter.calls),
+        limits=LIMITS,
+        setup=setup,
+        checker=checker,
+        evidence=(assertions,),
+        trouble=trouble,
+    )
 
 
 def entry_of(record: Mapping[str, Any]) -> str:
-    """The function of MBPP's reference that its first assertion calls; "" where there is none."""
+    """The function of MBPP's reference solution that the first assertion calls. "" where it calls none."""
     defined = {node.name for node in ast.walk(_parse(record["code"])) if isinstance(node, ast.FunctionDef)}
     called = [
         node.func.id
@@ -114,19 +125,19 @@ def entry_of(record: Mapping[str, Any]) -> str:
 
 def _parse(text: str) -> ast.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd escapes in the benchmark's own strings
+        warnings.simplefilter("ignore")  # the benchmark's own strings have invalid escapes
         return ast.parse(text)
 
 
 class _Cutter(ast.NodeTransformer):
-    """Takes the calls of a function out of expressions and puts outputs in their place."""
+    """Replaces the calls of a function in expressions by its outputs, and collects the calls."""
 
     def __init__(self, entry: str) -> None:
         self.entry = entry
         self.calls: list[str] = []
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """The outermost call is what the program is asked for; its arguments may call it again."""
+        """Replaces the outermost call. Its arguments stay as they are, and may call the function again."""
         if not isinstance(node.func, ast.Name) or node.func.id != self.entry:
             return self.generic_visit(node)
         self.calls.append(ast.unparse(node))
@@ -134,15 +145,15 @@ class _Cutter(ast.NodeTransformer):
 
 
 def judge(problems: Sequence[Problem], results: Sequence[Result]) -> list[Verdict]:
-    """Runs the assertions on the outputs; programs of which a call failed need none."""
+    """Runs the assertions on the outputs. A program with a failed call is wrong without running them."""
     whole = [all(outcome.status == "ok" for outcome in result.outcomes) for result in results]
     checked = iter(
         run_programs(
             [
                 Program(
-                    problem.checker,
-                    "replay",
-                    ((*problem.evidence, [outcome.value for outcome in result.outcomes]),),
+                    source=problem.checker,
+                    entry="replay",
+                    calls=((*problem.evidence, [outcome.value for outcome in result.outcomes]),),
                     limits=_CHECKING,
                 )
                 for problem, result, good in zip(problems, results, whole, strict=True)

@@ -1,4 +1,4 @@
-"""What is asked of a program: the calls to be made, and what its outputs are judged by."""
+"""What a benchmark asks of a program: the calls to make, and what its outputs must be."""
 
 from __future__ import annotations
 
@@ -11,36 +11,40 @@ from gldbench.sandbox import Call, Limits
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a program's outputs came to."""
+    """Whether a program's outputs are right."""
 
     right: bool
+    """on all tests"""
     right_base: bool
-    """on the benchmark's own tests, where EvalPlus added others; else as `right`"""
+    """on the benchmark's own tests, where EvalPlus added others; else the same as `right`"""
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One item's calls."""
+    """The calls and expected outputs of one item."""
 
     task_id: str
     entry: str
+    """name of the function that the program must define"""
     calls: tuple[Call, ...]
     limits: Limits
     setup: str = ""
+    """source that runs after the program, before the calls"""
     base: int = 0
-    """the first calls are the benchmark's own tests, the others EvalPlus's"""
+    """so many of the first calls are the benchmark's own tests; the other calls are EvalPlus's"""
     atol: float = 0.0
+    """absolute tolerance of the outputs"""
     expected: tuple[Any, ...] = ()
-    """outputs of the reference, one per call"""
+    """outputs of the reference solution, one per call"""
     checker: str = ""
-    """a module whose function `replay` judges outputs where none are expected: the benchmark's own assertions"""
+    """source of a module with a function `replay` that runs the benchmark's assertions; "" where `expected` decides"""
     evidence: tuple[Any, ...] = ()
-    """first arguments of `replay`; neither these nor `expected` ever enter a candidate's process"""
+    """first arguments of `replay`; these and `expected` never enter the process of a program"""
     note: str = ""
-    """said with every verdict"""
+    """part of the reason in every row of the item"""
     trouble: str = ""
-    """why it cannot be tested"""
+    """why programs cannot be tested; "" where they can"""
 
 
 def reference(record: Mapping[str, Any]) -> str:

@@ -1,5 +1,8 @@
-"""Finds the program in what a model wrote: in a code fence, between [BEGIN] and [DONE], in the midst of prose, or as
-the continuation of a prompt that ends inside a function."""
+"""Finds the program in what a model wrote.
+
+The program may be in a code fence, between [BEGIN] and [DONE], or between sentences. It may also continue a prompt that
+ends inside a function.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,27 @@ import re
 import warnings
 
 MAX_OUTPUT = 100_000
-"""characters of an output that are looked at"""
+"""only so many characters of an output are read"""
 _MAX_CUTS = 300
+"""places at which a text may begin, and lines at which it may be cut"""
 _FENCE = re.compile(r"^[ \t]*(```|~~~)[^\n]*\n(.*?)(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
 _START = re.compile(r"^(?:@|import |from |def |async def |class |[A-Za-z_]\w*\s*(?::[^=\n]+)?=)", re.MULTILINE)
 
 
 def find_program(output: str, entry: str, prompt: str = "") -> str | None:
-    """The program that defines `entry`, or None.
+    """The program in the output that defines the function `entry`. None where there is none.
 
-    Of several code fences that define it, the last: models correct themselves. A program that only continues `prompt`
-    is joined to it; to one that stands alone, what the prompt defines before `entry` (imports, helpers) is added.
+    Where several code fences define the function, the last one counts, because models correct themselves. A program
+    that only continues the prompt is joined to it. A program that stands alone is preceded by what the prompt defines
+    before the function (imports, helpers).
+
+    Args:
+        output: what a model wrote.
+        entry: name of the function.
+        prompt: the beginning of the program that the model was given, if any.
     """
     output = output[:MAX_OUTPUT].replace("\r\n", "\n").replace("\0", "")
-    # MBPP's own marks; what follows the end is the model going on with examples of its own
+    # [BEGIN] and [DONE] are MBPP's own marks; after [DONE] a model may go on with examples of its own
     output = output.partition("[DONE]")[0].rpartition("[BEGIN]")[2]
     blocks = [match[2] for match in _FENCE.finditer(output)]
     texts = [*reversed(blocks), output]
@@ -32,7 +42,7 @@ def find_program(output: str, entry: str, prompt: str = "") -> str | None:
 
 
 def _alone(text: str, entry: str, prompt: str) -> str | None:
-    """The longest run of whole statements in `text` that defines `entry`."""
+    """The longest run of whole statements in the text that defines `entry`."""
     starts = [0, *(match.start() for match in _START.finditer(text))][:_MAX_CUTS]
     if not re.search(rf"\b{re.escape(entry)}\b", text):
         return None
@@ -44,12 +54,12 @@ def _alone(text: str, entry: str, prompt: str) -> str | None:
 
 
 def _continued(text: str, entry: str, prompt: str) -> str | None:
-    """`prompt` and the part of `text` that goes on with its function."""
+    """The prompt, and the part of the text that continues its function."""
     if not defines(prompt + "\n    pass\n", entry):
         return None
     body = text if re.match(r"[ \t]*\n*[ \t]", text) else "    " + text
     program = _longest(prompt.rstrip("\n") + "\n" + body.lstrip("\n"), entry)
-    # the docstring alone would be a function too, but no answer
+    # a prompt with a docstring is a whole function already, but no answer
     return program if program is not None and len(program.strip()) > len(prompt.strip()) else None
 
 
@@ -59,7 +69,7 @@ def _preamble(prompt: str, entry: str) -> str:
 
 
 def _longest(text: str, entry: str) -> str | None:
-    """`text` cut before its first line that is not Python, if what is left defines `entry`."""
+    """The text before its first line that is not Python, if this defines `entry`."""
     lines = text.split("\n")
     for _ in range(_MAX_CUTS):
         if not lines:
@@ -68,7 +78,7 @@ def _longest(text: str, entry: str) -> str | None:
         if error is None:
             program = "\n".join(lines) + "\n"
             return program if defines(program, entry) else None
-        # an error may be noticed behind the line that causes it: at least one line goes
+        # Python may notice an error after the line that causes it: at least one line is removed
         lines = lines[: max(0, min(error - 1, len(lines) - 1))]
         while lines and not lines[-1].strip():
             lines.pop()
@@ -76,10 +86,10 @@ def _longest(text: str, entry: str) -> str | None:
 
 
 def _parse(text: str) -> ast.Module | int:
-    """The tree, or the line of the first error (1 where Python does not say)."""
+    """The syntax tree, or the line of the first error (1 where Python does not name it)."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an odd escape in a string is not our business
+            warnings.simplefilter("ignore")  # invalid escapes in strings do not matter here
             return ast.parse(text)
     except SyntaxError as error:
         return error.lineno or 1
@@ -93,7 +103,7 @@ def _syntax_error(text: str) -> int | None:
 
 
 def defines(text: str, entry: str) -> bool:
-    """Whether `text` is Python that binds `entry` at its top level."""
+    """Whether the text is Python that defines, assigns or imports the name `entry`."""
     tree = _parse(text)
     if isinstance(tree, int):
         return False

@@ -1,4 +1,4 @@
-"""Grades of answers that are programs: run in a limited process, their outputs compared here with the expected ones."""
+"""Verdicts on answers that are one small function. It runs in a limited process, and its outputs are compared here."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from collections.abc import Mapping
 from gldbench.sandbox.limited import Candidate, Outcome, run_many
 from gldbench.schema import Item, Status
 
-Verdict = tuple[float, Status, str]
+FunctionVerdict = tuple[float, Status, str]
+"""(1.0 where every test passes else 0.0, status, reason)"""
 
 
-def run_answers(items: Mapping[str, Item], answers: Mapping[str, str]) -> dict[str, Verdict]:
-    """item id -> (1.0 where every test passes else 0.0, status, reason), for the items that have an answer.
+def run_answers(items: Mapping[str, Item], answers: Mapping[str, str]) -> dict[str, FunctionVerdict]:
+    """Item id -> verdict, for the items that have an answer.
 
-    The expected outputs stay in this process: a candidate sees only the inputs.
+    The expected outputs stay in this process. The process of an answer receives the inputs only.
     """
     ids = list(answers)
     candidates = [Candidate(answers[i], items[i].entry, tuple(value for value, _ in items[i].tests)) for i in ids]
     return {i: _verdict(items[i], outcomes) for i, outcomes in zip(ids, run_many(candidates), strict=True)}
 
 
-def _verdict(item: Item, outcomes: list[Outcome]) -> Verdict:
+def _verdict(item: Item, outcomes: list[Outcome]) -> FunctionVerdict:
     if not item.tests:
         return 0.0, "error", "the item has no tests"
     for status in ("timeout", "error"):
         failed = next((outcome for outcome in outcomes if outcome.status == status), None)
         if failed:
             return 0.0, status, failed.reason
-    # as JSON text, which tells 1 from True and 1.0
+    # compared as JSON text, because 1 == True == 1.0 in Python
     passed = [
         json.dumps(outcome.value) == json.dumps(expected)
         for outcome, (_, expected) in zip(outcomes, item.tests, strict=True)

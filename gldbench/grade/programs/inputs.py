@@ -1,8 +1,13 @@
-"""The Python types of MBPP+'s inputs. Its file is JSON, which has no tuple, set or complex number.
+"""The Python types of MBPP+'s inputs. Its file is JSON, which has no tuples, sets or complex numbers.
 
-Which problem takes what is stated by EvalPlus 0.3.1 (`evalplus/data/mbpp.py`, `mbpp_deserialize_inputs`). Here: one
-form per argument, the last one for all that follow. A form is read from the outside in: T a tuple, L a list, S a set
-({} where it is empty), V the values of a dictionary, * tuples however deep, F a float, C a complex number.
+EvalPlus 0.3.1 states the types of each problem in code (`evalplus/data/mbpp.py`, `mbpp_deserialize_inputs`). Here each
+problem has one form per argument, and the last form also holds for all further arguments. The letters of a form go from
+the outside to the inside:
+
+- T: a tuple; L: a list; S: a set ({} where it is empty);
+- V: a dictionary, whose values have the rest of the form;
+- *: tuples at every depth;
+- F: a float; C: a complex number.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ _BY_TASK = {f"Mbpp/{number}": forms for forms, numbers in _FORMS.items() for num
 
 
 def typed_inputs(task_id: str, arguments: list[Any]) -> tuple[Any, ...]:
-    """The arguments of one call, as the problem means them; unchanged where JSON says it all."""
+    """The arguments of one call with the types that the problem expects."""
     forms = _BY_TASK.get(task_id, ("",))
     return tuple(_typed(forms[min(place, len(forms) - 1)], value) for place, value in enumerate(arguments))
 

@@ -1,4 +1,4 @@
-"""HumanEval+ and MBPP+: programs are called with EvalPlus's inputs and compared with what the reference returns."""
+"""HumanEval+ and MBPP+: called with EvalPlus's inputs, a program must return what the reference solution returns."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gldbench.grade.programs.references import GENEROUS, run_references
 from gldbench.sandbox import Limits, Program, Result
 
 _LEAST_CPU, _FACTOR = 10, 5
-"""seconds of processor time a candidate has at least, and as a multiple of the reference's time"""
+"""processor time of a program: at least so many seconds, or so many times what the reference solution takes"""
 
 
 def prepare(records: Sequence[Mapping[str, Any]]) -> list[Problem]:
-    """Runs the references, in the sandbox, and makes their outputs the expected ones."""
+    """Runs the reference solutions in the sandbox. Their outputs are the expected ones."""
     inputs = [_inputs(record) for record in records]
     programs = [
         Program(reference(record), record["entry_point"], calls, limits=GENEROUS)
@@ -30,13 +30,13 @@ def prepare(records: Sequence[Mapping[str, Any]]) -> list[Problem]:
 
 
 def _inputs(record: Mapping[str, Any]) -> tuple[tuple[Any, ...], ...]:
-    # one problem's further inputs are {} where there are none
+    # one problem has {} where it has no further inputs
     rows = [*record["base_input"], *(record["plus_input"] or ())]
     return tuple(typed_inputs(record["task_id"], row) for row in rows)
 
 
 def _problem(record: Mapping[str, Any], calls: tuple[tuple[Any, ...], ...], result: Result) -> Problem:
-    """Inputs of EvalPlus's that the reference cannot answer within the limits (Mbpp/255) are left out, as rows say."""
+    """Leaves out inputs that the reference solution cannot answer within the limits (Mbpp/255). The rows say so."""
     seconds = max(_LEAST_CPU, math.ceil(_FACTOR * result.cpu_seconds))
     limits = Limits(
         cpu_seconds=seconds,
@@ -48,10 +48,10 @@ def _problem(record: Mapping[str, Any], calls: tuple[tuple[Any, ...], ...], resu
     left_out = f"{good.count(False)} of {len(good)} inputs left out: the reference itself fails"
     failed = next((outcome.reason for outcome in result.outcomes[:base] if outcome.status != "ok"), "")
     return Problem(
-        record["task_id"],
-        record["entry_point"],
-        tuple(call for call, kept in zip(calls, good, strict=True) if kept),
-        limits,
+        task_id=record["task_id"],
+        entry=record["entry_point"],
+        calls=tuple(call for call, kept in zip(calls, good, strict=True) if kept),
+        limits=limits,
         base=base,
         atol=float(record["atol"]),
         expected=tuple(outcome.value for outcome in result.outcomes if outcome.status == "ok"),
@@ -61,7 +61,7 @@ def _problem(record: Mapping[str, Any], calls: tuple[tuple[Any, ...], ...], resu
 
 
 def judge(problem: Problem, result: Result) -> Verdict:
-    """Compares the outputs; a call that failed is wrong."""
+    """Compares the outputs with the expected ones. A failed call is wrong."""
     outputs = [outcome.value for outcome in result.outcomes]
     calls = [call for call in problem.calls if not isinstance(call, str)]
     right: list[bool] = []

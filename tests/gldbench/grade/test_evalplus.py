@@ -1,4 +1,4 @@
-"""The grader "evalplus": its own check, in a sandbox; where it differs from ours is stated."""
+"""The grader "evalplus": EvalPlus's own check in the sandbox, and where it differs from our grader."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_it_applies_to_what_evalplus_has(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_its_verdicts_and_where_they_differ_from_ours() -> None:
-    """An object that equals everything passes EvalPlus's check, and not ours."""
+    """An object that equals everything passes EvalPlus's check, but not ours."""
     installed()
     names = list(ANSWERS)
     records = {name: {**RECORD, "task_id": f"HumanEval/{number}"} for number, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""Graders: gold and its paraphrases score 1, near misses 0, and both graders agree."""
+"""Graders: the gold answer and its paraphrases score 1, near misses score 0, and both graders agree."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 import torch
 
-from gldbench.evaluate.evaluate import RowLabels, grade
 from gldbench.grade import GRADERS
-from gldbench.grade.judges.normal_forms import SCORERS
-from gldbench.grade.lm_eval import own_tasks as harness
+from gldbench.grade.judges import JUDGES
+from gldbench.grade.lm_eval import own_tasks
+from gldbench.grade.rows import RowLabels, grade
 from gldbench.schema import Item, Response, Row, Task
 from gldbench.tasks import load_items, load_task, task_names
 from gldbench.worlds.families import FAMILIES
 from gldfusion.errors import InputError
 
-LABELS = RowLabels("run", "env", "world", "subject", "method", 3, 4)
+LABELS = RowLabels(run_id="run", env_id="env", suite="world", subject="subject", method="method", world_seed=3, seed=4)
 NAMES = ["lm_eval", "ours"]
 
 
 def by_our_patterns(name: str) -> Task:
-    """The task without lm-eval's own counterpart: both graders then apply our expressions."""
+    """The task without its counterpart in lm-eval: both graders then use our expressions."""
     return dataclasses.replace(load_task(name), harness="")
 
 
@@ -148,7 +148,7 @@ def test_the_tables_catch_a_grader_that_takes_the_first_answer(monkeypatch: pyte
     def first(pattern: str) -> list[dict[str, object]]:
         return [{"function": "regex", "regex_pattern": pattern, "fallback": "[no answer]"}, {"function": "take_first"}]
 
-    monkeypatch.setattr(harness, "_filter", first)
+    monkeypatch.setattr(own_tasks, "_filter", first)
     for name, cases, expected in TABLES:
         assert wrong(by_our_patterns(name), cases, expected, "lm_eval") != []
 
@@ -312,7 +312,7 @@ def draw_all() -> tuple[float, float, float]:
 
 @pytest.mark.parametrize("grader", NAMES)
 def test_grading_leaves_random_numbers_alone(grader: str) -> None:
-    """lm_eval.simple_evaluate would reseed them all."""
+    """lm_eval.simple_evaluate would seed them all anew."""
     seed_all()
     expected = draw_all()
     seed_all()
@@ -335,10 +335,12 @@ def test_mistakes_of_the_caller_are_refused() -> None:
     assert grade(by_our_patterns("gsm8k"), [], [], LABELS, tuple(GRADERS)) == []
 
 
-def test_every_scorer_keeps_an_answer_equal_to_itself() -> None:
-    for scorer in SCORERS.values():
-        assert scorer.normalise("(B) 1,000") == scorer.normalise("(B) 1,000")
-        assert scorer.normalise("17") != scorer.normalise("18")
+@pytest.mark.parametrize("name", ["exact_match", "number", "short_answer"])
+def test_a_normal_form_keeps_an_answer_equal_to_itself(name: str) -> None:
+    form = JUDGES[name].form
+    assert form is not None
+    assert form.normalise("(B) 1,000") == form.normalise("(B) 1,000")
+    assert form.normalise("17") != form.normalise("18")
 
 
 @pytest.mark.parametrize("grader", NAMES)

@@ -1,4 +1,4 @@
-"""Answers that are programs: found in outputs, run, and judged by the benchmarks' own tests and EvalPlus's."""
+"""Answers that are programs: they are found in outputs, run, and tested by the benchmarks' and EvalPlus's tests."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def marks(record: dict[str, Any], *outputs: str) -> list[list[Mark]]:
 
 @pytest.fixture(autouse=True)
 def unsafe_where_there_is_no_sandbox() -> Any:
-    """The judge is the same in both; test_sandbox.py and test_hostile.py are about the sandbox."""
+    """The judge is the same with and without a sandbox. test_sandbox.py and test_hostile.py test the sandbox."""
     with sandbox.unsafe_code_allowed():
         yield
 
@@ -178,7 +178,7 @@ def test_outputs_are_compared_as_evalplus_does(
 
 
 def test_every_input_of_mbpp_plus_has_the_type_that_its_own_python_file_gives(benchmark_data: Path) -> None:
-    """The same problems are published as Python source too, where tuples and sets are written as such."""
+    """The same problems are also published as Python source, which has tuples and sets."""
     by_id = {record["task_id"]: record for record in rows(benchmark_data, "mbpp_plus/test_originfmt.jsonl")}
     checked = 0
     for record in rows(benchmark_data, "mbpp_plus/test.jsonl"):

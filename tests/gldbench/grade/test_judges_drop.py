@@ -1,4 +1,4 @@
-"""DROP's judge: the official rules where they are right, ours where they are not."""
+"""The judge of DROP: the rules of the official script, and our exceptions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from lm_eval.tasks.drop.utils import get_metrics
 
+from gldbench.grade.answers import answer_line
 from gldbench.grade.judges import JUDGES
-from gldbench.grade.judges.drop import extract, score
+from gldbench.grade.judges.drop import score
 from gldbench.schema import Item, Task
 from gldbench.tasks import load_items, load_task
 
@@ -102,7 +103,7 @@ def test_single_spans_score_as_in_the_official_script() -> None:
 
 
 def test_several_spans_score_as_in_the_official_script() -> None:
-    """There a list of spans, here one text that "and" joins."""
+    """The official script takes a list of spans, and we take one text in which "and" joins them."""
     lists = [
         ("Bears",),
         ("Bears", "Lions"),
@@ -129,5 +130,5 @@ def test_every_gold_of_the_real_file_scores_and_others_do_not(benchmark_data: Pa
 
 @pytest.mark.parametrize("text", ["a, b and ", "\\boxed{", "answer", " ", "13 ", "9", "Answer:"])
 def test_huge_outputs_are_read_in_time_that_grows_with_their_length(text: str) -> None:
-    answer = extract("Answer: " + text * (200_000 // len(text)))
+    answer = answer_line("Answer: " + text * (200_000 // len(text)))
     assert answer is None or score(answer, ["3 and 14"])[0] == 0.0

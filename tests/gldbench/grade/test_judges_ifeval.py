@@ -1,4 +1,4 @@
-"""IFEval's judge: lm-eval's checkers without a network, the same every time."""
+"""The judge of IFEval: lm-eval's checkers, without a network and with the same result every time."""
 
 from __future__ import annotations
 

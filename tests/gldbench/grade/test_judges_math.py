@@ -1,15 +1,12 @@
-"""The judge of MATH: boxes, equality as text, equality as mathematics, and texts that would cost for ever."""
+"""The judge of MATH: boxes, equality as text, equality as mathematics, and texts that would take forever."""
 
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
-import pytest
-
 from gldbench.grade.judges import equivalence
-from gldbench.grade.judges.math import boxed, judge, said
+from gldbench.grade.judges.math import judge
 from gldbench.schema import Item
 
 RIGHT = [
@@ -81,36 +78,6 @@ def test_equal_answers_score_and_others_do_not() -> None:
     assert [pair for pair, a, b in zip(RIGHT + WRONG, found, expected, strict=True) if a != b] == []
 
 
-@pytest.mark.parametrize(
-    ("output", "content"),
-    [
-        ("\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
-        ("\\boxed{\\{1,2\\}}", "\\{1,2\\}"),
-        ("\\boxed{1}, then \\boxed{2}", "2"),
-        ("\\boxed{1} \\boxed{2", "1"),
-        ("\\boxed 5$", "5"),
-        ("\\fbox{3}", "3"),
-        ("\\boxed{}", None),
-        ("5", None),
-    ],
-)
-def test_the_last_whole_box_is_the_answer(output: str, content: str | None) -> None:
-    assert boxed(output) == content
-
-
-@pytest.mark.parametrize(
-    ("output", "content"),
-    [
-        ("The final answer is $\\frac12$. I hope it is correct.", "$\\frac12$"),
-        ("**The answer is 18.5**", "18.5"),
-        ("the answer is 18. And so on", "18"),
-        ("none", None),
-    ],
-)
-def test_without_a_box_the_sentence_counts(output: str, content: str | None) -> None:
-    assert said(output) == content
-
-
 def test_without_an_answer_there_is_none() -> None:
     marks = judge(None, [item("5")] * 2, ["no idea", "\\boxed{}"])  # type: ignore[arg-type]
     assert [(own[0].value, own[0].answered) for own in marks] == [(0.0, False), (0.0, False)]
@@ -133,11 +100,3 @@ def test_it_works_off_the_main_thread() -> None:
     thread.start()
     thread.join()
     assert found == [1.0]
-
-
-@pytest.mark.parametrize("text", ["\\boxed{", "{", "answer is ", "\\boxed{5 a}"])
-def test_long_outputs_take_no_time(text: str) -> None:
-    start = time.process_time()
-    boxed(text * (300_000 // len(text)))
-    said(text * (300_000 // len(text)))
-    assert time.process_time() - start < 3

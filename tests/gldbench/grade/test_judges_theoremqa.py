@@ -1,4 +1,4 @@
-"""The judge of TheoremQA: every type of answer, its forms and its tolerance."""
+"""The judge of TheoremQA: every type of answer, with its forms and its tolerance."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gldbench.grade.judges.theoremqa import judge, near, parts, plain_number, said
+from gldbench.grade.answers import boxed_or_said
+from gldbench.grade.judges.theoremqa import judge, near, parts, plain_number
 from gldbench.schema import Item
 
 INTEGER, FLOAT, INTEGERS, FLOATS, BOOL, OPTION = (
@@ -103,6 +104,6 @@ def test_members_of_lists() -> None:
 
 
 def test_no_answer_is_told_from_a_wrong_one() -> None:
-    assert said("we add three things") is None
+    assert boxed_or_said("we add three things") is None
     marks = judge(None, [item(3, INTEGER)] * 2, ["nothing comes of it", "The answer is 4"])  # type: ignore[arg-type]
     assert [own[0].answered for own in marks] == [False, True]

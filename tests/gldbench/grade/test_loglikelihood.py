@@ -1,4 +1,4 @@
-"""The judge of log-likelihoods: the likeliest option is the answer, in all and per byte."""
+"""The judge of log-likelihoods: the likeliest option is the answer, in total and per byte."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ITEM = Item("toy_ll", "default", "0", "Q", "B", "0", choices=(" yes", " certainl
 
 
 def marks(output: str, item: Item = ITEM) -> dict[str, Mark]:
-    # no task of this kind is needed: the judge reads the items alone
+    # the judge reads only the items, so that any task will do
     (own,) = JUDGES["loglikelihood"].judge(load_task("gsm8k"), [item], [output])
     return {mark.filter: mark for mark in own}
 

@@ -1,7 +1,7 @@
-"""Programs that mean harm score 0 and leave the host as it was.
+"""Hostile programs score 0 and leave the host unchanged.
 
-Each file of hostile/ defines f(x), asked for x + 1, and returns that only where its attack succeeds; or it tries to be
-taken for right without being so. All run at once, as the answers to one problem.
+Each file in hostile/ defines f(x), which should return x + 1. It returns that value only where its attack succeeds, or
+it tries to make a wrong value count as right. All programs run at once, as answers to one problem.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ RECORD = {
 }
 HONEST = "def f(x):\n    return x + 1\n"
 CHILD_SUBREAPER = 36
-"""prctl: orphans of this process become its children, so that a survivor cannot hide"""
+"""option of prctl: orphans of this process become its children, so that a survivor is found"""
 
 
 @dataclass(frozen=True)
 class Host:
-    """What the programs may try to reach."""
+    """What the programs try to reach on the host."""
 
     folder: Path
     port: int
@@ -56,8 +56,8 @@ class Host:
 
 @contextmanager
 def host(folder: Path) -> Iterator[Host]:
-    """A folder with a precious file, a process, and a server; all of which have to survive."""
-    folder.chmod(0o777)  # whoever the programs run as, only the sandbox keeps them out
+    """A folder with a precious file, a process and a server. All of them have to survive."""
+    folder.chmod(0o777)  # only the sandbox protects it, whoever the programs run as
     (folder / "precious").write_text("precious")
     (folder / "precious").chmod(0o666)
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -80,7 +80,7 @@ def host(folder: Path) -> Iterator[Host]:
 
 
 def state(folder: Path, scratch: Path) -> dict[str, Any]:
-    """What a program could have changed."""
+    """The state of everything that a program could have changed."""
     return {
         "files": sorted((str(path), path.stat().st_mtime_ns, path.stat().st_mode) for path in folder.rglob("*")),
         "folder": (folder.stat().st_mtime_ns, folder.stat().st_mode),
@@ -96,14 +96,14 @@ _PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/", "/usr/lib", "/work", str
 
 
 def children() -> set[int]:
-    """This process's living children, adopted orphans too; of those that ended, init would take the remains."""
+    """The living children of this process and adopted orphans. Ended ones do not count."""
     tasks = Path("/proc/self/task")
     numbers = {int(number) for task in tasks.iterdir() for number in (task / "children").read_text().split()}
     return {number for number in numbers if Path(f"/proc/{number}/stat").read_text().split(") ")[1][0] != "Z"}
 
 
 def reap() -> None:
-    """Takes the remains of adopted orphans, so that the test's process is as it was."""
+    """Waits for adopted orphans that have ended, so that no zombies are left to this process."""
     tasks = Path("/proc/self/task")
     for number in {int(number) for task in tasks.iterdir() for number in (task / "children").read_text().split()}:
         if Path(f"/proc/{number}/stat").read_text().split(") ")[1].startswith("Z"):
@@ -112,7 +112,7 @@ def reap() -> None:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Runs all programs, and an honest one among them."""
+    """Runs all programs, and an honest program before and after them."""
     if reason := sandbox.trouble():
         pytest.skip(f"no sandbox: {reason}")
     root, scratch = tmp_path_factory.mktemp("host"), tmp_path_factory.mktemp("scratch")
@@ -141,7 +141,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def fill(source: str, target: Host) -> str:
-    """A program with the names of what it attacks."""
+    """The source of a program with the names of its targets filled in."""
     values = {
         "@FOLDER@": target.folder,
         "@PORT@": target.port,
@@ -155,7 +155,7 @@ def fill(source: str, target: Host) -> str:
 
 
 def run(sources: list[str]) -> tuple[list[Result], list[Verdict]]:
-    """The programs as answers to the problem, with limits that a test can wait for."""
+    """Runs the programs as answers to the problem, with limits that a test can wait for."""
     (problem,) = code.prepare([RECORD])
     limits = replace(problem.limits, cpu_seconds=1, wall_seconds=6, memory_mb=512)
     problems = [replace(problem, limits=limits)] * len(sources)
@@ -177,7 +177,7 @@ def test_it_scores_nothing(ran: dict[str, Any], name: str) -> None:
 
 @pytest.mark.parametrize("name", ["first", "last"])
 def test_an_honest_program_among_them_passes(ran: dict[str, Any], name: str) -> None:
-    """It would fail, were the limits or the host of no use to anybody."""
+    """It would fail if the limits were too strict, or if a hostile program had damaged the host."""
     assert ran["verdicts"][name].right, ran["results"][name]
 
 
@@ -192,7 +192,7 @@ def test_nothing_survives(ran: dict[str, Any]) -> None:
 
 
 def test_it_takes_less_than_a_minute(ran: dict[str, Any]) -> None:
-    """Of two idle cores; on a busy machine the limits on waiting bound it."""
+    """Less than a minute on two idle cores, and longer on a busy machine."""
     assert ran["seconds"] < 60 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 

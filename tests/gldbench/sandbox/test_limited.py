@@ -1,4 +1,4 @@
-"""Candidates in a limited process: right answers come back, and what misbehaves is stopped and named."""
+"""Candidates in a limited process: their answers come back, and bad ones are stopped with a reason."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_prints_do_not_disturb_the_results() -> None:
 
 
 def test_a_forged_result_is_only_a_result() -> None:
-    """What the process writes is data: text that is no result is an error, and surplus lines are dropped."""
+    """What the process writes is only data: text that is no result is an error, and surplus lines are ignored."""
     forged = run_candidate("lambda x: __import__('os').write(3, b'not json\\n' + b'[' * 9000 + b'\\n')", "f", [1, 2])
     assert [o.status for o in forged] == ["error", "error"]
     assert len(run_candidate("lambda x: __import__('os').write(3, b'[\"ok\", 1]\\n' * 9)", "f", [1])) == 1
@@ -142,7 +142,7 @@ def test_files_stay_empty(tmp_path: Path) -> None:
 
 
 def test_children_die_with_their_candidate(tmp_path: Path) -> None:
-    """Where a child can be started at all (root), it is killed with the candidate's process group."""
+    """A child process is killed together with the candidate's process group. Only root can start one."""
     source = "def f(x):\n import os, time\n child = os.fork()\n if not child: time.sleep(60)\n return child"
     got = run_candidate(source, "f", [1])[0]
     if got.status == "ok":
@@ -162,7 +162,7 @@ def _alive(process: int) -> bool:
 
 
 def test_expected_values_never_enter_the_process() -> None:
-    """All that a candidate can find is its source and its inputs."""
+    """A candidate finds nothing but its source, its inputs and its limits."""
     source = "lambda x: repr(__import__('sys')._getframe(1).f_globals['job'])"
     assert set(eval(outcome(source).value)) == {"source", "entry", "inputs", "limits"}
 

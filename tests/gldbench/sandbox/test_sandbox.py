@@ -1,4 +1,4 @@
-"""The sandbox: what goes in and comes out, what is refused, and what its command line shuts away."""
+"""The sandbox: values that go in and out, data that is refused, limits, and what its command line hides."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHORT = Limits(cpu_seconds=5, wall_seconds=30)
 
 @pytest.fixture(params=["sandbox", "unsafe"])
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Both ways to run a program: they have one driver."""
+    """Both ways to run a program, which share one implementation."""
     if request.param == "sandbox":
         if reason := launch.trouble():
             pytest.skip(f"no sandbox: {reason}")
@@ -44,7 +44,7 @@ def outcome(source: str, *arguments: Any, limits: Limits = SHORT) -> Any:
     return result.outcomes[0]
 
 
-# --- the language of values
+# --- the format of values
 
 PLAIN = st.recursive(
     st.none()
@@ -66,19 +66,19 @@ PLAIN = st.recursive(
 
 
 def same(left: Any, right: Any) -> bool:
-    """Equal, and of equal types all the way down."""
+    """Whether two values are equal and have equal types at every depth."""
     return left == right and repr(type(left)) == repr(type(right)) and (not isinstance(left, list | tuple) or all(
         same(a, b) for a, b in zip(left, right, strict=True)
     ))  # fmt: skip
 
 
 @given(PLAIN)
-def test_plain_values_survive_the_way(value: Any) -> None:
+def test_plain_values_come_back_unchanged(value: Any) -> None:
     text = json.dumps(inside.encode(value), allow_nan=False)
     assert same(inside.decode(json.loads(text)), value)
 
 
-def test_the_language_is_the_documented_one() -> None:
+def test_the_format_is_the_documented_one() -> None:
     assert inside.encode((1, {2: {"a"}})) == {"tuple": [1, {"dict": [[2, {"set": ["a"]}]]}]}
     assert inside.encode([2**63, 2**63 - 1, True, None]) == [{"int": "0x8000000000000000"}, 2**63 - 1, True, None]
     assert inside.encode(10**6000)["int"].startswith("0x")  # more digits than Python would print
@@ -140,7 +140,7 @@ def test_values_come_back_in_order(mode: str) -> None:
     (result,) = run_programs([program])
     values = [(1, 1, {1: [1]}), ("a", 2.5, {"a": [2.5]}), (7, 8, {7: [8]}), None]
     assert [o.value for o in result.outcomes] == values
-    assert "TypeError" in result.outcomes[3].reason  # a dictionary is no key
+    assert "TypeError" in result.outcomes[3].reason  # a dictionary cannot be a key
     assert 0 <= result.cpu_seconds < 5
     assert result.output_bytes > 0
 
@@ -252,7 +252,7 @@ def test_permission_to_be_unsafe_changes_nothing_where_a_sandbox_works(monkeypat
 
 
 def test_trouble_is_found_by_running_something(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A bwrap that is there but does not work is as good as none."""
+    """A bwrap that is installed but does not work counts as missing."""
     if not PYTHON.exists():
         pytest.skip("no sandbox: there is no /usr/bin/python3")
     fake = tmp_path / "bwrap"
@@ -290,7 +290,7 @@ def test_the_command_line_shows_libraries_only(root: bool) -> None:
 
 
 def execute(program: bytes, architecture: int, number: int, argument: int = 0) -> int:
-    """The answer of a filter, by interpreting its bytecode."""
+    """What a filter decides for a call, found by interpreting its bytecode."""
     data = struct.pack("<IIQ6Q", number, architecture, 0, argument, 0, 0, 0, 0, 0)
     place, loaded = 0, 0
     while True:
@@ -321,7 +321,7 @@ def test_the_filter_refuses_what_it_lists(machine: str, architecture: int, clone
 
 
 def test_the_numbers_are_this_kernels() -> None:
-    """Two calls that Python can make, by their numbers: the filter's table is of this machine."""
+    """The numbers in the filter's table block the right calls on this machine."""
     if reason := launch.trouble():
         pytest.skip(f"no sandbox: {reason}")
     source = (
@@ -339,7 +339,7 @@ def test_a_process_that_seems_to_have_ended_keeps_nobody_waiting(mode: str) -> N
 
 
 def test_subprocess_is_what_starts_them(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing runs in this process: with Popen gone, nothing runs."""
+    """No program runs in this process: without Popen, none runs at all."""
     monkeypatch.setattr(subprocess, "Popen", None)
     with pytest.raises(TypeError):
         outcome("def f(x): return x", 1)

@@ -1,4 +1,4 @@
-"""`gldbench selftest graders`: our graders pass on real items, and a grader with a bug does not."""
+"""`gldbench selftest graders`: our grader passes on real items, and a judge with a bug fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from gldbench.commands.selftest import selftest_app
 from gldbench.grade import GRADERS, judges
 from gldbench.grade.judges import Mark
-from gldbench.grade.ours import grade
 from gldbench.schema import Item, Task
 from gldbench.selftest import graders as run
 from gldbench.selftest.cases import KINDS, others, spread
@@ -28,7 +27,7 @@ TEXTS = [name for name in FILES if load_task(name).scorer != "code"]
 
 @pytest.fixture
 def only_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """lm-eval takes seconds to import, and is another test's matter."""
+    """lm-eval takes seconds to import, and other tests cover it."""
     monkeypatch.setattr(run, "GRADERS", {OURS: GRADERS[OURS]})
 
 
@@ -38,7 +37,7 @@ def test_every_benchmark_has_cases() -> None:
 
 @pytest.mark.usefixtures("only_ours")
 @pytest.mark.parametrize("name", TEXTS)
-def test_our_graders_are_right_on_real_items(name: str, benchmark_data: Path) -> None:
+def test_our_grader_is_right_on_real_items(name: str, benchmark_data: Path) -> None:
     result = selftest_graders([name], benchmark_data, items=6)
     wrong = [(row.kind, failure) for row in result.rows for failure in row.exceptions]
     assert wrong == []
@@ -51,7 +50,7 @@ def first_letter(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> l
     """The bug of `first_option`: "A man went home. (C)" is A."""
     letters = [next((c for c in output if c in "ABCDE"), None) for output in outputs]
     return [
-        [Mark("answer", "accuracy", float(letter == item.target), letter is not None)]
+        [Mark(filter="answer", metric="accuracy", value=float(letter == item.target), answered=letter is not None)]
         for item, letter in zip(items, letters, strict=True)
     ]
 
@@ -76,7 +75,7 @@ def test_the_command_prints_a_table(benchmark_data: Path) -> None:
         selftest_app, ["graders", "--data", str(benchmark_data), "--tasks", "bbh", "--items", "5"]
     )
     assert result.exit_code == 0
-    assert "our graders are right on every case" in result.stdout
+    assert "our grader is right on every case" in result.stdout
     assert [line.split()[:3] for line in result.stdout.splitlines() if line.startswith("bbh")] == [
         ["bbh", OURS, kind] for kind in KINDS
     ]
@@ -123,8 +122,8 @@ def test_most_kinds_of_instructions_are_built(benchmark_data: Path) -> None:
 
 
 def test_each_case_is_scored_by_itself() -> None:
-    """The grader is called once for all cases; equal items do not share a score."""
+    """The grader is called once for all cases, and equal items do not share a score."""
     task = load_task("gsm8k")
     item = dataclasses.replace(items_of(1)[0], target="18")
     cases = [run.Case("gold", item, "\\boxed{18}"), run.Case("near_miss", item, "\\boxed{19}")]
-    assert run._scores(task, dataclasses.replace(GRADERS[OURS], grade=grade), cases) == [1.0, 0.0]
+    assert run._scores(task, OURS, GRADERS[OURS], cases) == [1.0, 0.0]

@@ -1,4 +1,4 @@
-"""An object that equals everything."""
+"""Returns an object that equals everything."""
 
 
 class Yes:

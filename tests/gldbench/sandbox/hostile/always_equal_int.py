@@ -1,4 +1,4 @@
-"""A number that equals everything, whatever it is turned into."""
+"""Returns a number that equals everything, also after conversions."""
 
 
 class Yes(int):

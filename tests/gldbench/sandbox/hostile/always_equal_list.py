@@ -1,4 +1,4 @@
-"""A plain type's subclass that equals everything."""
+"""Returns an object of a subclass of list that equals everything."""
 
 
 class Yes(list):

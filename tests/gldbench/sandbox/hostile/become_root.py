@@ -1,4 +1,4 @@
-"""Becomes root, or frees itself of its root folder; right where it could."""
+"""Becomes root or leaves its root folder. Right where it could."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Changes and links what it can see; right where anything gave way."""
+"""Changes and links the files that it can see. Right where one attempt worked."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Sets the clock and the host's name, and reboots; right where one worked."""
+"""Sets the clock and the name of the host, and reboots. Right where one of these worked."""
 
 import ctypes
 import time

@@ -1,4 +1,4 @@
-"""A set whose members collide, so that whoever rebuilds it is slow."""
+"""Returns a set whose members all have the same hash, so that building it again is slow."""
 
 
 def f(x):

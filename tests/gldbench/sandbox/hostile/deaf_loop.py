@@ -1,4 +1,4 @@
-"""Never returns, and does not hear signals or exceptions."""
+"""Never returns, and ignores signals and exceptions."""
 
 import contextlib
 import signal

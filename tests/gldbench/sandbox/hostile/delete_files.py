@@ -1,4 +1,4 @@
-"""Deletes the host's files; right where one is gone."""
+"""Deletes the host's files. Right where one is gone."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Reads what its parent left open; right where there is anything to read."""
+"""Reads from descriptors that its parent left open. Right where it can read anything."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Reads and makes devices; right where it got hold of one."""
+"""Opens and makes devices. Right where one could be opened."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Looks for what the environment tells; right where there is anything."""
+"""Looks for environment variables. Right where it finds any."""
 
 import os
 

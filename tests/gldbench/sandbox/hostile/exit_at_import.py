@@ -1,4 +1,4 @@
-"""Ends the process, with success, before anything is called."""
+"""Ends the process successfully before anything is called."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Ends the process, with success, in the call."""
+"""Ends the process successfully inside the call."""
 
 import os
 

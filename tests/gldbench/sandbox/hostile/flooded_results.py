@@ -1,4 +1,4 @@
-"""Floods the descriptor of the results."""
+"""Writes endlessly to the descriptor of the results."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Writes results of its own to every descriptor."""
+"""Writes invented results to every descriptor."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Doubles for ever; right where a first child could be made."""
+"""Starts ever more processes. Right where the first one could be started."""
 
 import os
 

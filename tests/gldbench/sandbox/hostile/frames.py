@@ -1,4 +1,4 @@
-"""Reads the callers' frames for what is expected."""
+"""Looks for the expected values in the frames of its callers."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Looks through every object of the process for the list of expected values."""
+"""Looks for the list of expected values among all objects of the process."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""Returns more than anybody wants to read."""
+"""Returns a huge text."""
 
 
 def f(x):

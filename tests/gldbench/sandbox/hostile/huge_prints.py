@@ -1,4 +1,4 @@
-"""Prints for ever."""
+"""Prints endlessly."""
 
 import sys
 

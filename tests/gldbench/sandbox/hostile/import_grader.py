@@ -1,4 +1,4 @@
-"""Imports the grader, or anything that is installed beside it; right where it could."""
+"""Imports the grader and other installed packages. Right where it could."""
 
 import importlib
 import sys

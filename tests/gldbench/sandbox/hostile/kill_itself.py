@@ -1,4 +1,4 @@
-"""Dies by a signal."""
+"""Ends itself with a signal."""
 
 import os
 import signal

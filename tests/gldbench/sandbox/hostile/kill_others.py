@@ -1,4 +1,4 @@
-"""Signals the host's process, its own parent and everything; right where the host's process could be reached."""
+"""Sends signals to the host's process, to its own parent and to all processes. Right where it reached the host's."""
 
 import contextlib
 import os

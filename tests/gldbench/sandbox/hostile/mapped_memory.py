@@ -1,4 +1,4 @@
-"""Takes memory that is shared and anonymous; right where it got 8 GiB."""
+"""Takes shared anonymous memory. Right where it got 8 GiB."""
 
 import mmap
 

@@ -1,4 +1,4 @@
-"""Takes all the memory there is."""
+"""Takes memory until there is none left."""
 
 
 def f(x):

@@ -1,4 +1,4 @@
-"""Takes memory as a file without a name; right where one could be filled."""
+"""Takes memory as a file without a name. Right where it could write to one."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Makes a world of its own in which it is root; right where it could."""
+"""Makes namespaces in which it is root. Right where it could."""
 
 import ctypes
 

@@ -1,4 +1,4 @@
-"""A value that compares to nothing."""
+"""Returns a value that does not equal itself."""
 
 
 def f(x):

@@ -1,4 +1,4 @@
-"""Writes results that are nested deeper than a parser can follow."""
+"""Writes results that are nested more deeply than a parser can follow."""
 
 import contextlib
 import os

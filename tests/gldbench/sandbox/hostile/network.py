@@ -1,4 +1,4 @@
-"""Connects to the host's server, to the world, and opens a server; right where one worked."""
+"""Connects to the host's server and to the internet, and opens a server. Right where one of these worked."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Makes a failing assertion silent."""
+"""Makes failing assertions silent."""
 
 import builtins
 

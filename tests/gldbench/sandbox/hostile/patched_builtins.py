@@ -1,4 +1,4 @@
-"""Makes every comparison that Python code could ask for come out true."""
+"""Changes Python so that every comparison in its process gives true."""
 
 import builtins
 import json

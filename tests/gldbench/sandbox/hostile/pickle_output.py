@@ -1,4 +1,4 @@
-"""Returns an object, and bytes, that write a file when somebody unpickles them."""
+"""Returns bytes and an object that write a file when they are unpickled."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""Looks at other processes by /proc; right where it sees any."""
+"""Looks for other processes in /proc. Right where it sees any."""
 
 import os
 

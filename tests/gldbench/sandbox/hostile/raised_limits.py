@@ -1,4 +1,4 @@
-"""Raises its own limits; right where it could."""
+"""Raises its own limits. Right where it could."""
 
 import resource
 

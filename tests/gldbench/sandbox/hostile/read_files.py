@@ -1,4 +1,4 @@
-"""Reads the host's files; right where one could be read."""
+"""Reads the host's files. Right where it could read one."""
 
 import os
 

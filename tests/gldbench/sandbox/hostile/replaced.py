@@ -1,4 +1,4 @@
-"""Becomes another program; right in no case, but the marker would show it."""
+"""Replaces itself by another program, which would leave a marker. Never right."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Takes memory in System V segments, which belong to no process; right where it got one."""
+"""Takes memory in System V segments, which belong to no process. Right where it got one."""
 
 import ctypes
 

@@ -1,4 +1,4 @@
-"""Runs other programs; right where one ran."""
+"""Runs other programs. Right where one ran."""
 
 import os
 import subprocess

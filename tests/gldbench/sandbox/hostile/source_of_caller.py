@@ -1,4 +1,4 @@
-"""Asks the process for the reference solution and the tests."""
+"""Looks for the reference solution and the tests in its process."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Tags that are none, numbers that are none, text that is no UTF-8."""
+"""Writes unknown tags, invalid numbers, and text that is not UTF-8."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Leaves by an exception that most handlers let through."""
+"""Raises an exception that most handlers do not catch."""
 
 
 def f(x):

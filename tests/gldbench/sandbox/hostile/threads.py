@@ -1,4 +1,4 @@
-"""Starts threads; right where one could be started."""
+"""Starts threads. Right where one could be started."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Attaches to another process as a debugger; right where it could."""
+"""Attaches to another process as a debugger. Right where it could."""
 
 import ctypes
 import os

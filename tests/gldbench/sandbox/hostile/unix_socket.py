@@ -1,4 +1,4 @@
-"""Talks to the host by sockets without a network; right where one could be made."""
+"""Connects to the host through a Unix socket, which needs no network. Right where it could."""
 
 import socket
 

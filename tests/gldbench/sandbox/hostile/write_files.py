@@ -1,4 +1,4 @@
-"""Writes wherever a program might; right where it could write anywhere."""
+"""Writes files in many places. Right where it could write one."""
 
 import os
 import tempfile

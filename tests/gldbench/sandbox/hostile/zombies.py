@@ -1,4 +1,4 @@
-"""Leaves children that nobody waits for, and one that leaves its parent's session."""
+"""Leaves child processes that nobody waits for, in sessions of their own."""
 
 import os
 
