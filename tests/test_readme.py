@@ -1,43 +1,78 @@
-"""What the README shows must work."""
+"""What the pages say about commands, links and results is true."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
-import torch
+import pytest
+import yaml
 
-from gldbench.cli import app, tasks_app
-from gldfusion.signals import PivotSignal, Signal, at_pairs, valid_pairs
+from gldbench.cli import app
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "reference/README.md", "tasks/README.md")),
+        *(ROOT / "docs").rglob("*.md"),
+    ]
+)
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
-
-def test_the_example_of_a_loss_runs_and_is_zero_for_an_identical_source() -> None:
-    code = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)[0]
-    names: dict[str, Any] = {
-        "dataclass": dataclass,
-        "ClassVar": ClassVar,
-        "at_pairs": at_pairs,
-        "valid_pairs": valid_pairs,
-    }
-    exec(code, names)
-    loss = names["TopOne"]()
-    values = torch.randn(2, 3, 4).sort(-1, descending=True).values
-    mask = torch.tensor([[True, True, True], [True, False, False]])
-    lse = values.logsumexp(-1)
-    pivot = PivotSignal(values=values, mask=mask, lse=lse, nll=torch.zeros(2, 3))
-    pairs = torch.tensor([[[0, 0], [1, 1], [2, 2]], [[0, 0], [-1, -1], [-1, -1]]])
-    assert loss(pivot, Signal(values=values, mask=mask, lse=lse), pairs) == 0
-    assert loss(pivot, Signal(values=values, mask=mask, lse=lse + 1), pairs) > 0
-    assert loss.count(mask, mask, pairs) == 4
+COMMANDS = {str(c.name or c.callback.__name__): {""} for c in app.registered_commands if c.callback}
+for group in app.registered_groups:
+    assert group.typer_instance is not None
+    registered = group.typer_instance.registered_commands
+    COMMANDS[str(group.name)] = {str(c.name or c.callback.__name__) for c in registered if c.callback}
 
 
-def test_every_command_of_the_readme_exists() -> None:
-    known = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
-    known |= {str(group.name) for group in app.registered_groups}
-    used = set(re.findall(r"`gldbench (\w+)", README.read_text()))
-    assert used <= known, used - known
-    assert {"list", "show"} <= {c.name for c in tasks_app.registered_commands}
+@pages
+def test_every_command_exists(page: Path) -> None:
+    """`gldbench VERB`, and `gldbench GROUP VERB` if the next word is one in lower case."""
+    for verb, after in re.findall(r"\bgldbench ([a-z]\w*)\b(?: ([a-z]\w*)\b(?![./:]))?", _code(page)):
+        assert verb in COMMANDS, f"gldbench {verb}"
+        if after and COMMANDS[verb] != {""} and verb != "cache":  # `cache RECIPE` is short for `cache build RECIPE`
+            assert after in COMMANDS[verb], f"gldbench {verb} {after}"
+
+
+def _code(page: Path) -> str:
+    """The parts of a page that are code: fenced and indented blocks, and what is between backticks, one a line."""
+    text = page.read_text(encoding="utf-8")
+    fenced = re.findall(r"```(?:sh)?\n(.*?)```", text, re.DOTALL)
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return "\n".join([*fenced, *re.findall(r"^    .*$", text, re.MULTILINE), *re.findall(r"`([^`]+)`", text)])
+
+
+@pages
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", text):
+        path, _, heading = "".join(target).partition("#")
+        if path.startswith(("http://", "https://")):
+            continue
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), f"{path} does not exist"
+        if heading and linked.suffix == ".md":
+            assert heading in _headings(linked), f"{path} has no heading #{heading}"
+
+
+def _headings(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_results_are_those_of_the_report() -> None:
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    report = (ROOT / "reports/tiny/report.md").read_text()
+    for method, shown in (("sft+kl", "gains 30.2 points"), ("sft+kl-shuffled", "loses 54.5")):
+        assert shown in readme
+        number = shown.split()[1]
+        assert re.search(rf"\| {re.escape(method)} \| sft \| [+−]{number} ", report)
+
+
+def test_the_citation_names_this_version_and_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert f'version = "{citation["version"]}"' in (ROOT / "pyproject.toml").read_text()
+    assert "2505.13893" in citation["references"][0]["url"]
