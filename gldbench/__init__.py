@@ -1,3 +1,3 @@
-"""gldbench: evaluate fused language models and measure Gromov-Wasserstein approximations."""
+"""gldbench: fuses language models, evaluates them, and measures approximations of Gromov-Wasserstein distances."""
 
 __version__ = "0.1.0"

@@ -19,6 +19,7 @@ from gldbench.commands.doctor import doctor
 from gldbench.commands.eval import evaluate
 from gldbench.commands.fuse import fuse
 from gldbench.commands.gw import gw_app
+from gldbench.commands.losses import losses
 from gldbench.commands.report import report
 from gldbench.commands.run import run
 from gldbench.commands.score import score
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(report)
 app.command()(fuse)
+app.command()(losses)
 app.add_typer(cache_app, name="cache")
 app.command("eval")(evaluate)
 app.command()(score)
@@ -66,7 +68,7 @@ def main() -> None:
         )
     except SystemExit as ended:
         if ended.code == INTERRUPTED:  # typer turns Ctrl-C into this code, without a word
-            print("interrupted; the same command goes on where it was", file=sys.stderr)
+            print("interrupted: run the same command again to resume", file=sys.stderr)
         raise
 
 

@@ -1,7 +1,9 @@
-"""What the terminal shows: tables on standard output, progress of jobs on standard error."""
+"""Output of the terminal: tables on standard output, progress of jobs on standard error."""
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,14 +16,16 @@ from gldbench.jobs import Report
 
 
 @contextmanager
-def reporter(jobs_label: str, quiet: bool = False) -> Iterator[Report]:
-    """A `Report` that draws what it is told until the block ends."""
+def reporter(label: str) -> Iterator[Report]:
+    """Yields a `Report` that shows progress: bars on a terminal, else one line for each finished job.
+
+    Args:
+        label: text beside the bar of all jobs.
+    """
     console = Console(stderr=True)
-    if quiet:
-        yield lambda name, done, total: None
-    elif console.is_terminal:
+    if console.is_terminal:
         with _bars(console) as progress:
-            yield _Bars(progress, jobs_label)
+            yield _Bars(progress, label)
     else:
         yield _Lines(console)
 
@@ -32,28 +36,29 @@ def _bars(console: Console) -> Progress:
 
 
 class _Bars:
-    """One bar for the jobs, and one for each job in flight."""
+    """Draws one bar for all jobs, and one for each running job."""
 
     def __init__(self, progress: Progress, label: str) -> None:
         self.progress = progress
         self.overall = progress.add_task(label, total=0)
         self.known: dict[str, bool] = {}
+        """job -> whether it is done"""
         self.bars: dict[str, TaskID] = {}
 
     def __call__(self, name: str, done: int, total: int) -> None:
-        finished = total == 1 and done == 1
-        self.known[name] = self.known.get(name, False) or finished
+        ended = self.known.get(name, False)
+        self.known[name] = ended or done == total
         self.progress.update(self.overall, total=len(self.known), completed=sum(self.known.values()))
-        if finished and name in self.bars:
+        if (done, total) == (1, 1) and name in self.bars:
             self.progress.remove_task(self.bars.pop(name))
-        elif total > 1:
+        elif total > 1 and not ended:  # the last progress of a job can arrive after its end
             if name not in self.bars:
                 self.bars[name] = self.progress.add_task(f"  {name}", total=total)
             self.progress.update(self.bars[name], completed=done, total=total)
 
 
 class _Lines:
-    """A line when a job that was pending is done."""
+    """Prints a line when a job ends."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -71,7 +76,7 @@ class _Lines:
 
 
 def print_rows(header: Sequence[str], *rows: Sequence[str]) -> None:
-    """Columns aligned by their widest cell; the first left, cells that begin with a digit or sign right."""
+    """Prints aligned columns. Cells that begin with a digit or a sign are aligned right, other cells left."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     for number, row in enumerate((header, *rows)):
         print("  ".join(_aligned(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -84,8 +89,21 @@ def _aligned(cell: str, width: int) -> str:
     return cell.rjust(width) if number and len(cell) < width else cell.ljust(width)
 
 
+def print_wrapped(text: str, indent: int = 0, label: str = "") -> None:
+    """Prints text in lines of at most 100 columns, or the width of a narrower terminal.
+
+    Args:
+        text: the text.
+        indent: columns before the text, or before its label.
+        label: a word in a column of its own, 12 wide, before the text.
+    """
+    width = min(100, shutil.get_terminal_size((100, 24)).columns)
+    first = " " * indent + (f"{label:<12}" if label else "")
+    print(textwrap.fill(text, width, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False))
+
+
 def print_table(table: dict[str, Any]) -> None:
-    """A `report.summary_table`: title, rows under their group headings, notes."""
+    """Prints a `report.summary_table`: the title, the rows below the headings of their groups, and the notes."""
     print(f"\n{table['title']}\n")
     rows: list[Sequence[str]] = []
     for index, row in enumerate(table["rows"]):

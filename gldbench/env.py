@@ -1,4 +1,4 @@
-"""Where numbers are made: commit, versions, device, threads. Numbers of different env_ids do not compare."""
+"""Describes the environment of a run: commit, versions, device, threads. Only numbers with equal env_id compare."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _cpu() -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    """Output of git in the folder of this source, or None where there is no git or no repository."""
+    """Output of git in the folder of this source, or None without git or a repository."""
     here = Path(__file__).resolve().parent
     try:
         done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True)
@@ -56,7 +56,7 @@ def _packages() -> dict[str, str]:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            continue  # optional packages: what is absent is not part of the environment
+            continue  # some are optional; an absent package is not part of the environment
     return found
 
 
@@ -75,7 +75,12 @@ def _device() -> tuple[str, str | None]:
 
 
 def environment(threads: int, workers: int) -> Environment:
-    """The environment of this process; `threads` are those of each of `workers` worker processes."""
+    """The environment of this process.
+
+    Args:
+        threads: torch threads of each worker.
+        workers: number of worker processes.
+    """
     device, driver = _device()
     facts = {
         "python": platform.python_version(),
@@ -85,36 +90,39 @@ def environment(threads: int, workers: int) -> Environment:
         "cpu": _cpu(),
         "threads": {"cores": os.cpu_count() or 1, "per_worker": threads, "workers": workers},
     }
-    status = _git("status", "--porcelain")
+    ours = _git("ls-files", "--error-unmatch", Path(__file__).name)  # None for a wheel inside some other repository
+    status = _git("status", "--porcelain") if ours else None
     return Environment(
         **facts,
         env_id=hash_json(facts)[:12],
-        commit=_git("rev-parse", "HEAD"),
+        commit=_git("rev-parse", "HEAD") if ours else None,
         dirty=None if status is None else bool(status),
     )
 
 
 def claim(folder: Path, env: Environment, spec: str | None = None) -> None:
-    """Marks a new output folder with its environment and spec, or checks those of a folder that exists.
+    """Writes environment and spec into a new output folder, or checks those of an existing one.
 
     Args:
-        folder: where results are kept; it gets environment.json and, with a spec, spec.yaml.
+        folder: folder of the results; environment.json and, with a spec, spec.yaml are written to it.
         env: the environment of this process.
-        spec: the text of the experiment's YAML, for folders that hold one experiment.
+        spec: the YAML text of the experiment; None for a folder that can hold several.
 
     Raises:
         InputError: the folder holds results of another spec or another environment.
     """
-    mend = "move the folder away, or give another one with --output"
+    mend = "move the folder away, or choose another one with --output"
     environment_path, spec_path = folder / "environment.json", folder / "spec.yaml"
     if spec is not None and spec_path.exists() and spec_path.read_text() != spec:
-        raise InputError(f"{folder} holds another version of this experiment (its spec.yaml differs)\n{mend}")
+        raise InputError(
+            f"{folder} holds another version of this experiment: its spec.yaml differs from this spec\n{mend}"
+        )
     if (environment_path if spec is None else spec_path).exists():
         before = json.loads(environment_path.read_text())["env_id"]
         if before != env.env_id:
             raise InputError(
-                f"{folder} was begun in another environment ({before}; this one is {env.env_id}). "
-                f"Numbers from different environments do not compare\n{mend}"
+                f"{folder} was begun in another environment ({before}, this one is {env.env_id}): numbers of different "
+                f"machines or package versions cannot be compared\n{mend}"
             )
         return
     write_json(environment_path, dataclasses.asdict(env))

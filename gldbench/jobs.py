@@ -1,4 +1,4 @@
-"""Jobs with dependencies, run by worker processes; a job whose output is there is done, so a repeated run goes on."""
+"""Runs jobs with dependencies in worker processes. A job whose output exists is skipped, so a run can be resumed."""
 
 from __future__ import annotations
 
@@ -18,28 +18,43 @@ from typing import Any
 from gldfusion.errors import InputError
 
 Report = Callable[[str, int, int], None]
-"""(job name, units done, units in all)"""
+"""called with (job name, finished units, all units). A job with one unit is a whole job: 0 pending, 1 done"""
 
 _progress: SimpleQueue[tuple[str, int, int] | None] | None = None
 
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work: `function(**arguments, progress=...)` in a worker process."""
+    """One piece of work. A worker process calls `function(**arguments, progress=...)`."""
 
     name: str
     function: Callable[..., Any]
     arguments: Mapping[str, Any]
     done: Callable[[], bool]
+    """whether the output of the job exists"""
     needs: tuple[str, ...] = ()
+    """names of jobs that must be done before"""
     cost: float = field(default=1.0)
-    """rough share of the work: long jobs start first"""
+    """rough amount of work; of several jobs that could start, the one with the largest cost starts first"""
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, threads: int, report: Report) -> list[str]:
-    """Runs every job that is not done, dependencies first; returns the names of those that were run.
+    """Runs every job that is not done. Jobs start after all jobs that they need.
 
-    The first failure stops the rest and is raised here. Workers die with this process.
+    Workers end when this process ends, even if it is killed.
+
+    Args:
+        jobs: all jobs, in any order.
+        workers: number of worker processes.
+        threads: torch threads of each worker.
+        report: is told the state of every job.
+
+    Returns:
+        The names of the jobs that were run.
+
+    Raises:
+        InputError: a worker process was killed.
+        Exception: the error of the first job that failed. All other jobs are stopped.
     """
     pending = {job.name: job for job in jobs if not job.done()}
     for job in jobs:
@@ -64,11 +79,11 @@ def run_jobs(jobs: Sequence[Job], workers: int, threads: int, report: Report) ->
                 report(job.name, 1, 1)
     except BaseException as error:
         for process in list((pool._processes or {}).values()):
-            process.terminate()  # a job in flight is abandoned: its output is not there, so the next run redoes it
+            process.terminate()  # the outputs of unfinished jobs do not exist, so the next run repeats these jobs
         if isinstance(error, BrokenProcessPool):
             raise InputError(
-                "a worker process was killed (often: out of memory)\n"
-                "run the same command again: it goes on where it was"
+                "the system killed a worker process, often because memory ran out\n"
+                "run the same command again to resume; --workers 1 needs the least memory"
             ) from None
         raise
     finally:
@@ -80,7 +95,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, threads: int, report: Report) ->
 
 
 def _ready(pending: Mapping[str, Job], running: Mapping[Future[None], Job], free: int) -> list[Job]:
-    """Jobs whose needs are done, the costliest first."""
+    """At most `free` jobs whose needs are done, in order of falling cost."""
     unfinished = {*pending, *(job.name for job in running.values())}
     ready = [job for job in pending.values() if not unfinished & set(job.needs)]
     return sorted(ready, key=lambda job: -job.cost)[:free]
@@ -92,24 +107,24 @@ def _listen(queue: SimpleQueue[tuple[str, int, int] | None], report: Report) -> 
 
 
 def _start_worker(threads: int, queue: SimpleQueue[tuple[str, int, int] | None]) -> None:
-    """Pins threads, leaves Ctrl-C to the parent, and dies with it."""
+    """Prepares a worker: it ignores Ctrl-C, ends with its parent, and has a fixed number of threads."""
     global _progress
     _progress = queue
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (wait_for([parent.sentinel]), os._exit(1)), daemon=True).start()
-    import torch  # the parent need not load it
+    import torch  # the parent process does not need it
     import tqdm
     import transformers
 
     torch.set_num_threads(threads)
-    tqdm.tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed worker would leave behind
+    tqdm.tqdm.set_lock(threading.RLock())  # the default is a semaphore, which a killed worker would leave behind
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
 
 
 def _work(name: str, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
     queue = _progress
-    assert queue is not None, "jobs run in workers started by run_jobs"
+    assert queue is not None, "only workers that run_jobs started call this"
     function(**arguments, progress=lambda done, total: queue.put((name, done, total)))

@@ -1,4 +1,7 @@
-"""An experiment from spec to report: a plan of jobs, each resumable; knows no method or benchmark by name."""
+"""Runs an experiment: makes a plan of jobs from its spec, and runs the jobs that are not done.
+
+The functions of the jobs run in worker processes. The parent process imports no model code.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,22 @@ from typing import Any
 import yaml
 
 from gldbench.env import claim, environment
-from gldbench.evaluate.evaluate import RowLabels
 from gldbench.evaluate.world import evaluate_world, training_rows, work_of
+from gldbench.grade.rows import RowLabels
 from gldbench.jobs import Job, Report, run_jobs
-from gldbench.methods import METHODS
+from gldbench.methods import METHODS, check_methods
 from gldbench.methods.train import sources_of
 from gldbench.schema import Environment
 from gldbench.spec import Spec
 from gldbench.store import Store
 from gldbench.worlds.build import fusion_sample, models, read_set, world_folder, world_jobs
-from gldfusion.errors import InputError, did_you_mean
 from gldfusion.files import lock
 from gldfusion.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A checkpoint of the run and where its numbers belong."""
+    """A checkpoint of the run, with the method and the seed of its rows."""
 
     name: str
     method: str
@@ -34,7 +36,13 @@ class Subject:
 
 
 def subjects(spec: Spec, run: Path, world: Path) -> list[Subject]:
-    """The world's models, then every method with every seed."""
+    """All checkpoints of a run: the models of the world, then every method with every seed.
+
+    Args:
+        spec: the experiment.
+        run: folder of the run.
+        world: folder of the world.
+    """
     base = [Subject(name, name, 0, world / "models" / name) for name in models(spec.world)]
     fused = [
         Subject(f"{method}-seed{seed}", method, seed, run / "checkpoints" / f"{method}-seed{seed}")
@@ -45,7 +53,14 @@ def subjects(spec: Spec, run: Path, world: Path) -> list[Subject]:
 
 
 def plan(spec: Spec, run: Path, world: Path, env: Environment) -> list[Job]:
-    """All jobs of an experiment, dependencies by name."""
+    """All jobs of an experiment, done or not.
+
+    Args:
+        spec: the experiment.
+        run: folder of the run.
+        world: folder of the world.
+        env: the environment that the rows will name.
+    """
     store = Store(run)
     jobs = world_jobs(spec.world, world)
     for subject in subjects(spec, run, world):
@@ -62,16 +77,22 @@ def plan(spec: Spec, run: Path, world: Path, env: Environment) -> list[Job]:
 
 
 def run_spec(spec: Spec, run: Path, workers: int, threads: int, report: Report) -> list[str]:
-    """Runs what is not done yet of an experiment into the folder `run`; returns the names of the jobs that were run.
+    """Runs all jobs of an experiment that are not done.
 
-    Raises InputError where `run` holds another experiment, and whatever stops a job.
+    Args:
+        spec: the experiment.
+        run: folder of the run. The folder `worlds` beside it holds the worlds.
+        workers: number of worker processes.
+        threads: torch threads of each worker.
+        report: is told the state of every job.
+
+    Returns:
+        The names of the jobs that were run.
+
+    Raises:
+        InputError: a method, loss or option is unknown, `run` holds another experiment, or another process uses it.
     """
-    for name, method in spec.methods.items():
-        if method.kind not in METHODS:
-            raise InputError(
-                f'methods.{name}: unknown kind "{method.kind}"{did_you_mean(method.kind, METHODS)}\n'
-                f"known: {', '.join(METHODS)}"
-            )
+    check_methods(spec)
     env = environment(threads, workers)
     world = world_folder(spec.world, run.parent / "worlds")
     with lock(run / ".lock"), lock(world / ".lock"):
@@ -80,14 +101,14 @@ def run_spec(spec: Spec, run: Path, workers: int, threads: int, report: Report) 
 
 
 def fuse_one(spec: Spec, run: Path, world: Path, subject: Subject, progress: Progress) -> None:
-    """Job: one fused checkpoint."""
+    """Job: makes one fused checkpoint."""
     data = fusion_sample(world, subject.seed, spec.fusion.examples, run / "data" / f"fusion-seed{subject.seed}.jsonl")
     method = spec.methods[subject.method]
     METHODS[method.kind](spec, method, world, data, subject.seed, subject.path, progress)
 
 
 def evaluate_one(spec: Spec, run: Path, world: Path, subject: Subject, env_id: str, progress: Progress) -> None:
-    """Job: responses, grades and training log of one checkpoint, as rows."""
+    """Job: generates and grades the responses of one checkpoint, and stores its grades and training log as rows."""
     store = Store(run)
     labels = RowLabels(
         run_id=spec.name,

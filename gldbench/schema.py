@@ -1,4 +1,4 @@
-"""The data of the harness: frozen dataclasses, and nothing that needs torch."""
+"""The data types of the harness. All are frozen dataclasses. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -11,40 +11,48 @@ Status = Literal["ok", "no_answer", "truncated", "timeout", "error", "skipped"]
 
 @dataclass(frozen=True)
 class Environment:
-    """Where numbers were made. `env_id` hashes everything but `commit` and `dirty`."""
+    """The environment in which numbers were made."""
 
     python: str
     packages: dict[str, str]
+    """name -> version, of those packages that can change a number"""
     device: str
+    """name of the GPU, or "cpu" """
     driver: str | None
+    """version of the GPU driver"""
     cpu: str
     threads: dict[str, int]
+    """"cores" of the machine, threads "per_worker", number of "workers" """
     env_id: str
+    """hash of all fields but `commit` and `dirty`"""
     commit: str | None
+    """commit of the code; None outside a git checkout"""
     dirty: bool | None
+    """whether the checkout had uncommitted changes"""
 
 
 class _Strict:
-    """Records that are read from YAML: pydantic refuses keys that are not fields."""
+    """Base of types that are read from YAML. pydantic refuses keys that are not fields."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
 class HubSource(_Strict):
-    """How `--data hub` reaches a file's rows: the file itself at a `url`, or arguments of `datasets.load_dataset`.
+    """Where `--data hub` finds the rows of a data file: at a URL, or with `datasets.load_dataset`.
 
     `{subtask}` in `name` and `data_files` stands for each subtask in turn.
     """
 
     url: str = ""
-    """the file at a fixed commit, packed or not; a JSON list is read as lines"""
+    """address of the file at a fixed commit, compressed or not; a JSON list is read as lines"""
     path: str = ""
+    """name of the data set for `load_dataset`, if there is no `url`"""
     split: str = ""
     fields: dict[str, str] = field(default_factory=dict)
-    """field of our row -> column there, in the order of the file's fields"""
+    """field of our row -> column of the data set, in the order of the fields in the file"""
     rows: str = ""
-    """where the columns are more than renamed: a key of `taskdata.HUB_ROWS`"""
+    """key of `tasks.data.HUB_ROWS`, if rows need more than renamed columns"""
     name: str | None = None
     revision: str | None = None
     data_files: str | None = None
@@ -53,60 +61,59 @@ class HubSource(_Strict):
 
 @dataclass(frozen=True)
 class Exemplars(_Strict):
-    """Worked examples for a prompt: one text per subtask where the rows name theirs, else one for all items."""
+    """Worked examples in a prompt: one text for each subtask if the rows name a subtask, else one for all items."""
 
     file: str
     sha256: str
     count: int
-    """rows of the file"""
+    """number of rows in the file"""
     text: str = ""
-    """field that holds a whole text of examples"""
+    """field of a row that holds a whole text of examples"""
     each: str = ""
-    """where a row is one example: its template, filled as a task's prompt is"""
+    """template of one example, if a row is one example; filled in like the prompt of a task"""
     between: str = "\n\n"
-    """what stands between the examples that `each` makes"""
+    """text between two examples that `each` makes"""
     reader: str = ""
-    """a key of `records.READERS` whose fields `each` names; "" = the row's own"""
+    """key of `tasks.readers.READERS` that makes the fields for `each`; empty: the fields of the row"""
     where: dict[str, tuple[str | int, ...]] = field(default_factory=dict)
-    """field -> its values in the rows to be used; rows keep the order of the file"""
+    """field -> allowed values; rows with other values are not used. Rows keep the order of the file"""
     fills: str = "_hint"
-    """the prompt's field that the examples stand for"""
+    """field of the prompt that is replaced by the examples"""
     after: str = ""
-    """the examples begin after this line (a canary line stands before it)"""
+    """the examples begin after this line of the text, because a canary line precedes it"""
     hub: HubSource | None = None
 
 
 @dataclass(frozen=True)
 class Dataset(_Strict):
-    """Where a task's items come from. Checksums are of the uncompressed file."""
+    """The data of a task. Checksums refer to the uncompressed file."""
 
     kind: Literal["file", "procedural"]
     licence: str
     file: str | None = None
-    """path below the data folder; `<file>.gz` is read where `<file>` is not there"""
+    """path below the data folder; if it does not exist, `<file>.gz` is read"""
     split: str = ""
     source: str = ""
     revision: str = ""
     sha256: str = ""
     count: int = 0
+    """number of rows in the file"""
     target: str = "target"
     """field of the gold answer"""
     target_pattern: str | None = None
-    """group 1 is the gold answer inside that field"""
+    """regular expression; group 1 is the gold answer inside that field"""
     target_without: str = ""
-    """characters that are taken out of the gold answer"""
+    """characters that are removed from the gold answer"""
     subtask: str | None = None
     """field that names the subtask of a row"""
     hub: HubSource | None = None
     family: str | None = None
-    """the procedural family, of kind "procedural" """
-    splits: dict[str, int] = field(default_factory=dict)
-    """the procedural sets and their difficulties"""
+    """the procedural family, if the kind is "procedural" """
 
 
 @dataclass(frozen=True)
 class Generation(_Strict):
-    """How an answer is generated: greedily, until the end token, a stop string or `max_tokens`."""
+    """How an answer is generated: with greedy decoding, until the end token, a stop string or `max_tokens`."""
 
     max_tokens: int
     stop: tuple[str, ...] = ()
@@ -114,7 +121,7 @@ class Generation(_Strict):
 
 @dataclass(frozen=True)
 class Headline(_Strict):
-    """The number that is quoted first."""
+    """Names the score that is quoted first: its grader, filter and metric."""
 
     grader: str
     filter: str
@@ -123,94 +130,93 @@ class Headline(_Strict):
 
 @dataclass(frozen=True)
 class Variant(_Strict):
-    """Another prompt of the same items."""
+    """Another prompt for the same items."""
 
     prompt: str
     note: str = ""
     generation: Generation | None = None
-    """where it differs from the task's; `gldbench.tasks.asked_as` puts it in place"""
+    """if it differs from that of the task; `gldbench.tasks.asked_as` applies it"""
     exemplars: Exemplars | None = None
-    """where they differ from the task's"""
+    """if they differ from those of the task"""
 
 
 @dataclass(frozen=True)
 class Task(_Strict):
-    """A benchmark as its folder in tasks/ describes it; `gldbench.tasks.load_task` reads it."""
+    """A benchmark, as described by its folder in tasks/. `gldbench.tasks.load_task` reads it."""
 
     name: str
-    """ "bbh", or "bbh/navigate" where one subtask was asked for"""
+    """ "bbh", or "bbh/navigate" for one subtask"""
     version: int
     title: str
     dataset: Dataset
     prompt: str
-    """`{field}` stands for a field of the row; every other brace is literal"""
+    """`{field}` is replaced by a field of the row; all other braces are literal"""
     scorer: str
-    """how our grader scores an output: a key of `evaluate.graders.judges.JUDGES` (the whole output), or of
-    `evaluate.graders.scorers.SCORERS` (what `answer_pattern` finds)"""
+    """how our grader scores an output: key of `grade.judges.JUDGES`"""
     generation: Generation
     headline: Headline
     chance: float
-    """score in [0, 1] of the best guess made without solving"""
+    """score in [0, 1] of the best guess without solving the task"""
     citation: str
     answer_pattern: str | dict[str, str] = field(default_factory=dict)
-    """filter -> expression whose group 1 is the answer, last match; a lone expression is the filter "answer" """
+    """filter -> regular expression; group 1 of its last match is the answer. A string alone is the filter "answer" """
     prompt_name: str = "default"
-    """the variant's name in items and rows when `prompt` is asked: says what the paper's prompt lost, if anything"""
+    """name of the variant in items and rows for `prompt`; it says how the prompt differs from that of the paper"""
     kind: Literal["generation", "loglikelihood"] = "generation"
-    """"loglikelihood": the item's choices are scored as continuations of the prompt, nothing is generated"""
+    """"loglikelihood": the choices of an item are scored as continuations of the prompt, and nothing is generated"""
     reader: str = ""
-    """how a row of the data file becomes prompt fields, golds and choices: a key of `records.READERS`; "" = as it is"""
+    """key of `tasks.readers.READERS`, which makes prompt fields, golds and choices of a row; empty: the row as it is"""
     harness: str = ""
-    """lm-eval's own task whose filters and metrics the grader "lm_eval" applies, where there is one"""
+    """name of the lm-eval task whose filters and metrics the grader "lm_eval" applies; empty: there is none"""
     variants: dict[str, Variant] = field(default_factory=dict)
     exemplars: Exemplars | None = None
     subtasks: tuple[str, ...] = ()
-    """all subtasks of the benchmark, in file order"""
+    """all subtasks of the benchmark, in the order of the file"""
     published: dict[str, dict[str, float]] = field(default_factory=dict)
     """subtask -> model -> score in [0, 1]"""
     note: str = ""
 
     @property
     def benchmark(self) -> str:
-        """The name without a subtask: what prompts and responses belong to."""
+        """The name without a subtask. Prompts and responses belong to it."""
         return self.name.partition("/")[0]
 
     @property
     def subtask(self) -> str:
-        """The one subtask that was asked for, or ""."""
+        """The subtask in the name, or ""."""
         return self.name.partition("/")[2]
 
     @property
     def patterns(self) -> dict[str, str]:
-        """filter -> regular expression."""
+        """`answer_pattern` as a dictionary: filter -> regular expression."""
         return {"answer": self.answer_pattern} if isinstance(self.answer_pattern, str) else self.answer_pattern
 
 
 @dataclass(frozen=True)
 class Item:
-    """One question of a task, ready to be asked and graded."""
+    """One question of a task, with everything to ask and grade it."""
 
     task: str
-    """name of the task it was loaded for"""
+    """name of the task for which it was loaded"""
     variant: str
     item_id: str
     prompt: str
     target: str
     cluster: str
-    """the subtask, passage or family it shares with other items; its own id where there is none"""
+    """the subtask, passage or family that it has in common with other items; its own id if there is none"""
     tests: tuple[tuple[Any, Any], ...] = ()
-    """(input, expected output) pairs, where the answer is code"""
+    """(input, expected output) pairs, if the answer is code"""
     entry: str = ""
-    """name of the function that the code has to define"""
+    """name of the function that the code must define"""
     golds: tuple[str, ...] = ()
-    """every accepted answer, where there are several; `target` is the first"""
+    """all accepted answers, if there are several; `target` is the first"""
     choices: tuple[str, ...] = ()
-    """the options in the order of their letters; of a log-likelihood task the continuations just as they follow the
-    prompt, with the space before them"""
+    """the options in the order of their letters. In a log-likelihood task: the continuations exactly as they follow the
+    prompt, with the leading space"""
     record: Mapping[str, Any] = field(default_factory=dict)
-    """the row of the data file, for graders that need more than the golds"""
+    """row of the data file, for graders that need more than the golds"""
     subtask: str = ""
-    """the benchmark's part that it belongs to, where there are several: a limit takes turns over them"""
+    """part of the benchmark, if there are several; `--limit` takes items from them in turn"""
 
 
 @dataclass(frozen=True)
@@ -225,7 +231,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Response:
-    """One generated answer, stored once and graded many times."""
+    """One generated answer. It is stored once and can be graded many times."""
 
     case_id: str
     """hash of weights, task version, prompt, generation settings and chat template"""
@@ -237,15 +243,15 @@ class Response:
     prompt_tokens: int
     output_tokens: int
     truncated_prompt: bool
-    """the prompt did not fit the context and lost its beginning"""
+    """whether the beginning of the prompt was cut, because the prompt did not fit into the context"""
     truncated_output: bool
-    """the token limit was reached before a stop string or the end token"""
+    """whether the answer was cut at the token limit, before a stop string or the end token"""
     seconds: float
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measured value. Training logs use suite "training" and the step as `item`."""
+    """One measured value. Rows of training logs have the suite "training" and the step as `item`."""
 
     run_id: str
     env_id: str
@@ -270,7 +276,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its interval; `method` names how the interval was made."""
+    """A mean with its interval. `method` says how the interval was computed."""
 
     value: float
     low: float
@@ -281,7 +287,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """candidate - baseline on the same items; p is None where the design supports no test."""
+    """candidate - baseline on the same items. `p` is None if there are too few seeds for a test."""
 
     baseline: str
     candidate: str

@@ -1,4 +1,4 @@
-"""An experiment's YAML: the world, the methods, the seeds. Immutable, closed to unknown keys."""
+"""The spec of an experiment: its world, its methods, its seeds. It is read from YAML and refuses unknown keys."""
 
 from __future__ import annotations
 
@@ -17,84 +17,102 @@ class ModelSpec(Model):
     """A small language model of the embedded world, trained from scratch."""
 
     architecture: str
+    """key of `worlds.models.ARCHITECTURES`"""
     tokenizer: str
+    """key of `worlds.tokenizers.KINDS`"""
     vocabulary: int
-    """entries at most, special ones included"""
+    """largest number of tokens, special tokens included"""
     turn: tuple[str, str]
-    """special tokens around the user's turn in its chat template"""
+    """special tokens before and after the user's turn in the chat template"""
     hidden: int
     layers: int
     heads: int
     intermediate: int
     set: Literal["source", "pivot"]
-    """which training set it reads"""
+    """the set that its training texts come from"""
     families: tuple[str, ...] = ()
-    """its own families; empty: all alike"""
+    """its own families, which most of its training texts come from; empty: all families alike"""
     share_own: float = Field(default=0.7, gt=0, le=1)
+    """share of training texts from its own families"""
     examples: int = Field(gt=0)
-    """training texts, drawn from its set"""
+    """number of training texts, drawn from its set"""
     train: TrainSpec
 
 
 class WorldSpec(Model):
-    """Models and data made from a seed."""
+    """The models and the data of an embedded world, all made from one seed."""
 
     seed: int
     sets: dict[Literal["source", "pivot", "fusion", "validation", "test", "harder"], int]
-    """instances per family"""
+    """set -> number of instances of every family"""
     wrong_labels: float = Field(ge=0, lt=1)
-    """share of the fusion set's responses that answer another instance"""
+    """share of the responses in the fusion set that are wrong: they answer another instance"""
     k: int = Field(gt=0)
-    """logits stored per position"""
+    """number of largest logits that are stored for each position"""
     pivot: ModelSpec
     sources: dict[str, ModelSpec]
     control: ModelSpec
-    """a strong model with the pivot's tokenizer, for the world gate"""
+    """the source of the world gate: a strong model with the pivot's tokenizer"""
 
 
 class MethodSpec(Model):
-    """How a fused checkpoint comes to be."""
+    """How a fused checkpoint is made."""
 
     kind: str = "train"
+    """key of `methods.METHODS`"""
     sources: tuple[str, ...] = ()
-    """empty: all sources of the world"""
+    """names of the sources that it learns from; empty: all sources of the world"""
     control: Literal["none", "shuffled", "permuted_ids"] = "none"
+    """what is broken in the source outputs, if the method is a control; as in a recipe"""
     lambda_: float = Field(default=0.0, ge=0, le=1, validation_alias="lambda", serialization_alias="lambda")
+    """the weight of SFT in the total loss is 1 - lambda; as in a recipe"""
     terms: tuple[TermSpec, ...] = ()
     learning_rate: float | None = None
-    """absent: that of `fusion.train`"""
+    """default: that of `fusion.train`"""
 
 
 class FusionSpec(Model):
-    """What all methods share: data, steps, seeds."""
+    """What all methods have in common: seeds, data and settings of the training."""
 
     seeds: tuple[int, ...]
     examples: int = Field(gt=0)
-    """texts of each seed's sample of the fusion set"""
+    """number of texts that each seed draws from the fusion set"""
     train: TrainSpec
 
 
 class EvaluationSpec(Model):
-    """Which sets are generated and graded."""
+    """The sets on which all checkpoints are evaluated."""
 
     sets: tuple[Literal["validation", "test", "harder"], ...] = ("test", "harder")
     max_tokens: int = Field(gt=0)
+    """token limit of an answer"""
     batch_size: int = Field(default=64, gt=0)
+    """number of sequences that are generated at once"""
 
 
 class Spec(Model):
     """One experiment."""
 
     name: str
+    """name of the run; the default folder is runs/<name>"""
     title: str
+    """title of the report"""
     world: WorldSpec
     methods: dict[str, MethodSpec]
+    """name -> method; the report uses these names"""
     fusion: FusionSpec
     evaluation: EvaluationSpec
 
 
 def load_spec(name: str) -> Spec:
-    """A spec by file path, or by the name of one that ships with gldbench (such as "tiny")."""
+    """Reads a spec.
+
+    Args:
+        name: path of a YAML file, or name of a spec that ships with gldbench, such as "tiny".
+
+    Raises:
+        InputError: there is no such spec, or it has an unknown key, a missing key or a wrong value.
+    """
     path = _find(name)
     spec = validate(Spec, _read(path), str(path))
     _check(spec, path)
@@ -107,14 +125,14 @@ def _find(name: str) -> Path:
     shipped = {p.stem: p for p in SPECS.glob("*.yaml")}
     if name not in shipped:
         raise InputError(
-            f'no spec named "{name}"{did_you_mean(name, shipped)}\n'
-            f"shipped: {', '.join(sorted(shipped))}; or give the path of a YAML file"
+            f'no spec is called "{name}"{did_you_mean(name, shipped)}\n'
+            f"known: {', '.join(sorted(shipped))}; a path must end in .yaml"
         )
     return shipped[name]
 
 
 def _read(path: Path) -> Any:
-    """The YAML of a spec; `extends: NAME` takes every top-level key that it does not give itself from another one."""
+    """Reads the YAML of a spec. With `extends: NAME` it takes the top-level keys that it lacks from that spec."""
     content = read_yaml(path, "spec")
     if isinstance(content, dict) and "extends" in content:
         return _read(_find(str(content.pop("extends")))) | content

@@ -1,7 +1,8 @@
-"""The only reader and writer of `runs/<id>/`: rows and responses as checksummed parquet parts.
+"""Reads and writes the rows, responses and plans of a run. No other module does.
 
-A part is `part-<number>-<sha256, first 16 digits>.parquet`. Its parquet metadata names the *unit* of work that made it,
-so that a unit is never stored twice; the digits in its name are checked whenever it is read.
+Rows and responses are stored in parts: files called `part-<number>-<checksum>.parquet`, where the checksum is the first
+16 digits of the SHA-256 of the file. It is checked whenever the file is read. The parquet metadata of a part names the
+*unit* of work that made it, so that no unit is stored twice.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_
 
 
 def _arrow_type(annotation: Any) -> pa.DataType:
-    """Arrow type of a field: the non-None member of a union, strings for literals."""
+    """Arrow type of a field. A union with None has the type of its other member, a literal is a string."""
     if isinstance(annotation, types.UnionType):
         annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
     if typing.get_origin(annotation) is typing.Literal:
@@ -40,7 +41,7 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 
 def arrow_schema(record: type[Row] | type[Response]) -> pa.Schema:
-    """The parquet schema of a record type, one column per field."""
+    """The parquet schema of a record type: one column for each field."""
     hints = typing.get_type_hints(record)
     return pa.schema([(f.name, _arrow_type(hints[f.name])) for f in dataclasses.fields(record)])
 
@@ -50,26 +51,26 @@ def _plan_name(plan: Any) -> str:
 
 
 class Store:
-    """Rows and responses under `root/rows` and `root/responses`, plans of batches under `root/plans`."""
+    """The stored data of one run: `root`/rows, `root`/responses, and plans of batches in `root`/plans."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._units: dict[str, str] = {}
-        """unit of each part that this process has checked; a part never changes, its name holds its checksum"""
+        """file name -> unit, for each part that this process has checked; a part never changes"""
 
     def append_rows(self, rows: Sequence[Row], unit: str) -> None:
-        """Stores the rows of one unit of work; does nothing where the unit is stored already."""
+        """Stores the rows of one unit of work. Does nothing if the unit is stored already."""
         self._append("rows", Row, rows, unit)
 
     def replace_rows(self, rows: Sequence[Row]) -> None:
-        """Stores `rows` in place of all that are there; killed in between, both are there, the new ones last."""
+        """Replaces all stored rows. A process killed meanwhile leaves old and new rows, the new ones last."""
         before = sorted((self.root / "rows").glob("part-*.parquet"))
         self._append("rows", Row, rows, unit=f"instead-of-{hash_json([path.name for path in before])}")
         for path in before:
             path.unlink()
 
     def append_responses(self, responses: Sequence[Response], unit: str) -> None:
-        """Stores the responses of one unit of work; does nothing where the unit is stored already."""
+        """Stores the responses of one unit of work. Does nothing if the unit is stored already."""
         self._append("responses", Response, responses, unit)
 
     def has(self, unit: str) -> bool:
@@ -77,27 +78,35 @@ class Store:
         return any(unit == stored for kind in ("rows", "responses") for _, stored in self._parts(kind))
 
     def rows(self) -> list[Row]:
-        """All rows, in the order of their parts."""
+        """All rows, in the order of their parts.
+
+        Raises:
+            InputError: a part is corrupted.
+        """
         return [Row(**record) for record in self._table("rows", Row).to_pylist()]
 
     def responses(self) -> list[Response]:
-        """All responses, in the order of their parts."""
+        """All responses, in the order of their parts.
+
+        Raises:
+            InputError: a part is corrupted.
+        """
         return [Response(**record) for record in self._table("responses", Response).to_pylist()]
 
     def frame(self) -> pd.DataFrame:
         """All rows as a data frame with the columns of `schema.Row`."""
         return self._table("rows", Row).to_pandas()
 
-    def responses_frame(self) -> pd.DataFrame:
-        """All responses as a data frame with the columns of `schema.Response`."""
-        return self._table("responses", Response).to_pandas()
-
     def plans(self, batch_size: int) -> list[list[str]]:
-        """Batches of case ids that were planned with this size, finished or not."""
+        """All planned batches with this batch size, generated or not. A batch is a list of case ids.
+
+        Raises:
+            InputError: the file of a plan is corrupted.
+        """
         recorded = []
         for path in sorted((self.root / "plans").glob("plan-*.json")):
             plan: Any = None
-            with contextlib.suppress(ValueError):  # then its name does not fit it
+            with contextlib.suppress(ValueError):  # if it is no JSON, its name does not match below
                 plan = json.loads(path.read_bytes())
             if path.stem != _plan_name(plan):
                 raise InputError(f"{path} is corrupted\ndelete this file and run the same command again")
@@ -105,7 +114,7 @@ class Store:
         return recorded
 
     def append_plan(self, batches: Sequence[Sequence[str]], batch_size: int) -> None:
-        """Records batches of case ids before they are generated."""
+        """Stores a plan before its batches are generated. A batch is a list of case ids."""
         plan = {"batch_size": batch_size, "batches": batches}
         write_json(self.root / "plans" / f"{_plan_name(plan)}.json", plan)
 
@@ -125,7 +134,7 @@ class Store:
 
     @contextmanager
     def _numbering(self, kind: str) -> Iterator[Path]:
-        """Several processes may append: the part numbers are given out under a lock that dies with its holder."""
+        """Locks the numbers of parts, as several processes may append. The lock of a dead process is released."""
         folder = self.root / kind
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("w") as file:
@@ -151,7 +160,7 @@ class Store:
         found = hashlib.sha256(content).hexdigest()[:16]
         if found != expected:
             raise InputError(
-                f"{path} is corrupted: its name says checksum {expected}, its content has {found}\n"
-                "delete this file and run the same command again: only the work in it is redone"
+                f"{path} is corrupted: expected checksum {expected}, found {found}\n"
+                "delete this file and run the same command again: it repeats only the work of this file"
             )
         return pq.ParquetFile(io.BytesIO(content))

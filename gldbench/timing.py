@@ -1,9 +1,9 @@
-"""Timings with raw samples: pinned threads, warm-up, interleaved repeats, peak memory.
+"""Measures times and peak memory. Keeps all raw samples.
 
-Interleaved: repeat r of every task comes before repeat r + 1 of any, in an order drawn anew for each round, so that a
-machine that slows down meanwhile slows all of them alike and ratios inside one run stand. A quick task is called once
-untimed before each sample: in a fixed order without that, the one after the slowest always met cold caches (three times
-its time at n = 512).
+Repeats are interleaved: every task runs its repeat r before any task runs its repeat r + 1, and the order of the tasks
+is random in every round. If the machine slows down meanwhile, it slows down all tasks alike, and the ratios between
+tasks stay right. A quick task is called once without timing before each sample. Without that call, a task that comes
+after a slow one finds cold caches: at n = 512 it took three times as long.
 """
 
 from __future__ import annotations
@@ -28,44 +28,45 @@ from gldfusion.memory import PeakMemory
 
 T = TypeVar("T")
 MIN_SAMPLE = 1e-3
-"""seconds; a task that is quicker is called several times per sample"""
+"""seconds; a quicker task is called several times in each sample"""
 QUICK = 0.05
-"""seconds; a quicker task meets its own caches in every sample"""
+"""seconds; a quicker task is called once without timing before each sample"""
 MIN_REPEATS = 7
 
 
 @dataclass(frozen=True)
 class Timing(Generic[T]):
-    """One task's result and its samples."""
+    """The result and the samples of one task."""
 
     result: T
     first: float
-    """seconds of the warm-up call"""
+    """seconds of the first call"""
     samples: tuple[float, ...]
-    """seconds of one call each, in the order of the repeats; empty where `skipped` says why"""
+    """seconds per call, in the order of the repeats; empty if `skipped` gives a reason"""
     calls: int
-    """calls per sample"""
+    """number of calls in each sample"""
     peak_bytes: int | None
-    """peak memory of the warm-up above what was there before; None where the system does not tell"""
+    """bytes that the first call used at its peak, above those in use before; None if the system does not report them"""
     skipped: str = ""
+    """why there are no samples; empty if there are"""
 
     @property
     def median(self) -> float:
-        """Seconds; of the warm-up where there are no samples."""
+        """Median sample in seconds, or the first call if there are no samples."""
         return median(self.samples) if self.samples else self.first
 
     @property
     def best(self) -> float:
-        """The smallest sample: what other work on the machine disturbs least."""
+        """Smallest sample in seconds, or the first call if there are no samples. Other load disturbs it least."""
         return min(self.samples) if self.samples else self.first
 
 
 @contextmanager
 def pinned_threads(threads: int = 1) -> Iterator[None]:
-    """One thread for BLAS, OpenMP and torch; unpinned, timings had outliers of 100 times."""
+    """Fixes the number of threads of BLAS, OpenMP and torch. Without this, single timings were 100 times too long."""
     before = torch.get_num_threads()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(threads)  # for libraries that are loaded later
+        os.environ[name] = str(threads)  # for libraries that are imported later
     torch.set_num_threads(threads)
     try:
         with threadpool_limits(threads):
@@ -80,19 +81,22 @@ def interleaved(
     budget: float,
     device: torch.device | None = None,
 ) -> dict[str, Timing[T]]:
-    """Times every task `repeats` times after a warm-up.
+    """Times every task `repeats` times after a first call.
 
     Args:
-        tasks: by name. Each is called once, timed and measured for memory, then in rounds.
+        tasks: functions by name. The first call of each measures memory; the samples follow in rounds.
         repeats: samples per task, at least 7.
-        budget: seconds that the repeats of one task may take; a task that would need more keeps its warm-up only.
-        device: a CUDA device is synchronised around every sample.
+        budget: seconds that the repeats of one task may take. A task that would need more is called only once.
+        device: device of the tasks; a CUDA device is synchronised before and after every sample.
+
+    Raises:
+        InputError: there are fewer than 7 repeats.
     """
     if repeats < MIN_REPEATS:
-        raise InputError(f"a timing takes at least {MIN_REPEATS} repeats, got {repeats}")
+        raise InputError(f"expected at least {MIN_REPEATS} repeats, got {repeats}")
     device = device or torch.device("cpu")
     gc.collect()
-    gc.freeze()  # what was there before: the collection ahead of each warm-up need not walk 10^6 objects of imports
+    gc.freeze()  # the collection before each first call need not visit the 10^6 objects of imported modules
     try:
         return _rounds(tasks, repeats, budget, device)
     finally:
@@ -105,7 +109,7 @@ def _rounds(
     warm = {name: _warm_up(task, device) for name, task in tasks.items()}
     kept = [name for name, (_, first, _) in warm.items() if first * repeats <= budget]
     calls = dict.fromkeys(tasks, 1)
-    for name in kept:  # a second call: the first one pays for imports and cold caches
+    for name in kept:  # a second call, because the first one includes imports and cold caches
         calls[name] = max(1, round(MIN_SAMPLE / max(_sample(tasks[name], 1, device), 1e-7)))
     samples: dict[str, list[float]] = {name: [] for name in tasks}
     order = random.Random(0)
@@ -144,7 +148,7 @@ def _warm_up(task: Callable[[], T], device: torch.device) -> tuple[T, float, int
 
 
 def _return_free_memory() -> None:
-    """Gives freed pages back (glibc): work that reuses them would seem to need no memory."""
+    """Returns freed memory to the system (glibc only). Otherwise a task that reuses it would seem to need none."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

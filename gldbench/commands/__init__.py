@@ -1,1 +1,1 @@
-"""The verbs of the command line: arguments in, library call, output out. One file for each verb or group."""
+"""The commands: each reads its arguments, calls the library and prints the result. One file for each verb or group."""

@@ -1,4 +1,4 @@
-"""`gldbench cache RECIPE`, `cache verify DIR`, `cache stat DIR`. Thin over the library."""
+"""`gldbench cache RECIPE`, `gldbench cache verify DIR`, `gldbench cache stat DIR`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Cache = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a source c
 
 
 class _BuildFirst(TyperGroup):
-    """`cache RECIPE` is `cache build RECIPE`: what is no verb is a recipe. A recipe file called stat is ./stat."""
+    """Reads `cache RECIPE` as `cache build RECIPE`. A recipe called "stat" must be written as ./stat."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] != "--help":
@@ -29,29 +29,37 @@ class _BuildFirst(TyperGroup):
 
 cache_app = typer.Typer(
     cls=_BuildFirst,
-    help="Store the top-k logits of a recipe's sources (`gldbench cache RECIPE`), and look after what is stored.",
+    help="Store the top-k logits of a recipe's sources (`gldbench cache RECIPE`), and check or describe stored logits.",
     no_args_is_help=True,
 )
 
 
 @cache_app.command()
 def build(
-    recipe: Annotated[Path, typer.Argument(help="Recipe whose sources name a cache folder.")],
-    ids: Annotated[bool, typer.Option("--ids", help="Store vocabulary ids even where no term needs them.")] = False,
+    recipe: Annotated[Path, typer.Argument(help="Recipe with `cache: FOLDER` at each source to store.")],
+    ids: Annotated[
+        bool, typer.Option("--ids", help="Store vocabulary ids, even if no term of the recipe needs them.")
+    ] = False,
     workers: Annotated[
-        int, typer.Option(min=1, help="Processes that share the work, one CUDA device each if there are several.")
+        int,
+        typer.Option(
+            min=1, help="Number of processes that share the work. With several CUDA devices, each process uses one."
+        ),
     ] = 1,
     as_json: Json = False,
 ) -> None:
-    """Run the recipe's sources over its data and store what its terms need; texts already stored are not run again.
+    """Run the recipe's sources on its data and store the logits that its terms need. Stored texts are not run again.
 
-    Several such commands may run at once on one folder: they share the work.
+    Several of these commands can run at the same time on one folder: they share the work.
     """
     from gldbench.console import reporter
-    from gldfusion.data import read_examples
-    from gldfusion.recipe import load_recipe
+    from gldfusion.recipe import check_cache_paths, load_recipe
 
     loaded = load_recipe(recipe)
+    _check(loaded)
+    check_cache_paths(loaded)
+    from gldfusion.data import read_examples  # loads torch, which takes seconds: after all quick checks
+
     texts = len({example.key for example in read_examples(loaded.data)})
     new = {}
     with reporter(f"cache {loaded.name}") as report:
@@ -66,17 +74,23 @@ def build(
             print(f"{name}: {count} texts run, {texts - count} already stored")
 
 
+def _check(recipe: Recipe) -> None:
+    if recipe.k == "full":
+        raise InputError(
+            "a cache holds top-k logits: the recipe says k: full\n"
+            "set k to a number, or remove `cache` from the sources, which then run live"
+        )
+    if not any(source.cache for source in recipe.sources):
+        raise InputError(f"no source of recipe {recipe.name} names a cache\ngive a source `cache: FOLDER`")
+
+
 def _plan(recipe: Recipe, ids: bool) -> list[dict[str, Any]]:
-    """Arguments of `build_cache`, and the name, of each source with a cache."""
+    """For each source with a cache: its name, and the arguments of `build_cache`."""
     from gldfusion.cache.columns import needed_columns
     from gldfusion.objective import TotalLoss
 
-    if recipe.k == "full":
-        raise InputError(
-            "a cache holds top-k logits: the recipe says k: full\nset k, or read the sources live (no cache key)"
-        )
     columns = needed_columns(TotalLoss(recipe).needs | ({"ids"} if ids else set()))
-    plan = [
+    return [
         {
             "name": source.name,
             "checkpoint": source.checkpoint,
@@ -91,9 +105,6 @@ def _plan(recipe: Recipe, ids: bool) -> list[dict[str, Any]]:
         for source in recipe.sources
         if source.cache is not None
     ]
-    if not plan:
-        raise InputError(f"no source of recipe {recipe.name} names a cache\ngive a source `cache: FOLDER`")
-    return plan
 
 
 def _build(data: Path, workers: int, progress: Any, arguments: dict[str, Any]) -> int:
@@ -107,7 +118,10 @@ def _build(data: Path, workers: int, progress: Any, arguments: dict[str, Any]) -
 
 @cache_app.command()
 def verify(cache: Cache, as_json: Json = False) -> None:
-    """Read every shard and check it; name each broken one and how to mend it, and exit 1."""
+    """Read and check every stored file, and list the broken ones. The exit code is 1 if a file is broken."""
+    from gldfusion.paths import require_cache
+
+    require_cache(cache)
     from gldfusion.cache import verify_cache
 
     read, broken = verify_cache(cache)
@@ -122,7 +136,10 @@ def verify(cache: Cache, as_json: Json = False) -> None:
 
 @cache_app.command()
 def stat(cache: Cache, as_json: Json = False) -> None:
-    """Tokens, bytes per token, and what is stored of each."""
+    """Print the number of tokens, the bytes per token and what is stored for each token."""
+    from gldfusion.paths import require_cache
+
+    require_cache(cache)
     from gldfusion.cache import cache_stat
 
     found = cache_stat(cache)

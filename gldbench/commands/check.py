@@ -12,14 +12,18 @@ from gldbench.commands.options import Json
 
 def check(
     baselines: Annotated[
-        Path | None, typer.Option(help="Folder with one <guard>.json for each guard. Default: the shipped baselines.")
+        Path | None,
+        typer.Option(help="Folder with one baseline <guard>.json for each guard. Default: the shipped baselines."),
     ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="Overwrite the baselines instead of comparing with them.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run every guard against its baseline. The exit code is 1 where a number moved."""
+    """Compare values of losses, kernels, graders and solvers, and speeds of solvers, with stored baselines.
+
+    The exit code is 1 if a value differs by more than rounding, or if a solver became much slower.
+    """
     from gldbench.guards import GUARDS, baselines_folder
     from gldbench.guards.baseline import print_results
 

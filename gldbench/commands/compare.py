@@ -1,4 +1,4 @@
-"""`gldbench compare A B`: a comparison as text and as JSON."""
+"""`gldbench compare A B`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADER = ("task", "metric", "items", "A", "B", "B - A", "95 % interval", "differ
 
 
 def as_json(result: CheckpointComparison) -> dict[str, Any]:
-    """For machines: scores in [0, 1], differences B - A, p before and after Holm's correction over the tasks."""
+    """The comparison as JSON types: scores in [0, 1], differences B - A, p before and after Holm's correction."""
     tasks = []
     for item in result.tasks:
         paired, difference = item.paired, item.paired.mean
@@ -53,7 +53,7 @@ def _pair_json(pair: MeanPair) -> dict[str, Any]:
 
 
 def table(result: CheckpointComparison) -> list[tuple[str, ...]]:
-    """HEADER, one row of text per task, one per mean over subtasks, and the mean over tasks."""
+    """HEADER, then one row of text per task and per mean over subtasks, and one for the mean over tasks."""
     lines: list[tuple[str, ...]] = [HEADER]
     for item in result.tasks:
         paired = item.paired
@@ -79,19 +79,30 @@ def _cells(a: float, b: float, estimate: Estimate) -> tuple[str, ...]:
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="Output folder of `gldbench eval`, or FOLDER:CHECKPOINT.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The same; may be in the same folder.")],
-    task: Annotated[str, typer.Option(help="Comma-separated tasks. Default: all that both have.")] = "",
-    variant: Annotated[str | None, typer.Option(help="Prompt variant. Default: the one that both have.")] = None,
+    a: Annotated[
+        str,
+        typer.Argument(metavar="A", help="Output folder of `gldbench eval`, or FOLDER:CHECKPOINT if it holds several."),
+    ],
+    b: Annotated[
+        str,
+        typer.Argument(metavar="B", help="The second result, in the same form as A. It may lie in the same folder."),
+    ],
+    task: Annotated[str, typer.Option(help="Comma-separated tasks. Default: all tasks that both have.")] = "",
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            help="Prompt variant. Default: the one that both have, or the task's default if they share several."
+        ),
+    ] = None,
     across_environments: Annotated[
-        bool, typer.Option("--across-environments", help="Compare scores made with other devices or versions.")
+        bool, typer.Option("--across-environments", help="Compare scores from different devices or library versions.")
     ] = False,
     across_versions: Annotated[
         bool, typer.Option("--across-versions", help="Compare scores of different versions of a task.")
     ] = False,
     json_wanted: Json = False,
 ) -> None:
-    """Compare two evaluated checkpoints on the same items: paired intervals, exact tests, Holm over tasks."""
+    """Compare two evaluated checkpoints on the same items: paired intervals, tests, Holm's correction over tasks."""
     from gldbench.compare.comparison import compare as run_comparison
     from gldbench.console import print_rows
     from gldbench.tasks import expand

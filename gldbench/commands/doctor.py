@@ -11,7 +11,7 @@ from gldbench.commands.options import Json, print_json
 
 
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine has (versions, device, threads, free disk) and what is missing for which work."""
+    """List what this machine has (versions, device, threads, disk space), and what is missing for which work."""
     from gldbench.doctor import examine, print_findings
 
     findings = examine(Path.cwd())

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gldbench.commands.options import ChangedData, Data, Json, UnsafeCode, print_json
+
+if TYPE_CHECKING:
+    from gldbench.evaluate.results import Evaluation
+    from gldbench.schema import Estimate
+
+HEADER: tuple[str, ...] = (
+    "checkpoint",
+    "task",
+    "items",
+    "score",
+    "95 % interval",
+    "no answer",
+    "errors",
+    "prompts cut",
+    "outputs cut",
+    "answer limit",
+)
 
 
 def evaluate(
@@ -18,7 +35,9 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Items per benchmark, taken from its subtasks in turn. Default: all.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="What runs the model: hf, or vllm (never measured).")] = "hf",
+    backend: Annotated[
+        str, typer.Option(help="Library that runs the model: hf, or vllm (only tested with a stand-in for vLLM).")
+    ] = "hf",
     harness: Annotated[
         str | None, typer.Option(help="Comma-separated graders. Default: every grader that applies to a task.")
     ] = None,
@@ -30,13 +49,13 @@ def evaluate(
 ) -> None:
     """Evaluate checkpoints on benchmark files. A response that is stored already is not generated again."""
     from gldbench.console import print_rows, reporter
-    from gldbench.evaluate import summary
+    from gldbench.evaluate import results
     from gldbench.evaluate.evaluate import evaluate as run_evaluation
     from gldbench.grade.rows import graders_named
 
     graders = graders_named(harness)
     with reporter("eval") as progress:
-        result = run_evaluation(
+        evaluation = run_evaluation(
             checkpoints,
             [tasks],
             data if data == "hub" else Path(data),
@@ -51,7 +70,54 @@ def evaluate(
             allow_changed=allow_changed_data,
         )
     if as_json:
-        print_json(summary.as_json(result))
+        print_json(results.as_json(evaluation))
         return
-    print_rows(*summary.table(result))
-    print(summary.closing_line(result))
+    print_rows(*table(evaluation))
+    print(closing_line(evaluation))
+
+
+def table(evaluation: Evaluation) -> list[tuple[str, ...]]:
+    """HEADER, then one row of text per checkpoint and task, and one per mean over subtasks or tasks."""
+    from gldbench.evaluate.results import averages
+
+    lines = [HEADER]
+    for score in evaluation.scores:
+        limit = score.task.generation.max_tokens
+        lines.append(
+            (
+                score.subject,
+                score.task.name,
+                f"{score.n} of {score.n_task}",
+                *_cells(score.score),
+                str(score.without_answer),
+                str(score.failed),
+                str(score.truncated_prompts),
+                str(score.truncated_outputs),
+                str(score.max_tokens) if score.max_tokens == limit else f"{score.max_tokens} (task: {limit})",
+            )
+        )
+        if score.by_subtask:
+            name = f"{score.task.name}, mean of {len({row.cluster for row in score.headline})} subtasks"
+            lines.append(_average_line(score.subject, name, score.by_subtask))
+    for average in averages(evaluation):
+        lines.append(_average_line(average.subject, f"mean of {len(average.tasks)} tasks", average.score))
+    return lines
+
+
+def _cells(estimate: Estimate) -> tuple[str, str]:
+    return f"{estimate.value:.3f}", f"{estimate.low:.3f} to {estimate.high:.3f}"
+
+
+def _average_line(subject: str, name: str, estimate: Estimate) -> tuple[str, ...]:
+    return (subject, name, str(estimate.n), *_cells(estimate), *[""] * 5)
+
+
+def closing_line(evaluation: Evaluation) -> str:
+    """A sentence that says how much was generated and how many responses were stored already."""
+    kept = evaluation.responses - evaluation.generated
+    stand_in = f"; the backend {evaluation.backend} was only tested with a stand-in for its library"
+    return (
+        f"generated {evaluation.generated_tokens} tokens in {evaluation.generated} responses, "
+        f"{evaluation.seconds:.1f} s; {kept} of {evaluation.responses} responses were stored already"
+        f"{'' if evaluation.measured else stand_in}"
+    )

@@ -7,20 +7,25 @@ from typing import Annotated
 
 import typer
 
+from gldfusion.errors import InputError
+
 
 def fuse(
-    recipe: Annotated[Path, typer.Argument(help="Recipe YAML; docs/fusing.md explains every key.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML). docs/fusing.md explains every key.")],
     output: Annotated[Path, typer.Option(help="Folder of the fused checkpoint. It must not exist.")],
 ) -> None:
-    """Train the pivot by a recipe and write the fused checkpoint.
+    """Train the pivot by a recipe and write the fused checkpoint. Run the command again to resume.
 
-    For several processes: `accelerate launch -m gldbench.cli fuse RECIPE --output DIR`.
+    To use several processes or GPUs: `accelerate launch -m gldbench.cli fuse RECIPE --output DIR`.
     """
     from gldbench.console import reporter
-    from gldfusion.recipe import load_recipe
+    from gldfusion.recipe import check_paths, load_recipe
 
     loaded = load_recipe(recipe)
-    from gldfusion.fuse import fuse as run_fusion  # loads torch: only after the recipe was read without an error
+    check_paths(loaded)
+    if output.exists():
+        raise InputError(f"will not overwrite {output}: it already exists\nmove it away or choose another --output")
+    from gldfusion.fuse import fuse as run_fusion  # loads torch, which takes seconds: after all quick checks
 
     with reporter(f"fuse {loaded.name}") as report:
         path = run_fusion(loaded, output.resolve(), lambda done, total: report(loaded.name, done, total))

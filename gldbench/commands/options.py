@@ -1,4 +1,4 @@
-"""Options that several commands share, and how a document is printed."""
+"""Options that several commands have, and the printing of JSON."""
 
 from __future__ import annotations
 
@@ -8,23 +8,21 @@ from typing import Annotated, Any
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
-Data = Annotated[str, typer.Option(help='Folder of benchmark files, or "hub".')]
+Data = Annotated[str, typer.Option(help='Folder of benchmark files, or "hub" to download them.')]
 UnsafeCode = Annotated[
-    bool, typer.Option("--unsafe-code", help="Without a sandbox, run model-written code anyway. Every row says so.")
+    bool, typer.Option("--unsafe-code", help="Run model-written code even if there is no sandbox. Every row is marked.")
 ]
 ChangedData = Annotated[
     bool,
-    typer.Option(
-        "--allow-changed-data", help="Accept data files whose checksum differs. Every row of the results is marked."
-    ),
+    typer.Option("--allow-changed-data", help="Accept data files whose checksum differs. Every row is marked."),
 ]
 
 
 def print_json(value: Any) -> None:
-    """Prints one JSON document; what JSON has no form for is printed as text."""
+    """Prints one JSON document. Values that JSON does not know, such as paths, become texts."""
     print(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
 
 
 def _plain(value: Any) -> Any:
-    """NumPy numbers as numbers, everything else as text."""
+    """Turns NumPy numbers into numbers, and everything else into text."""
     return value.item() if hasattr(value, "item") else str(value)

@@ -14,12 +14,18 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, such as runs/tiny.")],
     as_json: Json = False,
 ) -> None:
-    """Write the report of a run again from its stored rows, and print its main table."""
+    """Write the report of a run again from its stored rows, and print the main table."""
     show_report(folder.resolve(), as_json, {})
 
 
 def show_report(folder: Path, as_json: bool, facts: dict[str, Any]) -> None:
-    """Builds the report of a run and prints its summary. `facts` are printed below it."""
+    """Writes the report of a run and prints its summary.
+
+    Args:
+        folder: folder of the run.
+        as_json: print one JSON document instead of text.
+        facts: more numbers to print.
+    """
     from gldbench.console import print_table
     from gldbench.report import analyse, read_run, summary_json, summary_table, trainings, write_report
     from gldbench.tasks import load_task, task_names

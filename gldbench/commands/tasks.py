@@ -1,4 +1,4 @@
-"""`gldbench tasks list | show`."""
+"""`gldbench tasks list`, `gldbench tasks show TASK`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import typer
 
 from gldbench.commands.options import Json, print_json
 
-tasks_app = typer.Typer(help="The benchmarks in tasks/.", no_args_is_help=True)
+tasks_app = typer.Typer(help="List the benchmarks, or show one of them.", no_args_is_help=True)
 
 
 @tasks_app.command("list")
 def list_tasks(as_json: Json = False) -> None:
-    """Every benchmark with its number of items and the score that is quoted first."""
+    """List all benchmarks: number of items, title, and headline (grader/filter/metric of the score quoted first)."""
     from gldbench.console import print_rows
     from gldbench.tasks import load_task, task_names
 
@@ -36,7 +36,7 @@ def list_tasks(as_json: Json = False) -> None:
 
 @tasks_app.command("show")
 def show_task(name: Annotated[str, typer.Argument(help="Task name, such as gsm8k.")]) -> None:
-    """Everything that a task's folder says: prompt, data, metric, citation."""
+    """Show everything that the folder of a task says: prompt, data, metric, citation and more."""
     import yaml
 
     from gldbench.tasks import load_task

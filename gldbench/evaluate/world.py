@@ -1,4 +1,4 @@
-"""The embedded world's instances as benchmark items: asked, graded and logged like any other task."""
+"""Evaluates checkpoints on the embedded world: its instances become items, which are asked and graded as usual."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gldbench.evaluate.evaluate import RowLabels, grade
 from gldbench.generate.checkpoint import open_checkpoint
 from gldbench.generate.generate import responses_for
+from gldbench.grade.rows import RowLabels, grade
 from gldbench.schema import Item, Row, Task
 from gldbench.store import Store
 from gldbench.tasks import load_task
@@ -36,13 +36,18 @@ UNITS = {
 
 
 def task_of(family: str, max_tokens: int) -> Task:
-    """The task folder of a procedural family, with this experiment's token limit."""
+    """Reads the task of a procedural family, and gives it the token limit of the experiment."""
     task = load_task(f"world_{family}")
     return dataclasses.replace(task, generation=dataclasses.replace(task.generation, max_tokens=max_tokens))
 
 
 def work_of(sets: Mapping[str, Sequence[Instance]], max_tokens: int) -> list[tuple[Task, list[Item]]]:
-    """Items of each (set, family), in the order given; the variant of an item is its set."""
+    """Makes the items of each set and family, in the given order. The `variant` of an item is the name of its set.
+
+    Args:
+        sets: name of a set -> its instances.
+        max_tokens: token limit of an answer.
+    """
     work: dict[tuple[str, str], tuple[Task, list[Item]]] = {}
     for name, instances in sets.items():
         for instance in instances:
@@ -74,7 +79,16 @@ def evaluate_world(
     batch_size: int,
     progress: Progress,
 ) -> list[Row]:
-    """Rows of one checkpoint on the items of `work`; its responses are generated once and kept in `store`."""
+    """Asks one checkpoint the items of `work` and grades its responses; returns the rows.
+
+    Args:
+        checkpoint: folder of the checkpoint.
+        work: tasks with their items.
+        store: keeps the responses, so that none is generated twice.
+        labels: what all rows have in common.
+        batch_size: most sequences in a batch.
+        progress: called with (responses that are done, responses in all).
+    """
     answered = responses_for(
         open_checkpoint(checkpoint),
         work,
@@ -92,7 +106,7 @@ def evaluate_world(
 
 
 def training_rows(checkpoint: Path, labels: RowLabels) -> list[Row]:
-    """The training log of a checkpoint as rows: a step each, and the totals."""
+    """Reads the training log of a checkpoint: rows for each step, and rows for the totals."""
     entries = [json.loads(line) for line in (checkpoint / TRAINING_LOG).read_text().splitlines()]
     values: list[tuple[str, str, float]] = []
     for entry in entries:
@@ -106,7 +120,7 @@ def training_rows(checkpoint: Path, labels: RowLabels) -> list[Row]:
 
 
 def _by_loss(terms: dict[str, float]) -> dict[str, float]:
-    """Sums "<source>/<loss>" terms over sources."""
+    """Sums the terms, which are named "<source>/<loss>", over the sources."""
     out: dict[str, float] = {}
     for name, value in terms.items():
         loss = name.rpartition("/")[2]

@@ -1,6 +1,6 @@
-"""`gldbench check`: every guard against its baseline. `GUARDS`.
+"""Guards against regression: `GUARDS`. `gldbench check` compares each of them with its baseline.
 
-The guards of losses, kernels and graders compare plain values. The guard of the Gromov-Wasserstein part also compares
+The guards of losses, kernels and graders compare values. The guard of the Gromov-Wasserstein solvers also compares
 speeds.
 """
 
@@ -13,11 +13,11 @@ from gldbench.guards import values
 from gldbench.guards.baseline import CheckResult, Values, check_values
 
 ROUNDING = 1e-12
-"""absolute tolerance, on float64 values of order one"""
+"""absolute tolerance for float64 values of order one"""
 
 
 def baselines_folder() -> Path:
-    """The shipped baselines: package data of an installed wheel, else `reports/baselines` of the source tree."""
+    """The folder of the shipped baselines: package data in an installed wheel, reports/baselines in a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "_baselines"
     return installed if installed.is_dir() else package.parent / "reports" / "baselines"
@@ -39,4 +39,4 @@ GUARDS: dict[str, Callable[[Path, bool], CheckResult]] = {
     "kernels": _of_values(values.kernel_values),
     "graders": _of_values(values.grader_values),
 }
-"""guards by name; each compares with `<name>.json` in the folder of baselines"""
+"""by name: (baseline file, update) -> result. The baseline file is <name>.json in the folder of baselines"""

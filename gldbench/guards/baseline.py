@@ -1,4 +1,4 @@
-"""What a regression guard finds, and the guard of plain values: baseline file in, moved numbers out."""
+"""The result of a guard, and the comparison of values with a baseline file."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ Values = Mapping[str, Mapping[str, float]]
 """case -> name -> value"""
 FORMAT = 1
 VALUE_TOLERANCE = 1e-9
-"""relative: rounding of another BLAS, no more"""
+"""relative tolerance: allows for the rounding of another BLAS library, and not for more"""
 
 
 @dataclass(frozen=True)
 class Move:
-    """A number that is not what the baseline says."""
+    """A number that differs from the baseline."""
 
     case: str
+    """the input, such as a family of problems or a loss with its options"""
     subject: str
+    """the number, such as a solver or "gradient" """
     what: str
-    """"value", "ratio", "seconds" or "missing" """
+    """"value", "ratio" (of two times), "seconds" or "missing" (in the baseline)"""
     before: float | None
     now: float | None
     limit: str
+    """the allowed difference"""
 
     def cells(self) -> tuple[str, ...]:
-        """For a table: case, subject, what, before, now, limit."""
+        """The cells of a table row: case, subject, what, before, now, limit."""
         form = "{:.12g}" if self.what == "value" else "{:.3g}"
         shown = ("–" if x is None else form.format(x) for x in (self.before, self.now))
         return (self.case, self.subject, self.what, *shown, self.limit)
@@ -42,27 +45,37 @@ class Move:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What moved, and what the comparison is worth."""
+    """The numbers that moved, and notes on the comparison."""
 
     moves: tuple[Move, ...]
     compared: int
+    """how many numbers were compared"""
     notes: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
-        """Nothing moved."""
+        """Whether no number moved."""
         return not self.moves
 
 
 def equal_values(before: float | None, now: float | None, absolute: float) -> bool:
-    """Equal to rounding: relative `VALUE_TOLERANCE` plus `absolute`; a value that is not there equals nothing."""
+    """Whether two values differ by at most `VALUE_TOLERANCE` (relative) plus `absolute`. None equals no value."""
     if before is None or now is None:
         return False
     return abs(now - before) <= VALUE_TOLERANCE * abs(before) + absolute
 
 
 def moved_values(values: Values, expected: Values, absolute: float) -> tuple[list[Move], int]:
-    """The values that are not as expected, new and vanished ones among them, and how many were compared."""
+    """Compares values with expected ones.
+
+    Args:
+        values: the values of this run.
+        expected: the values of the baseline.
+        absolute: absolute tolerance, in addition to `VALUE_TOLERANCE`.
+
+    Returns:
+        The moves (a value that only one side has is a move), and the number of expected values.
+    """
     moves = []
     for case in dict.fromkeys([*expected, *values]):
         old, new = expected.get(case, {}), values.get(case, {})
@@ -75,10 +88,16 @@ def moved_values(values: Values, expected: Values, absolute: float) -> tuple[lis
 
 
 def check_values(values: Values, baseline: Path, update: bool, absolute: float) -> CheckResult:
-    """Compares values with those of a baseline file, or writes it anew.
+    """Compares values with those of a baseline file, or overwrites the file.
+
+    Args:
+        values: the values of this run.
+        baseline: the baseline file.
+        update: overwrite the file instead of comparing.
+        absolute: absolute tolerance, in addition to `VALUE_TOLERANCE`.
 
     Raises:
-        InputError: there is no baseline, or it is of another format.
+        InputError: there is no baseline, or it has another format.
     """
     env = environment(1, 1)
     if update:
@@ -87,25 +106,33 @@ def check_values(values: Values, baseline: Path, update: bool, absolute: float) 
     before = read_baseline(baseline, {"format": FORMAT})
     moves, compared = moved_values(values, before["values"], absolute)
     here = env.env_id == before["environment"]["env_id"]
-    notes = () if here else (f"the baseline is from another environment ({before['environment']['env_id']})",)
+    notes = () if here else (f"the baseline was made in another environment ({before['environment']['env_id']})",)
     return CheckResult(tuple(moves), compared, notes)
 
 
 def read_baseline(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
-    """The document in `path`, whose keys `expected` must have these values; InputErrors say how to make one."""
-    require_file(path, "baseline", "make one with --update")
+    """Reads a baseline file.
+
+    Args:
+        path: the file.
+        expected: keys of the document, and the values that they must have.
+
+    Raises:
+        InputError: there is no such file, or it is no such baseline.
+    """
+    require_file(path, "baseline", "create it with --update")
     try:
         document = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise InputError(f"{path} is no baseline: {error}\nmake one with --update") from None
+        raise InputError(f"{path} is no baseline, it is not valid JSON: {error}\noverwrite it with --update") from None
     if not isinstance(document, dict) or any(document.get(key) != value for key, value in expected.items()):
         wanted = ", ".join(f"{key} {value}" for key, value in expected.items())
-        raise InputError(f"{path} is no baseline with {wanted}\nmake one with --update")
+        raise InputError(f"{path} is no baseline with {wanted}\noverwrite it with --update")
     return document
 
 
 def print_results(results: Mapping[str, CheckResult], as_json: bool) -> None:
-    """One table per guard that found something, or one JSON document."""
+    """Prints the numbers that moved, one table for each guard, or all results as one JSON document."""
     if as_json:
         found = {name: dataclasses.asdict(r) | {"passed": r.passed} for name, r in results.items()}
         print(json.dumps(found, indent=2, ensure_ascii=False, default=float))

@@ -1,11 +1,10 @@
-"""Fusion by training the pivot on distillation terms (`gldfusion.fuse`)."""
+"""Fusion by training: the pivot learns from distillation terms (`gldfusion.fuse`)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from gldbench.spec import MethodSpec, Spec
-from gldfusion.fuse import fuse
 from gldfusion.progress import Progress
 from gldfusion.recipe import Recipe, SourceSpec
 
@@ -19,17 +18,32 @@ def train(
     output: Path,
     progress: Progress,
 ) -> Path:
-    """Trains the world's pivot by the method's terms on `data`, with stored source logits."""
+    """Trains the pivot of the world with the terms of the method, on `data` and the stored logits of the sources.
+
+    Returns:
+        The fused checkpoint, `output`.
+    """
+    from gldfusion.fuse import fuse  # loads torch: only workers need it
+
     return fuse(recipe_of(spec, method, world, data, seed, output.name), output, progress)
 
 
 def sources_of(spec: Spec, method: MethodSpec) -> tuple[str, ...]:
-    """Names of the models whose stored logits the method reads; none without terms."""
+    """Names of the models whose stored logits the method reads. A method without terms reads none."""
     return (method.sources or tuple(spec.world.sources)) if method.terms else ()
 
 
 def recipe_of(spec: Spec, method: MethodSpec, world: Path, data: Path, seed: int, name: str) -> Recipe:
-    """The recipe that a method of a spec stands for."""
+    """The recipe for a method of a spec.
+
+    Args:
+        spec: the experiment.
+        method: one of its methods.
+        world: folder of the world.
+        data: the sample of the fusion set, as JSON lines.
+        seed: seed of the training.
+        name: name of the recipe.
+    """
     names = sources_of(spec, method)
     sources = tuple(
         SourceSpec(

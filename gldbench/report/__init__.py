@@ -1,7 +1,7 @@
-"""The report of a run: a pure function of its rows, its spec and its environment."""
+"""The report of a run. It depends only on the rows, the spec and the environment of the run."""
 
 from gldbench.report.analysis import Analysis, analyse
-from gldbench.report.page import ReportPaths, Run, build_report, read_run, write_report
+from gldbench.report.page import ReportPaths, Run, read_run, write_report
 from gldbench.report.summary import summary_json, summary_table
 from gldbench.report.training import Training, trainings
 
@@ -11,7 +11,6 @@ __all__ = [
     "Run",
     "Training",
     "analyse",
-    "build_report",
     "read_run",
     "summary_json",
     "summary_table",

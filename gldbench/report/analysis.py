@@ -1,4 +1,4 @@
-"""Every number of the report that comes from scores, as frozen data."""
+"""Computes all numbers of the report that come from scores."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from gldbench.schema import Estimate, Row
 from gldfusion.errors import InputError
 
 MAIN = ("test", "validation")
-"""the sets whose scores may be compared: the first that a run has"""
+"""sets whose scores may be compared; a report uses the first one that the run has"""
 
 BOOTSTRAP_SEED = 13893
-"""Fixed, so that the same rows give the same report."""
+"""fixed, so that equal rows give equal reports"""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A score as it is and after chance correction."""
+    """A score before and after chance correction."""
 
     raw: Estimate
     corrected: Estimate
@@ -41,68 +41,76 @@ class Cell:
 
 @dataclass(frozen=True)
 class MethodScore:
-    """One line of a score table."""
+    """The scores of one method: one line of a score table."""
 
     method: str
     seeds: tuple[int, ...]
     mean: Cell
-    """the mean over the kept families, each counted once"""
+    """mean over the kept families; every family has the same weight"""
     families: dict[str, Cell]
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a report says about the scores of one run."""
+    """All numbers of a report that come from the scores of the run."""
 
     run_id: str
     variant: str
-    """the set whose scores are compared: "test", or "validation" where weights are tuned"""
+    """the set whose scores are compared: "test", or "validation" in a run that tunes weights"""
     world_seed: int
     chance: dict[str, float]
+    """family -> chance level in [0, 1]"""
     declared: dict[str, tuple[str, ...]]
-    """source -> the families it is trained on"""
+    """source -> its own families, those that it is mainly trained on"""
     kept: tuple[str, ...]
-    """families over which methods are compared"""
+    """families on which methods are compared"""
     dropped: tuple[str, ...]
-    """families where sft is above the ceiling; if that is all of them, means are over all and nothing is compared"""
+    """families where sft scores above the ceiling. If all are, means are over all families and nothing is compared"""
     left_out: dict[str, int]
-    """family -> items that some method has no score for; no method is scored on them"""
+    """family -> number of items that no method is scored on, because some method has no score for them"""
     incomplete: tuple[str, ...]
-    """methods and seeds without rows in some family; they are in no table"""
+    """"METHOD seed N" of each checkpoint that has no rows in some family; no table shows it"""
     scores: tuple[MethodScore, ...]
-    """in fixed order, but the fusion methods by falling mean if the gate passes"""
+    """in the fixed order of methods; if the gate passes, fusion methods are sorted by mean score, highest first"""
     harder: tuple[MethodScore, ...]
-    """the same on the harder test, in the order of `scores`; empty where it was not run"""
+    """the same for the harder test, in the order of `scores`; empty if it was not run"""
     gate: Gate
     checks: tuple[Check, ...]
     differences: tuple[stats.PairedDifference, ...]
-    """each fused method against sft, in the order of `scores`"""
+    """each fused method minus sft, in the order of `scores`"""
     control_differences: tuple[stats.PairedDifference, ...]
-    """each controlled method against each of its controls"""
+    """each method minus each of its controls"""
     statuses: dict[str, dict[str, tuple[int, ...]]]
-    """method -> status -> graded answers of each of its checkpoints, by seed, on the test and the harder test"""
+    """method -> status -> number of graded answers of each seed, on the test and the harder test together"""
 
     @property
     def averaged(self) -> tuple[str, ...]:
-        """The families that means are over."""
+        """The families that the means are over."""
         return self.kept or self.dropped
 
     def score(self, method: str) -> MethodScore | None:
-        """The line of `method`, or None where it has no complete scores."""
+        """The scores of `method`, or None if it has no complete scores."""
         return next((score for score in self.scores if score.method == method), None)
 
 
 def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, float]) -> Analysis:
-    """The analysis of `rows`; `chance` holds the chance level of each family or task.
+    """Computes the analysis of a run.
 
-    Raises InputError where rows may not be compared (see `check_rows`) or the spec or `chance` lacks what is needed.
+    Args:
+        rows: all rows of the run.
+        spec: the parsed spec.yaml of the run.
+        chance: chance level in [0, 1] of each family or task.
+
+    Raises:
+        InputError: the rows cannot be compared (see `check_rows`), the spec lacks a source, or `chance` lacks a family.
     """
     check_rows(rows)
     variant = next((v for v in MAIN if any(row.suite == SUITE and row.variant == v for row in rows)), MAIN[0])
     test = read_scores(rows, variant)
     if not test.families:
         raise InputError(
-            f"no {variant} item has a score for every method: nothing can be compared\nevaluate the run again"
+            f"nothing can be compared: no item of the set {variant} has a score of every method\n"
+            "run `gldbench run` again"
         )
     scored = [row for row in rows if row.suite == SUITE]
     levels = chance_levels(chance, sorted({names.family_of(row.task) for row in scored}))
@@ -139,11 +147,15 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
 
 
 def declared_families(spec: Mapping[str, Any], methods: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The families that each scored source is trained on, from spec["world"]["sources"][method]["families"]."""
+    """The own families of each scored source, from spec["world"]["sources"][method]["families"].
+
+    Raises:
+        InputError: the spec lacks a source.
+    """
     sources = spec["world"]["sources"]
     unknown = [method for method in methods if names.is_source(method) and method not in sources]
     if unknown:
-        raise InputError(f"rows of {', '.join(unknown)}, but the spec declares the sources {', '.join(sources)}")
+        raise InputError(f"found rows of {', '.join(unknown)}, but the spec has only the sources {', '.join(sources)}")
     return {
         method: tuple(names.family_of(family) for family in sources[method]["families"])
         for method in methods
@@ -152,7 +164,7 @@ def declared_families(spec: Mapping[str, Any], methods: Iterable[str]) -> dict[s
 
 
 def _corrected(scores: Scores, method: str, family: str, chance: Mapping[str, float]) -> np.ndarray:
-    """Scores [seeds, items] after chance correction, which is linear: item by item or on the mean is the same."""
+    """Chance-corrected scores [seeds, items]. The correction is linear: it gives the same mean on items or on means."""
     return (scores.matrices[family][method] - chance[family]) / (1 - chance[family])
 
 
@@ -177,7 +189,7 @@ def _method_scores(scores: Scores, kept: tuple[str, ...], chance: Mapping[str, f
 def _differences(
     scores: Scores, kept: tuple[str, ...], chance: Mapping[str, float], pairs: Iterable[tuple[str, str]]
 ) -> list[stats.PairedDifference]:
-    """candidate - baseline for each (baseline, candidate) that shares a seed, over the kept families."""
+    """candidate - baseline over the kept families, for each pair (baseline, candidate) that has a common seed."""
     result = []
     for baseline, candidate in pairs:
         shared = [seed for seed in scores.seeds.get(candidate, ()) if seed in scores.seeds.get(baseline, ())]
@@ -195,7 +207,7 @@ def _differences(
 
 
 def _holm(differences: list[stats.PairedDifference]) -> list[stats.PairedDifference]:
-    """The differences with p adjusted over all that have one."""
+    """Adjusts p over all differences that have one."""
     tested = [d for d in differences if d.comparison.p is not None]
     adjusted = iter(stats.holm([d.comparison.p for d in tested if d.comparison.p is not None]))
     label = f"Holm over {len(tested)}"
@@ -208,7 +220,7 @@ def _holm(differences: list[stats.PairedDifference]) -> list[stats.PairedDiffere
 
 
 def _ordered(scores: list[MethodScore], ranked: bool) -> tuple[MethodScore, ...]:
-    """In fixed order; where methods may be ranked, the fusion methods among them by falling mean."""
+    """Keeps the fixed order. If `ranked`, sorts the fusion methods among them by mean score, highest first."""
     if not ranked:
         return tuple(scores)
     methods = [score for score in scores if names.group_of(score.method) == "method"]
@@ -223,7 +235,7 @@ def _harder(
     declared: Mapping[str, tuple[str, ...]],
     order: Mapping[str, int],
 ) -> tuple[MethodScore, ...]:
-    """Scores on the harder test over its share of the kept families."""
+    """Scores on the harder test, with means over those kept families that it has."""
     harder = with_composites(read_scores(rows, "harder"), declared)
     families = tuple(family for family in harder.families if family in kept) or harder.families
     scores = _method_scores(harder, families, chance) if families else []

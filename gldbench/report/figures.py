@@ -1,4 +1,4 @@
-"""The figures of the report. One colour per method in all of them; labels stand at the marks, not in a legend."""
+"""The figures of the report. A method has the same colour in all of them. Labels beside the marks replace a legend."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from gldbench.report.training import Curve, Spread, Training, curves, loss_terms
 from gldbench.schema import Estimate, Row
 
 ROW = 0.235
-"""inches between two rows of a row plot"""
+"""distance in inches between two rows of a figure with one row per method"""
 TOP, BOTTOM, RIGHT = 0.12, 0.47, 0.62
-"""inches around the axes; on the right stand the values"""
+"""margins in inches; the right margin holds the values"""
 
 
 def draw_all(analysis: Analysis, rows: Sequence[Row], trained: Sequence[Training]) -> list[Picture]:
-    """All figures for which there are numbers, in the order of the page."""
+    """Draws all figures that have numbers, in the order of the page."""
     fused = [t for t in trained if names.group_of(t.method) != "reference"]
     methods = [score.method for score in analysis.scores]
     look = names.styles(sorted({*methods, *(t.method for t in trained)}))
@@ -51,8 +51,12 @@ def _means(analysis: Analysis, look: Mapping[str, Style]) -> Picture:
     low = min(score.mean.corrected.low for score in analysis.scores)
     axes.set_xlim(min(0.0, 100 * low), 100)
     listed = ", ".join(f"{score.method} {100 * score.mean.corrected.value:.1f}" for score in analysis.scores)
-    order = "fusion methods ranked" if analysis.gate.passes else "in fixed order: the gate failed, nothing is ranked"
-    caption = f"Mean over {len(analysis.averaged)} families with 95% interval, {order}. Hollow: controls."
+    order = (
+        "Fusion methods are sorted by mean score, highest first."
+        if analysis.gate.passes
+        else "All lines are in a fixed order, because the world gate failed."
+    )
+    caption = f"Mean over {len(analysis.averaged)} families with its 95% interval. {order} Hollow marks are controls."
     return picture("means", "Mean scores", caption, f"Chance-corrected means in percent: {listed}", figure)
 
 
@@ -66,8 +70,8 @@ def _differences(analysis: Analysis, look: Mapping[str, Style]) -> Picture:
     axes.set_xlabel(f"difference to {names.BASELINE} (points)")
     listed = ", ".join(f"{c.candidate} {100 * c.difference.value:+.1f}" for c in compared)
     caption = (
-        f"Paired over the same seeds and items, with 95% interval. "
-        f"Dashed: the {100 * MARGIN:g} points that the positive control must reach."
+        "Differences on the same seeds and items, with 95% intervals. "
+        f"The dashed line marks the {100 * MARGIN:g} points that the positive control must reach."
     )
     return picture(
         "differences", f"Differences to {names.BASELINE}", caption, f"Differences in points: {listed}", figure
@@ -75,15 +79,15 @@ def _differences(analysis: Analysis, look: Mapping[str, Style]) -> Picture:
 
 
 def _losses(rows: Sequence[Row], look: Mapping[str, Style]) -> list[Picture]:
-    """One picture per loss term, and one of the whole objective."""
+    """One figure for each loss term, and one for the whole objective."""
     pictures = []
     for term in loss_terms(rows):
         lines = _compared(curves(rows, f"loss/{term}"))
         if not lines:
             continue
         caption = (
-            f"The {term} term as it enters the objective, its weight included: mean over seeds, band from the "
-            "lowest to the highest seed."
+            f"The {term} term multiplied by its weight, as the objective contains it. The line is the mean over seeds, "
+            "the band reaches from the lowest to the highest seed."
         )
         pictures.append(
             _lines(f"loss-{term}", f"Loss, {term} term", caption, lines, look, unit_of(rows, f"loss/{term}"))
@@ -91,14 +95,15 @@ def _losses(rows: Sequence[Row], look: Mapping[str, Style]) -> list[Picture]:
     whole = _compared(curves(rows, "loss"))
     if whole:
         caption = (
-            "The weighted sum that each method minimises. The sums differ by construction; compare their course only."
+            "The weighted sum that each method minimises. Methods minimise different sums: compare the shapes of the "
+            "curves, not their heights."
         )
         pictures.append(_lines("loss", "Loss, whole objective", caption, whole, look, unit_of(rows, "loss")))
     return pictures
 
 
 def _compared(lines: Mapping[str, Curve]) -> dict[str, Curve]:
-    """Fused methods only, without the controls that repeat a method and whose curves would lie on its own."""
+    """The curves of fused methods, without controls: these would lie on the curve of the method that they control."""
     return {
         method: curve
         for method, curve in lines.items()
@@ -134,7 +139,7 @@ def _lines(
 
 
 def _spread_labels(ends: Mapping[str, float], low: float, high: float, gap: float) -> dict[str, float]:
-    """Heights for the labels of lines that end at `ends`: in the same order, `gap` apart, inside [low, high]."""
+    """Heights of the labels of lines that end at `ends`: in the same order, `gap` apart, inside [low, high]."""
     order = sorted(ends, key=ends.__getitem__)
     heights: list[float] = []
     for method in order:
@@ -158,8 +163,8 @@ def _shares(trained: Sequence[Training], look: Mapping[str, Style]) -> Picture:
     axes.set_xlabel("share of the gradient (%)")
     listed = ", ".join(f"{method} {term} {100 * spread.mean:.0f}%" for method, term, spread in bars)
     caption = (
-        "The norm of each term's gradient over the sum of these norms, mean over the logged steps; the line runs from "
-        "the lowest to the highest seed. Only methods of several terms."
+        "The gradient norm of each term, divided by the sum of these norms over all terms, as the mean over the logged "
+        "steps. The line reaches from the lowest to the highest seed. Methods with one term are left out."
     )
     return picture("gradient-shares", "Gradient shares", caption, f"Shares of the gradient: {listed}", figure)
 
@@ -174,12 +179,16 @@ def _cost(
     axes.set_xlim(left=0)
     axes.set_xlabel(label)
     listed = ", ".join(f"{t.method} {t.totals[metric].mean / scale:,.0f}" for t in measured)
-    caption = "Mean over seeds; the line runs from the lowest to the highest seed."
+    caption = "Mean over seeds. The line reaches from the lowest to the highest seed."
     return picture(title.lower(), title, caption, f"{label}: {listed}", figure)
 
 
 def _row_axes(labels: Sequence[str], groups: Sequence[str] | None = None) -> tuple[Figure, Axes, np.ndarray]:
-    """Axes with one labelled row for each of `labels` and a gap between groups; returns the heights of the rows."""
+    """Makes axes with one labelled row for each of `labels` and a gap between groups.
+
+    Returns:
+        The figure, its axes, and the height of each row.
+    """
     groups = [names.group_of(label) for label in labels] if groups is None else groups
     changes = np.cumsum([0] + [a != b for a, b in pairwise(groups)])
     places = np.arange(len(labels)) + 0.5 * changes
@@ -205,7 +214,7 @@ def _open(axes: Axes) -> None:
 
 
 def _interval(axes: Axes, estimate: Estimate, y: float, style: Style, form: str) -> None:
-    """A point with its interval, in percent, and the value at the right edge."""
+    """Draws a point with its interval, in percent, and writes the value at the right edge."""
     axes.plot(
         [100 * estimate.low, 100 * estimate.high], [y, y], color=style.colour, linewidth=1.6, solid_capstyle="butt"
     )
@@ -215,7 +224,7 @@ def _interval(axes: Axes, estimate: Estimate, y: float, style: Style, form: str)
 
 
 def _bar(axes: Axes, spread: Spread, y: float, style: Style, scale: float, form: str) -> None:
-    """A bar with the range over seeds, and the value at the right edge."""
+    """Draws a bar with the range over seeds, and writes the value at the right edge."""
     if not style.hollow:
         axes.barh(y, spread.mean / scale, height=0.62, color=style.colour, alpha=0.35)
     axes.barh(y, spread.mean / scale, height=0.62, color="none", edgecolor=style.colour, linewidth=1.0)

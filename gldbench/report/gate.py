@@ -1,6 +1,7 @@
-"""The world gate and the checks of the embedded world, with the thresholds they are read against.
+"""The world gate and the checks of the families, with their thresholds.
 
-A comparison means something only in a world where a known good signal helps and a known bad one does not.
+Methods can be compared only in a world where a signal that is known to help does help, and where a broken signal does
+not. The gate checks both.
 """
 
 from __future__ import annotations
@@ -14,26 +15,28 @@ from gldbench.stats import PairedDifference
 CAN = "this world can discriminate"
 CANNOT = "this world cannot discriminate"
 MARGIN = 0.05
-"""The positive control must beat sft by this much of chance-corrected score, the negative control must not."""
+"""The positive control must exceed the mean score of sft by at least this share; the negative control must not."""
 PIVOT_RANGE = (0.05, 0.6)
+"""range in which the chance-corrected score of the pivot should lie in every family"""
 SPECIALIST_MINIMUM = 0.7
+"""chance-corrected score that a source should reach in each of its own families"""
 CEILING = 0.95
 """A family where sft exceeds this chance-corrected score is dropped before methods are compared."""
 ROUNDING = 1e-9
-"""Scores are counts over counts: a value this near to a threshold is the threshold."""
+"""A value this close to a threshold counts as equal to it: scores are quotients of counts, so the rest is rounding."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """Whether the world can tell a good method from a bad one."""
+    """Whether this world can tell methods that help from methods that do not."""
 
     passes: bool
     positive: PairedDifference | None
-    """KL to the same-vocabulary source against sft"""
+    """sft with KL to the source that has the pivot's vocabulary, compared with sft"""
     negative: PairedDifference | None
-    """the same, from a source whose outputs are shuffled"""
+    """the same method with shuffled source outputs, compared with sft"""
     reasons: tuple[str, ...]
-    """why the gate fails; empty when it passes"""
+    """why the gate fails; empty if it passes"""
 
     @property
     def verdict(self) -> str:
@@ -43,45 +46,57 @@ class Gate:
 
 @dataclass(frozen=True)
 class Check:
-    """One family of the world, chance-corrected: is there room to learn, and a source to learn it from?"""
+    """Chance-corrected scores in one family: is there room to learn, and a source to learn from?"""
 
     family: str
     pivot: float | None
     pivot_in_range: bool | None
     specialists: dict[str, float]
-    """the sources that declare the family, with their scores on it"""
+    """the scores of the sources that have the family among their own"""
     specialists_strong: bool | None
-    """every specialist reaches `SPECIALIST_MINIMUM`; None where no source declares the family"""
+    """whether all of these reach `SPECIALIST_MINIMUM`; None if no source has the family among its own"""
     sft: float | None
     dropped: bool
 
 
 def gate_of(differences: Mapping[str, PairedDifference]) -> Gate:
-    """The gate from the differences to sft, keyed by method. A control without rows fails it."""
+    """Judges the world gate.
+
+    Args:
+        differences: by method, its difference to sft. The gate fails if a control is missing.
+    """
     positive, negative = differences.get(names.POSITIVE), differences.get(names.NEGATIVE)
     reasons = [
-        f"{name} could not be compared with {names.BASELINE}: no rows on shared seeds and kept families"
+        f"{name} could not be compared with {names.BASELINE}: they have no seed in common, or no family is left"
         for name, difference in ((names.POSITIVE, positive), (names.NEGATIVE, negative))
         if difference is None
     ]
     if positive and not beats(positive):
-        reasons.append(f"the positive control {names.POSITIVE} is not {100 * MARGIN:g} points above {names.BASELINE}")
+        reasons.append(
+            f"the positive control {names.POSITIVE} scores less than {100 * MARGIN:g} points above {names.BASELINE}"
+        )
     if negative and beats(negative):
         reasons.append(
-            f"the negative control {names.NEGATIVE} is {100 * MARGIN:g} points or more above {names.BASELINE}"
+            f"the negative control {names.NEGATIVE} scores {100 * MARGIN:g} points or more above {names.BASELINE}"
         )
     return Gate(not reasons, positive, negative, tuple(reasons))
 
 
 def beats(difference: PairedDifference) -> bool:
-    """Whether the candidate is `MARGIN` or more above its baseline."""
+    """Whether the candidate scores at least `MARGIN` above its baseline."""
     return difference.comparison.difference.value >= MARGIN - ROUNDING
 
 
 def check_families(
     means: Mapping[str, Mapping[str, float]], declared: Mapping[str, tuple[str, ...]], families: tuple[str, ...]
 ) -> tuple[Check, ...]:
-    """A check for each family; `means` holds method -> family -> chance-corrected mean."""
+    """Checks each family.
+
+    Args:
+        means: method -> family -> chance-corrected mean.
+        declared: source -> its own families.
+        families: the families to check.
+    """
     low, high = PIVOT_RANGE
     checks = []
     for family in families:

@@ -1,4 +1,4 @@
-"""What the report calls a method, where it stands and in which colour it is drawn, the same in every figure."""
+"""The name, position and colour of each method, the same in all tables and figures."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ BASELINE = "sft"
 POSITIVE = "sft+kl"
 NEGATIVE = "sft+kl-shuffled"
 GATE = (BASELINE, POSITIVE, NEGATIVE)
-"""what the world gate compares; its table names them even where one was not run"""
+"""the methods that the world gate compares; its table lists the controls even if they were not run"""
 ORACLE = "oracle routing"
 BEST_SOURCES = "best source per family"
 SAME_VOCABULARY = "control"
-"""The method name of the source that has the pivot's vocabulary; the positive control distils from it."""
+"""method name of the source that has the pivot's vocabulary; the positive control learns from it"""
 
 GROUPS: dict[Group, str] = {
     "reference": "Models that fusion starts from",
@@ -29,23 +29,23 @@ FIXED_ORDER = ("pivot", BEST_SOURCES, ORACLE, SAME_VOCABULARY, BASELINE, "sft+ul
 CONTROL_SUFFIXES = {
     "-shuffled": "the outputs of the source belong to other examples",
     "-constant": "every edge weight of the co-activation graph is replaced by one constant",
-    "-permuted": "the token ids of the source are permuted; a loss that reads no ids trains identically",
+    "-permuted": "the token ids of the source are permuted (a loss that ignores ids gives an identical checkpoint)",
 }
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a method is drawn. Controls share the colour of what they control and are hollow."""
+    """How a method is drawn. A control has the colour of the method that it controls, and hollow marks."""
 
     colour: str
-    """on white, as #rrggbb; the key of `DARK`"""
+    """#rrggbb on a white page; `DARK` has the colour on a dark page"""
     hollow: bool
 
 
 INK, MUTED, RULE, PAPER = "#1d2430", "#5d6778", "#dfe3e9", "#ffffff"
-"""Text, secondary text, lines and background of a figure."""
+"""colours of text, secondary text, lines and background of a figure"""
 NEUTRAL = "#7c8697"
-COLOURS = {  # after Okabe and Ito (2008), which colour-blind readers can tell apart
+COLOURS = {  # after Okabe and Ito (2008): colour-blind readers can tell them apart
     BASELINE: "#3a4250",
     "sft+uld": "#0072b2",
     "sft+gld": "#009e73",
@@ -53,7 +53,7 @@ COLOURS = {  # after Okabe and Ito (2008), which colour-blind readers can tell a
     POSITIVE: "#b0568f",
 }
 SPARE_COLOURS = ("#8a6d00", "#6a51a3", "#7a4a2b")
-"""For the first methods without a colour of their own, in alphabetical order; any further ones are neutral."""
+"""colours of the first methods that have none in `COLOURS`, in alphabetical order; further ones are neutral"""
 DARK = {
     INK: "#e8ebf0",
     MUTED: "#a3adbd",
@@ -69,16 +69,16 @@ DARK = {
     "#6a51a3": "#a993e0",
     "#7a4a2b": "#c99a78",
 }
-"""The same colours on a dark page."""
+"""colour on a white page -> colour on a dark page"""
 
 
 def label_of(method: str) -> str:
-    """The name under which `method` is shown."""
+    """The name that tables and figures show for `method`."""
     return "control source" if method == SAME_VOCABULARY else method
 
 
 def controlled(method: str) -> str | None:
-    """The method that `method` is a control of ("sft+kl" for "sft+kl-shuffled"), or None."""
+    """The method that `method` controls ("sft+kl" for "sft+kl-shuffled"), or None if it is no such control."""
     for suffix in CONTROL_SUFFIXES:
         if method.endswith(suffix):
             return method.removesuffix(suffix)
@@ -86,19 +86,19 @@ def controlled(method: str) -> str | None:
 
 
 def is_source(method: str) -> bool:
-    """Whether `method` is one of the sources that are fused (the same-vocabulary source is not)."""
+    """Whether `method` is one of the fused sources. The source with the pivot's vocabulary is not."""
     return method.startswith("source-")
 
 
 def group_of(method: str) -> Group:
-    """The part of the tables where `method` stands."""
+    """The group of `method` in tables and figures."""
     if method in ("pivot", BEST_SOURCES, ORACLE, SAME_VOCABULARY) or is_source(method):
         return "reference"
     return "control" if method == POSITIVE or controlled(method) else "method"
 
 
 def in_fixed_order(methods: Iterable[str]) -> list[str]:
-    """`methods` by group, then in the order that the project declares, unknown ones last by name."""
+    """Sorts `methods` by group, then in the order of `FIXED_ORDER`. Unknown methods come last, by name."""
     ranks = {name: rank for rank, name in enumerate(FIXED_ORDER)}
 
     def key(method: str) -> tuple[int, float, int, str]:
@@ -110,13 +110,13 @@ def in_fixed_order(methods: Iterable[str]) -> list[str]:
 
 
 def in_term_order(terms: Iterable[str]) -> list[str]:
-    """Loss terms in the order in which methods name them, unknown ones last by name."""
+    """Sorts loss terms as method names list them. Unknown terms come last, by name."""
     ranks = {"sft": 0, "uld": 1, "gld": 2, "kl": 3}
     return sorted(terms, key=lambda term: (ranks.get(term, len(ranks)), term))
 
 
 def styles(methods: Sequence[str]) -> dict[str, Style]:
-    """A style for each method; a given method gets its own colour whatever else is in `methods`."""
+    """The style of each method. A method in `COLOURS` has the same colour in every report."""
     bases = {controlled(method) or method for method in methods if group_of(method) != "reference"}
     spare = dict(zip(sorted(bases - set(COLOURS)), SPARE_COLOURS, strict=False))
     known = COLOURS | spare
@@ -131,26 +131,31 @@ def family_of(task: str) -> str:
 
 
 def spoken(family: str) -> str:
-    """A family's name in words."""
+    """The name of a family with spaces instead of underscores."""
     return family.replace("_", " ")
 
 
 def describe(method: str, families: Mapping[str, Sequence[str]]) -> str:
-    """One line on what `method` is; `families` are those that each source was trained on."""
+    """One line that explains `method`.
+
+    Args:
+        method: its name in the rows.
+        families: source -> its own families.
+    """
     fixed = {
         "pivot": "the pivot before fusion",
-        BEST_SOURCES: "for each family the source that scores best on these very items; an optimistic bound",
-        ORACLE: "for each family the best of the sources that declare it; needs to know the family of an item",
-        SAME_VOCABULARY: "a source with the pivot's vocabulary; sft+kl learns from it",
-        BASELINE: "fine-tuning on the labels of the fusion set alone; the baseline",
-        POSITIVE: "positive control: fine-tuning and KL to the same-vocabulary source",
+        BEST_SOURCES: "for each family, the source with the best score on these same items; an optimistic bound",
+        ORACLE: "for each family, the best of the sources trained mainly on it; needs to know the family of each item",
+        SAME_VOCABULARY: "a source that has the pivot's vocabulary; sft+kl learns from it",
+        BASELINE: "fine-tuning on the labels of the fusion set only; the baseline of all comparisons",
+        POSITIVE: "positive control: fine-tuning plus KL to the source that has the pivot's vocabulary",
     }
     if method in fixed:
         return fixed[method]
     if is_source(method):
-        return "a source, strong in " + ", ".join(spoken(family) for family in families.get(method, ()))
+        return "a source, trained mainly on " + ", ".join(spoken(family) for family in families.get(method, ()))
     for suffix, text in CONTROL_SUFFIXES.items():
         if method.endswith(suffix):
-            return f"{method.removesuffix(suffix)} where {text}"
+            return f"{method.removesuffix(suffix)}, but {text}"
     terms = [term.upper() for term in method.split("+")]
-    return "fusion by " + " and ".join([", ".join(terms[:-1]), terms[-1]] if len(terms) > 1 else terms)
+    return "fusion with the losses " + " and ".join([", ".join(terms[:-1]), terms[-1]] if len(terms) > 1 else terms)

@@ -1,9 +1,8 @@
-"""Reads a run, writes its report: one self-contained HTML page, the same in Markdown, and the figures as files."""
+"""Reads a run and writes its report: an HTML page without external files, the same in Markdown, and the figures."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,23 @@ from typing import Any
 import jinja2
 import yaml
 
-from gldbench.report import names, run_tables, score_tables, words
-from gldbench.report.analysis import Analysis, analyse
+from gldbench.report import names, words
+from gldbench.report.analysis import Analysis
 from gldbench.report.figures import draw_all
 from gldbench.report.svg import Picture, variable
-from gldbench.report.table import Table
+from gldbench.report.tables import all_tables
 from gldbench.report.training import Training, trainings
 from gldbench.schema import Environment, Row
 from gldbench.store import Store
 from gldfusion.errors import InputError
 from gldfusion.files import atomic_write, require_file
 
-HERE = Path(__file__).parent
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a report is made from."""
+    """Everything that a report is made from."""
 
     rows: list[Row]
     spec: dict[str, Any]
@@ -36,7 +35,7 @@ class Run:
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """The files of a report."""
+    """The files of a written report."""
 
     html: Path
     markdown: Path
@@ -44,8 +43,12 @@ class ReportPaths:
 
 
 def read_run(run_dir: Path) -> Run:
-    """The rows, spec and environment of `runs/<id>/`; InputError where a part is missing or belongs elsewhere."""
-    hint = "a report needs the folder of a run: make one with gldbench run"
+    """Reads the rows, the spec and the environment of a run folder.
+
+    Raises:
+        InputError: a part is missing, or rows come from another environment.
+    """
+    hint = "give the folder of a run; `gldbench run` makes one"
     spec = yaml.safe_load(require_file(run_dir / "spec.yaml", "spec of the run", hint).read_text())
     text = require_file(run_dir / "environment.json", "environment of the run", hint).read_text()
     environment = Environment(**json.loads(text))
@@ -53,22 +56,16 @@ def read_run(run_dir: Path) -> Run:
     strange = sorted({row.env_id for row in rows} - {environment.env_id})
     if strange:
         raise InputError(
-            f"rows of environment {', '.join(strange)} in a run of environment {environment.env_id}\n"
-            "numbers of different machines or versions are not compared; use one run folder for each"
+            f"{run_dir} has rows of environment {', '.join(strange)}, but environment.json says {environment.env_id}\n"
+            "one report cannot mix machines or package versions: use one run folder for each"
         )
     return Run(rows, spec, environment)
 
 
-def build_report(run_dir: Path, chance: Mapping[str, float]) -> ReportPaths:
-    """Writes `run_dir`/report from the rows there; `chance` holds the chance level of each family or task."""
-    run = read_run(run_dir)
-    return write_report(run, analyse(run.rows, run.spec, chance), run_dir / "report")
-
-
 def write_report(run: Run, analysis: Analysis, folder: Path) -> ReportPaths:
-    """Writes index.html, report.md and figures/*.png into `folder`, each file whole or not at all.
+    """Writes index.html, report.md and figures/*.png into `folder`, and deletes figures of an earlier report.
 
-    The same rows, spec and environment give the same bytes.
+    Equal rows, specs and environments give equal bytes. Every file is written completely or not at all.
     """
     trained = trainings(run.rows)
     pictures = draw_all(analysis, run.rows, trained)
@@ -76,7 +73,7 @@ def write_report(run: Run, analysis: Analysis, folder: Path) -> ReportPaths:
     files = {folder / "figures" / f"{picture.name}.png": picture.png for picture in pictures}
     paths = ReportPaths(folder / "index.html", folder / "report.md", tuple(files))
     files[paths.markdown] = _render("report.md.j2", facts, escape=False).encode()
-    files[paths.html] = _render("template.html.j2", facts, escape=True).encode()
+    files[paths.html] = _render("index.html.j2", facts, escape=True).encode()
     for path, content in files.items():
         with atomic_write(path) as file:
             file.write(content)
@@ -87,20 +84,20 @@ def write_report(run: Run, analysis: Analysis, folder: Path) -> ReportPaths:
 
 def _facts(run: Run, analysis: Analysis, trained: tuple[Training, ...], pictures: list[Picture]) -> dict[str, Any]:
     """Everything that the templates print."""
-    order = "by falling mean" if analysis.gate.passes else "in fixed order, because nothing is ranked here"
     return {
+        **words.FIXED,
         "analysis": analysis,
         "spec": run.spec,
         "spec_text": yaml.safe_dump(run.spec, sort_keys=False, allow_unicode=True),
         "environment": run.environment,
         "verdict": words.verdict(analysis),
         "setup": words.setup(run.spec, analysis),
-        "order": f"Fusion methods stand {order}; models and controls always in fixed order.",
+        "order": words.order(analysis),
         "dropped": words.dropped(analysis),
         "significance": words.significance(analysis.differences),
         "not_measured": words.not_measured(analysis, run.environment),
         "descriptions": {s.method: names.describe(s.method, analysis.declared) for s in analysis.scores},
-        "tables": _tables(run, analysis, trained),
+        "tables": all_tables(analysis, trained, run.spec, run.environment),
         "pictures": {picture.name: picture for picture in pictures},
         "losses": [picture for picture in pictures if picture.name.startswith("loss")],
         "styles": names.styles([s.method for s in analysis.scores] + [t.method for t in trained] + list(names.GATE)),
@@ -110,35 +107,9 @@ def _facts(run: Run, analysis: Analysis, trained: tuple[Training, ...], pictures
     }
 
 
-def _tables(run: Run, analysis: Analysis, trained: tuple[Training, ...]) -> dict[str, Table]:
-    """All tables by name; score tables of the harder test only where it was run."""
-    tables = [
-        score_tables.scores_table(name, scores, analysis, corrected)
-        for name, scores, corrected in (
-            ("scores", analysis.scores, True),
-            ("scores-raw", analysis.scores, False),
-            ("harder", analysis.harder, True),
-            ("harder-raw", analysis.harder, False),
-        )
-        if scores
-    ]
-    tables += [
-        score_tables.gate_table(analysis),
-        score_tables.checks_table(analysis),
-        score_tables.differences_table("differences", analysis.differences),
-        score_tables.differences_table("control-differences", analysis.control_differences),
-        score_tables.statuses_table(analysis),
-        run_tables.training_table(trained),
-        run_tables.coverage_table(trained),
-        run_tables.cost_table(trained, run.environment),
-        run_tables.provenance_table(analysis.run_id, run.spec, run.environment, trained),
-    ]
-    return {table.name: table for table in tables}
-
-
 def _render(template: str, facts: dict[str, Any], escape: bool) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=escape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -1,4 +1,4 @@
-"""From rows to matrices of scores: which items, seeds and families can be compared."""
+"""Turns rows into matrices of scores, and selects the items, seeds and families that can be compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gldfusion.errors import InputError
 SUITE = "world"
 METRIC = "exact_match"
 HEADLINE = ("lm_eval", "answer")
-"""The grader and the filter whose rows are read where a run holds several."""
+"""grader and filter whose rows count if a run has several"""
 
 Subject = tuple[str, int]
 """(method, seed)"""
@@ -23,16 +23,16 @@ Subject = tuple[str, int]
 
 @dataclass(frozen=True)
 class Scores:
-    """0/1 scores of one variant, on the items for which every method has a score at every seed."""
+    """0/1 scores of one set ("test"), on the items for which every method has a score with every seed."""
 
     seeds: dict[str, tuple[int, ...]]
-    """the seeds of each method, in fixed order of methods"""
+    """method -> its seeds; methods are in their fixed order"""
     matrices: dict[str, dict[str, np.ndarray]]
-    """family -> method -> [seeds, items]; a family has the same items for all methods"""
+    """family -> method -> array [seeds, items]; the items of a family are the same for all methods"""
     left_out: dict[str, int]
-    """family -> items left out because some method has no score for them"""
+    """family -> number of items that are left out because some method has no score for them"""
     incomplete: tuple[str, ...]
-    """methods (with the seed) left out because they have no rows in some family"""
+    """"METHOD seed N" of each checkpoint that is left out because it has no rows in some family"""
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -41,20 +41,24 @@ class Scores:
 
 
 def check_rows(rows: Sequence[Row]) -> None:
-    """Refuses rows that no single report may hold together: other machines, worlds or task versions."""
+    """Checks that one report may compare all rows.
+
+    Raises:
+        InputError: there are no rows of the world, or rows of several environments, worlds or versions of a task.
+    """
     if not any(row.suite == SUITE for row in rows):
         found = ", ".join(sorted({row.suite for row in rows})) or "none"
-        raise InputError(f"no rows of suite {SUITE}, found suites: {found}\nrun the experiment first: gldbench run")
+        raise InputError(f"expected rows of suite {SUITE}, found suites: {found}\nfinish the run first: gldbench run")
     environments, worlds = {row.env_id for row in rows}, {row.world_seed for row in rows}
     if len(environments) > 1:
         raise InputError(
             f"expected rows of one environment, got {', '.join(sorted(environments))}\n"
-            "numbers of different machines or versions are not compared; use one run folder for each"
+            "one report cannot mix machines or package versions: use one run folder for each"
         )
     if len(worlds) > 1:
         raise InputError(
             f"expected rows of one world seed, got {', '.join(map(str, sorted(worlds)))}\n"
-            "a report compares within one world; use one run folder for each"
+            "one report compares methods in one world: use one run folder for each"
         )
     versions: dict[str, set[int]] = defaultdict(set)
     for row in rows:
@@ -65,14 +69,18 @@ def check_rows(rows: Sequence[Row]) -> None:
 
 
 def headline_rows(rows: Sequence[Row], variant: str) -> list[Row]:
-    """The world's rows of `variant` ("test" or "harder") that carry the number that is quoted first."""
+    """The rows of the world's set `variant` ("test", "harder") that hold the headline score.
+
+    Raises:
+        InputError: an item was graded twice, or a score is neither 0 nor 1.
+    """
     chosen = [row for row in rows if (row.suite, row.variant, row.metric) == (SUITE, variant, METRIC)]
     if len({(row.grader, row.filter) for row in chosen}) > 1:
         chosen = [row for row in chosen if (row.grader, row.filter) == HEADLINE]
     counts = Counter((row.method, row.seed, row.task, row.item) for row in chosen)
     doubled = next((key for key, count in counts.items() if count > 1), None)
     if doubled:
-        raise InputError("an item was graded twice: method {}, seed {}, task {}, item {}".format(*doubled))
+        raise InputError("two rows for one item: method {}, seed {}, task {}, item {}".format(*doubled))
     wrong = next((row for row in chosen if row.value not in (0, 1, None)), None)
     if wrong:
         raise InputError(f"expected {METRIC} to be 0 or 1, got {wrong.value} in {wrong.task}, item {wrong.item}")
@@ -80,7 +88,7 @@ def headline_rows(rows: Sequence[Row], variant: str) -> list[Row]:
 
 
 def read_scores(rows: Sequence[Row], variant: str) -> Scores:
-    """The scores of `variant`; families without an item that every method has a score for are absent."""
+    """The scores on the set `variant`. A family is absent if no item in it has a score of every method."""
     values: dict[str, dict[Subject, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     items: dict[str, set[str]] = defaultdict(set)
     for row in headline_rows(rows, variant):
@@ -108,9 +116,15 @@ def read_scores(rows: Sequence[Row], variant: str) -> Scores:
 
 
 def with_composites(scores: Scores, declared: Mapping[str, tuple[str, ...]]) -> Scores:
-    """`scores` and two reference methods made of the sources: the best source per family, and oracle routing.
+    """Adds two reference methods that are made of the sources: the best source per family, and oracle routing.
 
-    `declared` gives the families of each source; a family that no source declares is routed to any of them.
+    Args:
+        scores: the scores of all methods.
+        declared: source -> its own families. Oracle routing takes the best of all sources for a family that no source
+            has among its own.
+
+    Raises:
+        InputError: the sources have different seeds.
     """
     sources = [method for method in scores.seeds if names.is_source(method)]
     if not sources:
@@ -128,9 +142,17 @@ def with_composites(scores: Scores, declared: Mapping[str, tuple[str, ...]]) -> 
 
 
 def chance_levels(chance: Mapping[str, float], families: Iterable[str]) -> dict[str, float]:
-    """The chance level of each of `families`; `chance` may name families or their tasks."""
+    """The chance level of each of `families`.
+
+    Args:
+        chance: chance level by family or by task.
+        families: the families that need one.
+
+    Raises:
+        InputError: a family has no chance level.
+    """
     known = {names.family_of(name): level for name, level in chance.items()}
     missing = [family for family in families if family not in known]
     if missing:
-        raise InputError(f"no chance level for {', '.join(missing)}: each world task states it as `chance`")
+        raise InputError(f"no chance level for {', '.join(missing)}\nset `chance` in the task.yaml of each world task")
     return {family: known[family] for family in families}

@@ -1,4 +1,4 @@
-"""The report in short: a table for the terminal and a dictionary for machines."""
+"""The report in short: a table for the terminal, and a dictionary for `--json`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from typing import Any
 
 from gldbench.report import names
 from gldbench.report.analysis import Analysis, MethodScore
-from gldbench.report.table import NONE
+from gldbench.report.tables import NONE
 from gldbench.report.training import Training
-from gldbench.report.words import dropped, interval, percent, significance, verdict
+from gldbench.report.words import FIXED, dropped, interval, order, percent, significance
 from gldbench.schema import Environment
 from gldbench.stats import PairedDifference
 
 
 def summary_table(analysis: Analysis) -> dict[str, Any]:
-    """{"title", "columns", "rows": lists of strings, "groups": the heading of each row, "notes": sentences}."""
+    """The main table for the terminal.
+
+    Returns:
+        "title"; "columns"; "rows", a list of texts each; "groups", the heading of each row; "notes", sentences.
+    """
     differences = {d.comparison.candidate: d.comparison.difference for d in analysis.differences}
     rows = []
     for score in analysis.scores:
@@ -31,12 +35,18 @@ def summary_table(analysis: Analysis) -> dict[str, Any]:
         "columns": ["method", "seeds", "mean", "95% interval", f"minus {names.BASELINE}", "95% interval"],
         "rows": rows,
         "groups": [names.GROUPS[names.group_of(score.method)] for score in analysis.scores],
-        "notes": [verdict(analysis)[0], *analysis.gate.reasons, dropped(analysis), significance(analysis.differences)],
+        "notes": [
+            FIXED["chance_corrected"],
+            order(analysis),
+            _gate(analysis),
+            dropped(analysis),
+            significance(analysis.differences),
+        ],
     }
 
 
 def summary_json(analysis: Analysis, trained: Sequence[Training], environment: Environment) -> dict[str, Any]:
-    """Every number of the report as JSON types; scores are shares in [0, 1], not percent."""
+    """All numbers of the report as JSON types. Scores are shares in [0, 1], not percent."""
     gate = analysis.gate
     return {
         "run_id": analysis.run_id,
@@ -62,6 +72,12 @@ def summary_json(analysis: Analysis, trained: Sequence[Training], environment: E
         "training": [asdict(training) for training in trained],
         "environment": asdict(environment),
     }
+
+
+def _gate(analysis: Analysis) -> str:
+    """The verdict of the world gate, with the reasons of a failure."""
+    reasons = "; ".join(analysis.gate.reasons)
+    return f"World gate: {analysis.gate.verdict} between good and bad methods{f' ({reasons})' if reasons else ''}."
 
 
 def _score(score: MethodScore) -> dict[str, Any]:

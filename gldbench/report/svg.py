@@ -1,4 +1,4 @@
-"""One figure in two forms: a PNG on white for files, an SVG for the page that follows its colours and its font."""
+"""Renders a figure twice: as PNG on white, and as SVG that takes colours and font from the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from gldbench.report.names import DARK, MUTED, RULE
 
 WIDTH = 4.6
-"""inches; 442 px on a page, so that text stays readable on a phone and two figures fit a row on a desktop"""
+"""inches (442 px on the page): text is readable on a phone, and two figures fit beside each other on a desktop"""
 SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
@@ -32,25 +32,25 @@ SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished figure."""
+    """A rendered figure."""
 
     name: str
-    """its file name without extension, and its anchor"""
+    """file name without extension, and anchor on the page"""
     title: str
     caption: str
     alt: str
-    """what it shows, for who cannot see it"""
+    """text for readers who cannot see the figure"""
     svg: str
     png: bytes
 
 
 def variable(colour: str) -> str:
-    """The CSS variable that stands for `colour` on the page."""
+    """The CSS variable of `colour` on the page."""
     return f"--c{colour.removeprefix('#')}"
 
 
 def picture(name: str, title: str, caption: str, alt: str, figure: Figure) -> Picture:
-    """Renders `figure`; the bytes depend on the figure alone, not on the day or the process."""
+    """Renders `figure`. Equal figures give equal bytes, on any day and in any process."""
     settings: dict[Any, Any] = {**SETTINGS, "svg.hashsalt": name}
     with mpl.rc_context(settings):
         text, image = io.StringIO(), io.BytesIO()
@@ -60,7 +60,7 @@ def picture(name: str, title: str, caption: str, alt: str, figure: Figure) -> Pi
 
 
 def _for_page(svg: str, name: str, alt: str) -> str:
-    """The bare <svg> element with the page's colours and font, ids that no other figure has, and no date."""
+    """Cuts out the <svg> element: page colours and font, ids that no other figure has, and no date."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)

@@ -1,4 +1,4 @@
-"""What the training logs say: loss curves, gradient shares and the price of each method."""
+"""Numbers from the training logs: loss curves, gradient shares and the cost of each method."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from gldbench.schema import Row
 
 SUITE = "training"
 TOTAL = "total"
-"""The item of rows that hold one value for a whole training run; of all others the item is the step."""
+"""`item` of rows that hold one value for a whole training run; in all other rows `item` is the step"""
 BINS = 40
-"""Curves are means over at most this many stretches of steps: single batches hide the course of a run."""
+"""largest number of points of a curve: each is a mean over several steps, because single batches vary too much"""
 LATE = 0.1
-"""The share of the steps over which a final loss is averaged."""
+"""share of the steps, at the end, over which a final loss is averaged"""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric of one method along training, [bins] each."""
+    """One metric of one method over training; each array has shape [bins]."""
 
     steps: np.ndarray
-    """the middle step of each bin"""
+    """mean step of each bin"""
     mean: np.ndarray
-    """over seeds"""
+    """mean over seeds"""
     low: np.ndarray
     """the lowest seed"""
     high: np.ndarray
@@ -36,7 +36,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Spread:
-    """A value measured once per seed."""
+    """Mean, lowest and highest of values that were measured once per seed."""
 
     mean: float
     low: float
@@ -46,21 +46,21 @@ class Spread:
 
 @dataclass(frozen=True)
 class Training:
-    """What training one method took and where it ended. Dicts are empty where nothing was logged."""
+    """Cost and final losses of one method. A dictionary is empty if nothing was logged for it."""
 
     method: str
     totals: dict[str, Spread]
     """"seconds", "peak_memory_bytes", "tokens", "flops", "truncated_examples" of one checkpoint"""
     coverage: dict[str, Spread]
-    """source -> share of the labelled pivot positions that have a paired source position"""
+    """source -> share of the pivot's labelled positions that are paired with a source position"""
     losses: dict[str, Spread]
-    """term -> mean over the last tenth of the steps, weighted as in the objective"""
+    """term -> mean of the weighted term over the last tenth of the steps"""
     shares: dict[str, Spread]
-    """term -> mean share of the gradient's norm over the steps where it was logged"""
+    """term -> share of the gradient norm, as the mean over the steps where it was logged"""
 
 
 def trainings(rows: Sequence[Row]) -> tuple[Training, ...]:
-    """One entry for each method with training rows, in fixed order."""
+    """The cost and losses of each method that has training rows, in the fixed order of methods."""
     logged = _logged(rows)
     return tuple(
         _training(method, [row for row in logged if row.method == method])
@@ -69,17 +69,17 @@ def trainings(rows: Sequence[Row]) -> tuple[Training, ...]:
 
 
 def loss_terms(rows: Sequence[Row]) -> list[str]:
-    """The loss terms that were logged."""
+    """The names of the logged loss terms."""
     return in_term_order({row.metric.removeprefix("loss/") for row in _logged(rows) if row.metric.startswith("loss/")})
 
 
 def unit_of(rows: Sequence[Row], metric: str) -> str:
-    """The unit in which `metric` was logged."""
+    """The unit of `metric` in the rows."""
     return next(row.unit for row in _logged(rows) if row.metric == metric)
 
 
 def curves(rows: Sequence[Row], metric: str) -> dict[str, Curve]:
-    """`metric` along the steps of each method: the mean, lowest and highest seed in each bin of steps."""
+    """The curve of `metric` over the training steps of each method: mean, lowest and highest seed in each bin."""
     logged = [(row, int(row.item)) for row in _logged(rows) if row.metric == metric and row.item != TOTAL]
     width = -(-(max((step for _, step in logged), default=0) + 1) // BINS)
     values: dict[str, dict[int, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
@@ -120,7 +120,7 @@ def _training(method: str, logged: Sequence[Row]) -> Training:
 
 
 def _by_metric(rows: Sequence[Row]) -> dict[str, Spread]:
-    """metric -> spread over seeds of the mean over the rows of each seed."""
+    """metric -> spread over seeds; the value of a seed is the mean of its rows."""
     values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         values[row.metric][row.seed].append(_value(row))

@@ -1,4 +1,4 @@
-"""The sentences of the report, written from the numbers."""
+"""The sentences of the report. Those that depend on the run are written from its numbers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,42 @@ from gldbench.stats import PairedDifference
 
 COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 
+FIXED = {
+    "gate_rule": (
+        "Methods can be compared only in a world where a signal that is known to help does help, and where the same "
+        "signal does not help after it was shuffled. The world gate checks both with two controls."
+    ),
+    "chance_corrected": (
+        "Scores are chance-corrected: 0 is the score of the best guess without solving the task, and 100 is a perfect "
+        "score."
+    ),
+    "pairing": (
+        "Each difference compares two methods on the same seeds and items. It is the difference of their mean "
+        "chance-corrected scores over the compared families, in points."
+    ),
+    "own_controls": (
+        "A control is the same method with shuffled source outputs, a constant graph or permuted token ids. If the "
+        "graph contributes something, a method scores above its control with the constant graph."
+    ),
+    "endings": (
+        '"ok": the grader found an answer. "no answer": it found none in the output. "truncated": the output was cut '
+        "at the token limit."
+    ),
+    "harder_rule": (
+        "The harder test holds longer and deeper instances of the same families. No model was trained on such "
+        "instances. The world gate does not use these scores."
+    ),
+    "intervals": (
+        "All intervals are 95% intervals. With several seeds they come from a hierarchical bootstrap over seeds and "
+        "items, widened by Student's t because there are few seeds. With one checkpoint they cover the items only, and "
+        "a score in one family has Wilson's interval. Intervals are not adjusted for the number of cells in a table."
+    ),
+}
+"""the sentences that are the same in every report, by their name in the templates"""
+
 
 def percent(value: float, sign: bool = False) -> str:
-    """A share as percent, or a difference of shares as signed points, with one decimal and a true minus."""
+    """Formats a share as percent, or a difference of shares as signed points, with one decimal and a true minus."""
     text = f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
     if float(text) == 0:
         text = "0.0"
@@ -23,49 +56,51 @@ def percent(value: float, sign: bool = False) -> str:
 
 
 def interval(estimate: Estimate, sign: bool = False) -> str:
-    """The interval of `estimate` as "35.0 to 47.1"."""
+    """Formats the interval of `estimate` as "35.0 to 47.1"."""
     return f"{percent(estimate.low, sign)} to {percent(estimate.high, sign)}"
 
 
 def significance(differences: Sequence[PairedDifference]) -> str:
-    """What the number of paired seeds allows to claim."""
+    """Says what the number of paired seeds allows to claim."""
     untested = [difference.n_seeds for difference in differences if difference.reason]
     if untested:
         n = min(untested)
-        seeds, verb = ("seed", "supports") if n == 1 else ("seeds", "support")
+        seeds, verb = ("seed", "is") if n == 1 else ("seeds", "are")
         return (
-            f"{_count(n)} {seeds} {verb} no significance claim: with {n} paired {seeds} an exact sign-flip test cannot "
-            f"give p below {2.0 ** (1 - n):.4g}, whatever the scores."
+            f"{_count(n)} {seeds} {verb} too few to claim significance: with {n} paired {seeds}, an exact sign-flip "
+            f"test cannot give a p below {2.0 ** (1 - n):.4g}, whatever the scores are."
         )
     if not differences:
-        return f"Nothing was compared with {names.BASELINE}, so there is no significance to speak of."
+        return f"No method was compared with {names.BASELINE}, so nothing can be said about significance."
     n = min(difference.n_seeds for difference in differences)
     return (
-        f"p is that of the exact two-sided sign-flip test over {n} paired seeds, adjusted by Holm's "
-        f"method over {len(differences)} comparisons."
+        f"p comes from the exact two-sided sign-flip test over {n} paired seeds. It is adjusted for "
+        f"{len(differences)} comparisons by Holm's method."
     )
 
 
 def verdict(analysis: Analysis) -> list[str]:
-    """The opening paragraph, sentence by sentence; the first is the verdict of the world gate."""
+    """The opening paragraph, sentence by sentence. The first sentence is the verdict of the world gate."""
     gate = analysis.gate
-    sentences = [f"{gate.verdict[0].upper()}{gate.verdict[1:]}."]
+    sentences = [f"{gate.verdict[0].upper()}{gate.verdict[1:]} between good and bad methods."]
     if gate.positive and gate.negative:
         up, down = (control.comparison.difference.value for control in (gate.positive, gate.negative))
-        sentences.append(
-            f"A signal known to be good, KL to a source with the pivot's vocabulary, moves the mean score by "
-            f"{percent(up, True)} points against plain fine-tuning ({names.BASELINE}), where at least "
-            f"{percent(MARGIN, True)} are asked; the same signal shuffled moves it by {percent(down, True)}, "
-            f"where less than {percent(MARGIN, True)} is asked."
-        )
+        sentences += [
+            f"Two controls are compared with plain fine-tuning ({names.BASELINE}).",
+            "The positive control learns from a source that has the pivot's vocabulary, which is known to help: its "
+            f"mean score must exceed that of {names.BASELINE} by at least {100 * MARGIN:g} points, and the "
+            f"difference is {percent(up, True)} points.",
+            "The negative control learns from the same source with shuffled outputs: its difference must be less than "
+            f"{100 * MARGIN:g} points, and it is {percent(down, True)} points.",
+        ]
     else:
         sentences += [f"{reason[0].upper()}{reason[1:]}." for reason in gate.reasons]
     if gate.passes:
         sentences.append(_findings(analysis))
     else:
         sentences.append(
-            "So this report ranks nothing: methods stand in a fixed order, and their differences are no evidence for "
-            "or against any of them."
+            "Therefore this report ranks no methods. They are listed in a fixed order, and the differences between "
+            "them are evidence neither for nor against any method."
         )
     return [*sentences, significance(analysis.differences)]
 
@@ -79,42 +114,59 @@ def _findings(analysis: Analysis) -> str:
         f"({interval(d.comparison.difference, True)})"
         for d in methods
     )
-    return f"Against {names.BASELINE}, over {len(analysis.kept)} families: {listed}."
+    families = len(analysis.kept)
+    return (
+        f"Differences of the fusion methods to {names.BASELINE}, as means over {families} families with 95% "
+        f"intervals: {listed}."
+    )
+
+
+def order(analysis: Analysis) -> str:
+    """How the lines of the score tables are sorted."""
+    if analysis.gate.passes:
+        return "Fusion methods are sorted by mean score, highest first. The other lines are in a fixed order."
+    return "All lines are in a fixed order: the world gate failed, so methods are not ranked."
 
 
 def not_measured(analysis: Analysis, environment: Environment) -> list[str]:
-    """What a reader may expect and will not find, each in a sentence."""
+    """What a reader may expect but the report does not contain, one sentence or two for each."""
     sentences = [
-        f"World variance is not measured: one world seed ({analysis.world_seed}). Another pivot with other sources "
-        "may give other differences.",
-        "Seeds vary the sample of the fusion set and the order of its examples together; their two variances are not "
-        "told apart.",
-        "Equal FLOPs: methods are compared at equal steps. The table of costs says what each took.",
-        "Real benchmarks: this page holds the embedded world alone.",
+        f"World variance is not measured: the run has one world seed ({analysis.world_seed}). Another pivot with other "
+        "sources may give other differences.",
+        "The seeds of a method vary the sample of the fusion set and the order of its examples together. The report "
+        "does not separate these two variances.",
+        "Equal FLOPs: not measured. Methods are compared after the same number of training steps. The table under "
+        '"Time and memory" lists the FLOPs of each method.',
+        "Real benchmarks: not measured. This page is about the embedded world only.",
     ]
     if environment.device == "cpu":
-        sentences.append("GPU time and memory: not measured, every number was made on a CPU.")
+        sentences.append("GPU time and memory: not measured. All numbers were made on a CPU.")
     if not analysis.harder:
         sentences.append("The harder test was not run.")
     methods = [score.method for score in analysis.scores]
     for suffix, text in names.CONTROL_SUFFIXES.items():
         if not any(method.endswith(suffix) for method in methods):
             sentences.append(f"No control was run in which {text}.")
-    sentences += [f"{subject} was not scored on every family and is in no table." for subject in analysis.incomplete]
+    sentences += [f"{subject} was not scored on every family, so no table shows it." for subject in analysis.incomplete]
     sentences += [
-        f"{names.spoken(family).capitalize()}: {count} items have no score for some method and are left out for all."
+        f"{names.spoken(family).capitalize()}: {count} {'item is' if count == 1 else 'items are'} left out, because "
+        "some method has no score there."
         for family, count in analysis.left_out.items()
     ]
     return sentences
 
 
 def dropped(analysis: Analysis) -> str:
-    """Which families the comparison leaves out."""
+    """Which families the comparison leaves out, and why."""
     if not analysis.dropped:
-        return f"No family was dropped: {names.BASELINE} is at most {CEILING:.0%} on each."
+        return f"No family was dropped: {names.BASELINE} scores at most {CEILING:.0%} in each (chance-corrected)."
     listed = ", ".join(names.spoken(family) for family in analysis.dropped)
-    rest = f"methods are compared on the other {len(analysis.kept)}" if analysis.kept else "nothing is left to compare"
-    return f"Dropped, because {names.BASELINE} exceeds {CEILING:.0%} there: {listed}; {rest}."
+    kept = len(analysis.kept)
+    rest = f"Methods are compared on the other {kept} families." if kept else "No family is left to compare methods on."
+    return (
+        f"Dropped families: {listed}. {names.BASELINE} scores above {CEILING:.0%} there (chance-corrected), so no "
+        f"method could be clearly better. {rest}"
+    )
 
 
 def _count(n: int) -> str:
@@ -122,11 +174,14 @@ def _count(n: int) -> str:
 
 
 def setup(spec: Mapping[str, Any], analysis: Analysis) -> str:
-    """How the world was made, in two sentences."""
+    """How the world was made and how methods were trained."""
     world, fusion = spec["world"], spec["fusion"]
+    n = len(fusion["seeds"])
+    seeds = "one seed" if n == 1 else f"{n} seeds"
     return (
-        f"Every model here was trained from scratch on {len(analysis.chance)} procedural task families. "
-        f"{world['wrong_labels']:.0%} of the labels in the fusion set are wrong on purpose, so that a source "
-        f"has something to add; test labels are clean. Every method trains for {fusion['train']['steps']:,} steps "
-        f"on the same {fusion['examples']:,} examples at each of {len(fusion['seeds'])} seeds."
+        f"All models of this run were trained from scratch on {len(analysis.chance)} procedural task families. "
+        f"{world['wrong_labels']:.0%} of the labels in the fusion set are wrong on purpose: with correct labels a "
+        f"source would have nothing to add. The test labels are correct. Every method was trained with {seeds}, for "
+        f"{fusion['train']['steps']:,} steps each. With the same seed, all methods train on the same sample of "
+        f"{fusion['examples']:,} examples."
     )

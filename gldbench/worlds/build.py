@@ -1,6 +1,7 @@
-"""The embedded world on disk: sets of instances, models trained from scratch, stored source logits.
+"""Builds the embedded world on disk: sets of instances, models trained from scratch, and stored source logits.
 
-A world lives in a folder named by the hash of everything that decides it, and is shared by all runs that use it.
+The name of a world's folder contains a hash of everything that determines the world. All runs with the same world share
+the folder. The jobs import torch themselves: they run in worker processes, and the parent process does not need it.
 """
 
 from __future__ import annotations
@@ -15,31 +16,32 @@ from gldbench.jobs import Job
 from gldbench.spec import ModelSpec, WorldSpec
 from gldbench.worlds.families import FAMILIES
 from gldbench.worlds.families.family import Instance
-from gldbench.worlds.models import initialise
 from gldbench.worlds.sets import fingerprint, make_sets, mixture, noisy_labels
-from gldfusion.cache import build_cache
-from gldfusion.data import read_examples
 from gldfusion.files import atomic_dir, atomic_write, hash_json
-from gldfusion.fuse import fuse
 from gldfusion.progress import Progress
 from gldfusion.recipe import Recipe
 
 GENERATION = 1
-"""to be raised when tokenizers, initialisation or training change what a world's spec makes"""
+"""raise this when a change of tokenizers, initialisation or training makes other models from the same spec"""
 
 
 def world_folder(world: WorldSpec, worlds: Path) -> Path:
-    """Where this world is or will be."""
+    """The folder of this world, which may not exist yet.
+
+    Args:
+        world: the spec of the world.
+        worlds: folder of all worlds.
+    """
     return worlds / f"world-{hash_json([GENERATION, fingerprint(), world.model_dump(mode='json', by_alias=True)])[:12]}"
 
 
 def models(world: WorldSpec) -> dict[str, ModelSpec]:
-    """All models of the world by name."""
+    """All models of the world, by name."""
     return {"pivot": world.pivot, **world.sources, "control": world.control}
 
 
 def world_jobs(world: WorldSpec, folder: Path) -> list[Job]:
-    """Data, then models, then the stored logits of the sources and the control."""
+    """The jobs that build the world: data, then models, then the stored logits of the sources and the control."""
     shared: dict[str, Any] = {"world": world, "folder": folder}
     jobs = [Job("data", make_data, shared, (folder / "data").is_dir, cost=100.0)]
     for name, spec in models(world).items():
@@ -61,7 +63,7 @@ def world_jobs(world: WorldSpec, folder: Path) -> list[Job]:
 
 
 def make_data(world: WorldSpec, folder: Path, progress: Progress) -> None:
-    """Writes the six sets, the training texts of each model, and the fusion pool with its wrong labels."""
+    """Job: writes the six sets, the training texts of each model, and the fusion set with its wrong labels."""
     sets = make_sets(world.seed, {str(name): size for name, size in world.sets.items()})
     with atomic_dir(folder / "data") as data:
         for name, instances in sets.items():
@@ -91,7 +93,11 @@ def make_data(world: WorldSpec, folder: Path, progress: Progress) -> None:
 
 
 def train_model(world: WorldSpec, folder: Path, name: str, progress: Progress) -> None:
-    """Initialises a model and trains it on its texts; the control shares the pivot's tokenizer."""
+    """Job: initialises a model and trains it on its texts. The control has the pivot's tokenizer."""
+    from gldbench.worlds.models import initialise
+    from gldfusion.data import read_examples
+    from gldfusion.fuse import fuse
+
     spec = models(world)[name]
     data = folder / "data" / f"train-{name}.jsonl"
     start = folder / "init" / name
@@ -104,7 +110,10 @@ def train_model(world: WorldSpec, folder: Path, name: str, progress: Progress) -
 
 
 def store_logits(world: WorldSpec, folder: Path, name: str, progress: Progress) -> None:
-    """Runs a source over the whole fusion pool and stores its top-k logits."""
+    """Job: runs a source on the whole fusion set and stores its top-k logits."""
+    from gldfusion.cache import build_cache
+    from gldfusion.data import read_examples
+
     examples = read_examples(folder / "data" / "fusion.jsonl")
     cache = folder / "cache" / name
     build_cache(
@@ -114,7 +123,17 @@ def store_logits(world: WorldSpec, folder: Path, name: str, progress: Progress) 
 
 
 def fusion_sample(folder: Path, seed: int, size: int, output: Path) -> Path:
-    """The seed's sample of the fusion pool, without replacement, as a data file."""
+    """Writes the sample of the fusion set for one seed, drawn without replacement, unless the file exists.
+
+    Args:
+        folder: folder of the world.
+        seed: the seed of the draw.
+        size: number of examples.
+        output: the data file to write.
+
+    Returns:
+        `output`.
+    """
     if not output.exists():
         lines = (folder / "data" / "fusion.jsonl").read_text().splitlines()
         chosen = np.random.default_rng([seed, len(lines)]).permutation(len(lines))[:size]
@@ -123,7 +142,7 @@ def fusion_sample(folder: Path, seed: int, size: int, output: Path) -> Path:
 
 
 def read_set(folder: Path, name: str) -> list[Instance]:
-    """The instances of one set."""
+    """Reads the instances of one set from the folder of a world."""
     records = [json.loads(line) for line in (folder / "data" / f"set-{name}.jsonl").read_text().splitlines()]
     return [Instance(**record | {"tests": tuple((i, o) for i, o in record["tests"])}) for record in records]
 

@@ -1,4 +1,4 @@
-"""Small models of different architecture, freshly initialised from a seed and saved as ordinary checkpoints."""
+"""Initialises small models of different architectures from a seed and saves them as ordinary checkpoints."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from transformers import (
 
 from gldbench.spec import ModelSpec
 from gldbench.worlds.tokenizers import train_tokenizer
-from gldfusion.errors import InputError, did_you_mean
+from gldfusion.errors import InputError, require_known
 from gldfusion.files import atomic_dir
 from gldfusion.model import load_tokenizer
 
 CONTEXT = 8192
-"""positions; free with rotary embeddings, and enough for real GSM8K and BBH prompts"""
+"""longest context in positions: enough for real GSM8K and BBH prompts, and without cost, as the positions are rotary"""
 
 INITIAL_STD = 0.06
-"""near 1/sqrt(hidden) for these widths; the libraries' 0.02 is made for wide models and learns far slower here"""
+"""standard deviation of the initial weights, near 1/sqrt(hidden) for these widths. The usual 0.02 is for wide models:
+small ones learn much slower with it"""
 
 ARCHITECTURES: dict[str, Callable[..., PreTrainedConfig]] = {
     "llama": LlamaConfig,
@@ -38,12 +39,22 @@ ARCHITECTURES: dict[str, Callable[..., PreTrainedConfig]] = {
 
 
 def initialise(spec: ModelSpec, texts: Sequence[str], seed: int, folder: Path) -> Path:
-    """Trains the tokenizer on `texts`, draws the weights from `seed`, and saves both as a checkpoint."""
-    if spec.architecture not in ARCHITECTURES:
-        raise InputError(
-            f'unknown architecture "{spec.architecture}"{did_you_mean(spec.architecture, ARCHITECTURES)}\n'
-            f"known: {', '.join(ARCHITECTURES)}"
-        )
+    """Trains a tokenizer, draws weights, and saves both as a checkpoint.
+
+    Args:
+        spec: architecture and size.
+        texts: the texts that the tokenizer is trained on.
+        seed: the seed of the weights.
+        folder: the checkpoint folder to write.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        InputError: the architecture or the kind of tokenizer is unknown, or transformers changes the tokenizer when it
+            loads the checkpoint.
+    """
+    require_known("architecture", spec.architecture, ARCHITECTURES)
     tokenizer = train_tokenizer(spec.tokenizer, texts, spec.vocabulary, spec.turn)
     rope = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0}
     shape: dict[str, object] = {"num_key_value_heads": spec.heads} if spec.architecture != "gpt_neox" else {}
@@ -74,17 +85,17 @@ def initialise(spec: ModelSpec, texts: Sequence[str], seed: int, folder: Path) -
 
 
 def _check_reload(tokenizer: PreTrainedTokenizerFast, folder: Path, texts: Sequence[str]) -> None:
-    """Some model classes give every checkpoint their own splitting rules when the tokenizer is loaded again."""
+    """Checks that the saved tokenizer is unchanged when loaded: some model classes replace its splitting rules."""
     reloaded = load_tokenizer(folder)
     if len(reloaded) != len(tokenizer):
         raise InputError(
-            f"transformers adds tokens when it loads this tokenizer for {folder.name}: "
-            f"{len(reloaded)} instead of {len(tokenizer)}\nname its special tokens as that class does"
+            f"transformers adds tokens when it loads the tokenizer of {folder.name}: it has {len(reloaded)} tokens, "
+            f"expected {len(tokenizer)}\nuse the names of special tokens that this model class expects"
         )
     for text in texts:
         ids = tokenizer.encode(text, add_special_tokens=False)
         if reloaded.encode(text, add_special_tokens=False) != ids or reloaded.decode(ids) != text:
             raise InputError(
-                f"this tokenizer changes when transformers loads it for a {folder.name} checkpoint (text {text!r})\n"
-                "choose another tokenizer kind for this architecture"
+                f"the tokenizer of {folder.name} splits text differently after transformers loads it (text {text!r})\n"
+                "choose another kind of tokenizer for this architecture"
             )

@@ -1,4 +1,4 @@
-"""The six disjoint sets of the embedded world, and the samples that are made of them."""
+"""Makes the six disjoint sets of the embedded world, and the training samples drawn from them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from dataclasses import asdict, dataclass, replace
 from random import Random
 
 from gldbench.worlds.families import FAMILIES, Family, Instance
-from gldfusion.errors import InputError, did_you_mean
+from gldfusion.errors import InputError, require_known
 from gldfusion.files import hash_json
 
 TRAINING_SETS = ("source", "pivot", "fusion")
 SETS = ("test", "harder", "validation", "fusion", "pivot", "source")
-"""In the order of drawing, so that a larger training set leaves the sets that are measured on as they are."""
+"""in the order of drawing: the sets for measuring come first, so the size of a training set does not change them"""
 DIFFICULTY = {name: 2 if name == "harder" else 1 for name in SETS}
+"""difficulty of the instances of each set"""
 SPACE_FACTOR = 50
-"""A family must have this many times more instances than its three training sets together hold."""
+"""the space of a family must be at least this many times larger than its three training sets together"""
 _TRIES_PER_INSTANCE = 100
 
 
 @dataclass(frozen=True)
 class Example:
-    """A training example: the prompt of `instance` with a response that need not be right."""
+    """A training example: the prompt of `instance` with a response that may be wrong."""
 
     instance: Instance
     response: str
@@ -31,22 +32,24 @@ class Example:
 def make_sets(
     world_seed: int, sizes: Mapping[str, int], families: Iterable[str] = tuple(FAMILIES)
 ) -> dict[str, list[Instance]]:
-    """The six sets, each with `sizes[set]` instances of every family, grouped by family.
+    """Makes the six sets. No two of their instances share a canonical form.
 
-    No two instances of all six sets share a canonical form. Only `world_seed` changes what is drawn: the same
-    arguments give the same sets on every machine. Raises InputError for an unknown set or family, and for a family
-    whose space is less than 50 times its training sets.
+    Args:
+        world_seed: seed of the draws. Equal arguments give equal sets on every machine.
+        sizes: set -> number of instances of every family.
+        families: names of the families.
+
+    Returns:
+        set -> its instances, grouped by family.
+
+    Raises:
+        InputError: a set or family is unknown, or a family has a space of less than 50 times its training sets.
     """
     for name in sizes:
-        if name not in SETS:
-            raise InputError(f'no set "{name}"{did_you_mean(name, SETS)}\nthe sets are {", ".join(SETS)}')
+        require_known("set", name, SETS)
     sets: dict[str, list[Instance]] = {name: [] for name in SETS}
     for family_name in families:
-        if family_name not in FAMILIES:
-            raise InputError(
-                f'no task family "{family_name}"{did_you_mean(family_name, FAMILIES)}\n'
-                f"the families are {', '.join(FAMILIES)}"
-            )
+        require_known("task family", family_name, FAMILIES)
         family = FAMILIES[family_name]
         _require_space(family, sum(sizes.get(name, 0) for name in TRAINING_SETS))
         seen: set[str] = set()
@@ -56,7 +59,7 @@ def make_sets(
 
 
 def fingerprint() -> str:
-    """A hash that changes whenever a generator does: a stored world names by it the generators that made it."""
+    """A hash that changes when a generator changes. The folder name of a world contains it."""
     sample = make_sets(0, {"test": 20, "harder": 20})
     return hash_json([asdict(instance) for name in ("test", "harder") for instance in sample[name]])
 
@@ -64,14 +67,14 @@ def fingerprint() -> str:
 def _require_space(family: Family, wanted: int) -> None:
     if family.space < SPACE_FACTOR * wanted:
         raise InputError(
-            f"{family.name}: {wanted} training instances asked for, of a space of {family.space}\n"
-            f"the space must be {SPACE_FACTOR} times larger: ask for {family.space // SPACE_FACTOR} at most "
+            f"{family.name}: {wanted} training instances are too many for its space of {family.space} problems\n"
+            f"the space must be {SPACE_FACTOR} times larger: set at most {family.space // SPACE_FACTOR} instances "
             f"({', '.join(TRAINING_SETS)} together)"
         )
 
 
 def _draw(family: Family, name: str, size: int, world_seed: int, seen: set[str]) -> list[Instance]:
-    """`size` instances with canonical forms outside `seen`, which grows by theirs."""
+    """Draws `size` instances with canonical forms that are not in `seen`, and adds their forms to `seen`."""
     random = Random(f"world {world_seed}/{family.name}/{name}")
     drawn: list[Instance] = []
     for _ in range(size * _TRIES_PER_INSTANCE):
@@ -83,14 +86,14 @@ def _draw(family: Family, name: str, size: int, world_seed: int, seen: set[str])
             drawn.append(replace(instance, id=f"{family.name}/{name}/{len(drawn)}"))
     if len(drawn) < size:
         raise InputError(
-            f"{family.name}: only {len(drawn)} distinct instances found for the set {name}, {size} asked for\n"
-            f"ask for fewer, or widen the family's generator"
+            f"{family.name}: found only {len(drawn)} distinct instances for the set {name}, expected {size}\n"
+            f"set a smaller size, or extend the generator of the family"
         )
     return drawn
 
 
 def by_family(instances: Iterable[Instance]) -> dict[str, list[Instance]]:
-    """The instances grouped by family, both in the order given."""
+    """Groups the instances by family. Families and instances keep their order."""
     groups: dict[str, list[Instance]] = {}
     for instance in instances:
         groups.setdefault(instance.family, []).append(instance)
@@ -98,13 +101,24 @@ def by_family(instances: Iterable[Instance]) -> dict[str, list[Instance]]:
 
 
 def noisy_labels(instances: Sequence[Instance], share: float, seed: int) -> list[Example]:
-    """The instances with their responses, of which round(share * n) per family are wrong, in the order given.
+    """Gives every instance a response. In each family, round(share * n) of the n responses are wrong.
 
-    A wrong response is the whole response (rationale and answer) of another instance of the same family, whose answer
-    is wrong here. Raises InputError for a share outside [0, 1], and where no other instance's answer is wrong.
+    A wrong response is the response (rationale and answer) of another instance of the same family with a different
+    answer.
+
+    Args:
+        instances: the instances.
+        share: share of wrong responses in [0, 1].
+        seed: seed of the draws.
+
+    Returns:
+        One example for each instance, in the same order.
+
+    Raises:
+        InputError: the share is outside [0, 1], or no other instance of a family has a different answer.
     """
     if not 0 <= share <= 1:
-        raise InputError(f"the share of wrong labels must lie between 0 and 1, got {share}")
+        raise InputError(f"expected a share of wrong labels between 0 and 1, got {share}")
     positions: dict[str, list[int]] = {}
     for position, instance in enumerate(instances):
         positions.setdefault(instance.family, []).append(position)
@@ -128,8 +142,8 @@ def _wrong_response(instance: Instance, donors: Iterable[Instance]) -> str:
         if not family.agrees(instance, donor):
             return donor.response
     raise InputError(
-        f"{instance.family}: no instance given has an answer that is wrong for {instance.id or instance.prompt}\n"
-        f"give more instances of the family, or a share of 0"
+        f"{instance.family}: no instance has an answer that would be wrong for {instance.id or instance.prompt}\n"
+        f"use more instances of the family, or no wrong labels"
     )
 
 
@@ -142,10 +156,21 @@ def mixture(
     seed: int,
     share_own: float = 0.7,
 ) -> list[Instance]:
-    """A source's training sample: round(share_own * count) instances of its own families, the rest of the others.
+    """Draws the training sample of a model: mainly instances of its own families, the rest of other families.
 
-    Drawn without replacement, as evenly as possible over the families of each side, shuffled. Raises InputError where
-    a family has too few instances, or a side has a share but no family.
+    Instances are drawn without replacement, in equal numbers (up to 1) from each own family and from each other family,
+    and then shuffled.
+
+    Args:
+        instances: the instances to draw from.
+        own: names of the model's own families.
+        others: names of the other families.
+        count: size of the sample.
+        seed: seed of the draws.
+        share_own: share of the sample that comes from the own families.
+
+    Raises:
+        InputError: a family has too few instances, or instances are needed from `own` or `others`, but it is empty.
     """
     groups = by_family(instances)
     random = Random(f"mixture {seed}")
@@ -153,14 +178,14 @@ def mixture(
     drawn: list[Instance] = []
     for families, wanted in ((own, from_own), (others, count - from_own)):
         if wanted and not families:
-            raise InputError(f"a mixture of {count} needs {wanted} instances of a side that names no family")
+            raise InputError(f"the sample needs {wanted} of {count} instances from a list of families that is empty")
         for place, name in enumerate(families):
             quota = wanted // len(families) + (place < wanted % len(families))
             available = groups.get(name, [])
             if quota > len(available):
                 raise InputError(
-                    f"{name}: the mixture needs {quota} instances, the set has {len(available)}\n"
-                    f"make the set larger, or the mixture smaller than {count}"
+                    f"{name}: a sample of {count} needs {quota} instances of the family, the set has {len(available)}\n"
+                    "make the set larger, or the sample smaller"
                 )
             drawn += random.sample(available, quota)
     random.shuffle(drawn)

@@ -1,4 +1,4 @@
-"""Four kinds of tokenizer that differ for real: byte-level or with byte fallback, digits apart or merged."""
+"""Four kinds of tokenizer. They differ as real ones do: byte-level or byte fallback, single digits or merged digits."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from collections.abc import Callable, Sequence
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from gldfusion.errors import require_known
+
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
 END = "<|end|>"
 PAD = "<|pad|>"
 
-
 QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""Qwen2's words: transformers gives them to every checkpoint of that class, whatever the tokenizer's own file says"""
+"""how Qwen2 splits text into words; transformers uses it for all Qwen2 checkpoints, whatever the tokenizer file says"""
 
 
 def _byte_bpe(texts: Sequence[str], size: int, words: pre_tokenizers.PreTokenizer) -> Tokenizer:
@@ -30,19 +31,19 @@ def _byte_bpe(texts: Sequence[str], size: int, words: pre_tokenizers.PreTokenize
 
 
 def byte_bpe(texts: Sequence[str], size: int) -> Tokenizer:
-    """Byte-level BPE whose words are letters, one digit or one sign, each with the space before it."""
+    """Byte-level BPE. A word is a run of letters, one digit or one sign, each with the space before it."""
     split = pre_tokenizers.Split(Regex(r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|\s+"), "isolated")
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     return _byte_bpe(texts, size, pre_tokenizers.Sequence([split, level]))
 
 
 def gpt2_bpe(texts: Sequence[str], size: int) -> Tokenizer:
-    """Byte-level BPE with GPT-2's words, as GPT-NeoX has it: digits merge, signs merge."""
+    """Byte-level BPE with the words of GPT-2, as in GPT-NeoX: several digits or signs can form one token."""
     return _byte_bpe(texts, size, pre_tokenizers.ByteLevel(add_prefix_space=False))
 
 
 def qwen_bpe(texts: Sequence[str], size: int) -> Tokenizer:
-    """Byte-level BPE as Qwen2 does it: other words, single digits, and text in normal form C."""
+    """Byte-level BPE with the words of Qwen2: single digits, and text in Unicode normal form C."""
     split = pre_tokenizers.Split(Regex(QWEN_WORDS), "isolated")
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer = _byte_bpe(texts, size, pre_tokenizers.Sequence([split, level]))
@@ -51,7 +52,7 @@ def qwen_bpe(texts: Sequence[str], size: int) -> Tokenizer:
 
 
 def _with_spaces_as_marks(tokenizer: Tokenizer) -> Tokenizer:
-    """The SentencePiece habit: spaces become U+2581, bytes unknown to the vocabulary become <0xNN> tokens."""
+    """Adds the rules of SentencePiece: spaces become U+2581, bytes outside the vocabulary become <0xNN> tokens."""
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     words = pre_tokenizers.Split(Regex("▁"), "merged_with_next")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.Split(Regex(r"[^\w\s▁]"), "isolated")])
@@ -60,7 +61,7 @@ def _with_spaces_as_marks(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def fallback_bpe(texts: Sequence[str], size: int) -> Tokenizer:
-    """Character BPE with byte fallback (Llama 2)."""
+    """Character-level BPE with byte fallback, as in Llama 2."""
     tokenizer = _with_spaces_as_marks(Tokenizer(models.BPE()))
     tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size - len(BYTE_TOKENS), show_progress=False))
     state = json.loads(tokenizer.to_str())
@@ -76,13 +77,22 @@ KINDS: dict[str, Callable[[Sequence[str], int], Tokenizer]] = {
     "fallback-bpe": fallback_bpe,
     "gpt2-bpe": gpt2_bpe,
 }
+"""kinds by name: (texts, largest number of entries) -> a trained tokenizer"""
 
 
 def train_tokenizer(kind: str, texts: Sequence[str], size: int, turn: tuple[str, str]) -> PreTrainedTokenizerFast:
-    """A tokenizer of `size` entries at most (special ones included) with a chat template of its own.
+    """Trains a tokenizer and gives it a chat template.
 
-    `turn` are the two special tokens around a user's turn; the answer ends with the end token.
+    Args:
+        kind: key of `KINDS`.
+        texts: training texts.
+        size: largest number of entries, special tokens included.
+        turn: the special tokens before and after a user's turn. An answer ends with the end token.
+
+    Raises:
+        InputError: the kind is unknown.
     """
+    require_known("kind of tokenizer", kind, KINDS)
     specials = [*turn, END, PAD]
     tokenizer = KINDS[kind](texts, size - len(specials))
     fast = PreTrainedTokenizerFast(

@@ -63,7 +63,7 @@ def test_a_failed_job_stops_the_rest_and_is_told(tmp_path: Path) -> None:
 
 
 def test_a_killed_worker_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="a worker process was killed"):
+    with pytest.raises(InputError, match="the system killed a worker process"):
         run_jobs([Job("bad", die, {}, lambda: False)], 1, 1, ignore)
 
 

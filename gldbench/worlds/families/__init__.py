@@ -1,4 +1,4 @@
-"""Procedural task families modelled on BIG-Bench Hard and its kin. A family is one file and one line here."""
+"""Procedural task families, modelled on tasks of BIG-Bench Hard. A family is one file and one line in `FAMILIES`."""
 
 from __future__ import annotations
 

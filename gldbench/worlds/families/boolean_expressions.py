@@ -1,8 +1,10 @@
-"""Boolean expressions: bracketed groups of truth values under and, xor and or; "and" binds tightest, "or" loosest.
+"""Boolean expressions: groups of truth values in brackets, joined by and, xor and or.
 
-Canonical form: "or" of "xor" of "and", all levels sorted, groups and the whole alike; nothing is evaluated.
-Space at difficulty 1: four groups of three values have 2^3 * 3^2 = 72 spellings each, and 3^3 joins: 7 * 10^8
-spellings, of which sorting leaves a few million forms, not equally likely.
+"and" binds tightest, "or" loosest.
+
+Canonical form: an "or" of "xor" of "and", sorted on all levels, for every group and the whole. Nothing is evaluated.
+Space at difficulty 1: each of four groups of three values has 2^3 * 3^2 = 72 spellings, and there are 3^3 ways to join
+them. Sorting leaves a few million forms of these 7 * 10^8 spellings. They are not equally likely.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from gldbench.worlds.families.family import Family, Instance, check_exact, pick,
 NAME = "boolean_expressions"
 GROUPS = (4, 5)
 OPERATORS = ("and", "xor", "or")
-"""tightest first, as Python's &, ^ and |"""
+"""the tightest first, in the order of Python's &, ^ and |"""
 
 
 class _Operand(NamedTuple):
@@ -25,7 +27,7 @@ class _Operand(NamedTuple):
 
 
 def _join(operands: list[_Operand], operators: list[str]) -> _Operand:
-    """The operands with the operators between them."""
+    """Joins the operands with the operators between them."""
     text = operands[0].text
     for operator, operand in zip(operators, operands[1:], strict=True):
         text += f" {operator} {operand.text}"
@@ -61,8 +63,10 @@ def _group(random: Random) -> _Operand:
 
 
 def generate(random: Random, difficulty: int) -> Instance:
-    """Four groups of three (difficulty 1) or five; T and F are equally likely; the rationale puts its value in each
-    group's place."""
+    """Draws four groups of three values (difficulty 1) or five. T and F are equally likely.
+
+    The rationale is the expression with each group replaced by its value.
+    """
     wanted = random.random() < 0.5
     while True:
         groups = [_group(random) for _ in range(pick(GROUPS, difficulty))]

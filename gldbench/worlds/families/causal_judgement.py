@@ -1,13 +1,14 @@
-"""Causal judgement: in a structural causal model of switches, does the outcome depend on one of them?
+"""Causal judgement: does the outcome of a structural causal model of switches depend on one of the switches?
 
-In "but for X: G=A1|X0 H=G&C1 ..." each equation gives a variable by the one before it (the first: by a background
-variable) and a background variable, under & (and), | (or) or ^ (one but not both). The value of a background variable
-stands beside its name. The last variable is the outcome. The answer is "yes" if the outcome would have been different
-had X had its other value (the but-for test), and "no" otherwise.
+In "but for X: G=A1|X0 H=G&C1 ..." every equation defines a variable. It combines the previous variable (in the first
+equation: a background variable) with a background variable, by & (and), | (or) or ^ (one but not both). The digit after
+the name of a background variable is its value. The last variable is the outcome. The answer is "yes" if the outcome
+would be different with the other value of X (the but-for test), and "no" otherwise.
 
-Canonical form: the background variables but X renamed in order of first use, in the lesser of the two orders in which
-the first equation may be read. Space at difficulty 1: 15 * 3 first equations, (6 * 3)^4 others, up to 2^6 values; 5!
-renamings join at most 120 of them.
+Canonical form: the background variables other than X are renamed in order of first use. Of the two orders in which the
+first equation can be read, the one with the smaller text counts.
+Space at difficulty 1: 15 * 3 first equations, (6 * 3)^4 others, and up to 2^6 values. Renaming joins at most 5! = 120
+of them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ EQUATIONS = (5, 8)
 
 
 class _Equation(NamedTuple):
-    """`left operator right`; `left` is empty where it is the variable before."""
+    """`left operator right`; an empty `left` stands for the previous variable."""
 
     left: str
     operator: str
@@ -39,7 +40,7 @@ def _equations(random: Random, count: int) -> list[_Equation]:
 
 
 def _evaluate(equations: list[_Equation], background: dict[str, bool]) -> list[bool]:
-    """The values of the variables that have equations, in order."""
+    """Computes the values of the variables that have equations, in order."""
     values: list[bool] = []
     for left, operator, right in equations:
         first, second = background[left] if left else values[-1], background[right]
@@ -48,7 +49,7 @@ def _evaluate(equations: list[_Equation], background: dict[str, bool]) -> list[b
 
 
 def _spell(equations: list[_Equation], background: dict[str, bool], names: dict[str, str]) -> str:
-    """The equations with the background variables called as `names` says."""
+    """Writes the equations, with the background variables renamed as in `names`."""
     spelled = {variable: f"{name}{int(background[variable])}" for variable, name in names.items()}
     return " ".join(
         f"{OUTCOMES[i]}={spelled[left] if left else OUTCOMES[i - 1]}{operator}{spelled[right]}"
@@ -67,7 +68,7 @@ def _canonical(equations: list[_Equation], background: dict[str, bool]) -> str:
 
 
 def _trace(equations: list[_Equation], actual: dict[str, bool], otherwise: dict[str, bool]) -> str:
-    """The model with each variable replaced by two digits: its value as it is, and as it would have been."""
+    """Writes the model with two digits for each variable: its actual value, and its value with X changed."""
     pairs = {variable: f"{int(actual[variable])}{int(otherwise[variable])}" for variable in BACKGROUND}
     results = zip(_evaluate(equations, actual), _evaluate(equations, otherwise), strict=True)
     return "".join(
@@ -77,7 +78,7 @@ def _trace(equations: list[_Equation], actual: dict[str, bool], otherwise: dict[
 
 
 def generate(random: Random, difficulty: int) -> Instance:
-    """Five equations (difficulty 1) or eight; yes and no are equally likely; the rationale is `_trace`."""
+    """Draws five equations (difficulty 1) or eight. "yes" and "no" are equally likely. The rationale is `_trace`."""
     wanted = random.random() < 0.5
     while True:
         actual = {name: random.random() < 0.5 for name in BACKGROUND}

@@ -1,7 +1,7 @@
 """Dyck languages: the brackets that close an unfinished sequence of four kinds of brackets.
 
-Canonical form: the sequence with the kinds renamed in order of first appearance.
-Space at difficulty 1: sequences of 14 brackets that leave two or four open: more than 10^8 forms.
+Canonical form: the sequence with the kinds of brackets renamed in order of first appearance.
+Space at difficulty 1: there are more than 10^8 forms of sequences of 14 brackets that leave two or four open.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ OPENING, CLOSING = "([{<", ")]}>"
 
 
 def generate(random: Random, difficulty: int) -> Instance:
-    """A sequence of 14 brackets (difficulty 1) or 18 to 22, two or four of them left open; no rationale."""
+    """Draws 14 brackets (difficulty 1) or 18 to 22, of which two or four stay open. There is no rationale."""
     length, final = random.choice(pick(LENGTHS, difficulty)), random.choice(DEPTHS)
     text, stack = "", []
     for left in range(length, 0, -1):
-        # `left` brackets must lead from this depth to `final`: some moves are forced
+        # the `left` remaining brackets must lead from this depth to `final`, so some moves are forced
         may_open = len(stack) + 1 - final <= left - 1
         may_close = bool(stack) and final - (len(stack) - 1) <= left - 1
         if may_open and (not may_close or random.random() < 0.5):

@@ -1,4 +1,4 @@
-"""What every task family of the embedded world shares: its data and the one format of a response."""
+"""Types and helpers of all task families of the embedded world, and the format of a response."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MARKER = "#"
-"""Separates the rationale from the answer. No prompt, rationale or answer contains it."""
+"""separates the rationale from the answer; no prompt, rationale or answer contains it"""
 
 ANSWER_PATTERN = r"# *([^#\n]*[^#\n ])"
-"""Group 1 is the answer, without the spaces around it. The last match of a response counts."""
+"""group 1 is the answer without surrounding spaces; the last match in a response counts"""
 
 
 @dataclass(frozen=True)
@@ -25,64 +25,64 @@ class Instance:
     difficulty: int
     prompt: str
     rationale: str
-    """the steps that lead to the answer; may be empty"""
+    """the steps that lead to the answer; empty in some families"""
     answer: str
     canonical: str
-    """equal for two instances that are the same problem, spelled differently; each family says what counts as
-    spelling"""
+    """equal for two instances that are the same problem in different spelling; the docstring of each family says which
+    differences are spelling"""
     tests: tuple[tuple[Any, Any], ...] = ()
-    """(input, expected output) pairs, of families whose answer is code"""
+    """(input, expected output) pairs, if the answer is code"""
     id: str = ""
     """"<family>/<set>/<index>" once the instance belongs to a set"""
 
     @property
     def response(self) -> str:
-        """Rationale, marker and answer, as a model is trained to write them."""
+        """Rationale, marker and answer: the text that a model is trained to write."""
         return f"{self.rationale} {MARKER} {self.answer}" if self.rationale else f"{MARKER} {self.answer}"
 
 
 @dataclass(frozen=True)
 class Family:
-    """A generator of problems and the checker of their answers."""
+    """A generator of problems and a checker of answers."""
 
     name: str
     title: str
     citation: str
     chance: float
-    """score of the best guess made without solving: a constant, or one of the options that the prompt names"""
+    """score of the best guess without solving the problem: a constant, or one of the options in the prompt"""
     space: int
-    """effective number of canonical forms at difficulty 1: one pair of draws in this many coincides (the birthday
-    estimate of 200,000 draws, rounded down); never more than the exact count"""
+    """effective number of canonical forms at difficulty 1: two draws are equal with probability 1 / space. The
+    number is estimated from coincidences among 200,000 draws, rounded down, and never more than the exact number"""
     generate: Callable[[Random, int], Instance]
     """(random source, difficulty 1 or 2) -> an instance"""
     check: Callable[[Instance, str], bool]
-    """(instance, a model's whole response) -> is its answer right"""
+    """(instance, whole response of a model) -> whether the answer is right"""
     agrees: Callable[[Instance, Instance], bool]
-    """(instance, other): is the other's own answer right for the instance too; runs no foreign code"""
+    """(instance, other) -> whether the answer of `other` is right for `instance` too; runs no code from an answer"""
 
 
 def extract_answer(response: str) -> str | None:
-    """The text after the last marker that has any, or None."""
+    """The text after the last marker that is followed by text, or None."""
     found = re.findall(ANSWER_PATTERN, response)
     return found[-1] if found else None
 
 
 def normalise(answer: str) -> str:
-    """Lower case, without white space: what exact match ignores."""
+    """Removes what exact match ignores: upper case and white space."""
     return "".join(answer.lower().split())
 
 
 def check_exact(instance: Instance, response: str) -> bool:
-    """Exact match of the extracted answer after `normalise`."""
+    """Whether the answer in `response` equals that of the instance after `normalise`."""
     answer = extract_answer(response)
     return answer is not None and normalise(answer) == normalise(instance.answer)
 
 
 def same_answer(instance: Instance, other: Instance) -> bool:
-    """`Family.agrees` of the families that are graded by exact match."""
+    """`Family.agrees` for families that are graded by exact match."""
     return normalise(instance.answer) == normalise(other.answer)
 
 
 def pick(values: Sequence[T], difficulty: int) -> T:
-    """The entry of `values` for `difficulty` (1 is the first)."""
+    """The entry of `values` for `difficulty`: the first for 1, the second for 2."""
     return values[difficulty - 1]

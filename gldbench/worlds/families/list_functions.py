@@ -1,11 +1,11 @@
-"""List functions as code: a short description of list operations; the answer is a one-line Python function.
+"""List functions as code: the prompt describes list operations, the answer is a one-line Python function.
 
-Graded by running the function on the instance's tests in a separate, limited process. Canonical form: the operations
-in the least order that exchanging neighbours which commute can reach (see `_commute`). Difficulty 1 has two operations
-on values and one on positions, of different kinds.
+An answer is graded by running the function on the tests of the instance, in a separate process with limits.
+Canonical form: the first of all orders of the operations that are reachable by exchanging neighbours that commute (see
+`_commute`). Difficulty 1 has two operations on values and one on positions, all of different kinds.
 Space at difficulty 1: the pairs of value operations have 94,545 forms (198 shifts, 8 scales, 99 and 99 filters; only
-the filters commute), times 13 operations on positions: at least 1,229,085, more where the order of a filter and a cut
-counts.
+the filters commute). With 13 operations on positions this gives at least 1,229,085 forms, and more because the order of
+a filter and a cut can matter.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ LIST_LENGTH = 8
 
 class _Operation(NamedTuple):
     kind: str
-    """operations of one kind are never used together: two shifts are one shift"""
+    """an instance has at most one operation of each kind, because two shifts equal one shift"""
     numbers: tuple[int, ...]
-    """the values of its parameter; empty if it has none"""
+    """values of its parameter; empty if it has none"""
     code: str
     apply: Callable[[list[int], int], list[int]]
 
@@ -46,17 +46,17 @@ OPERATIONS = {
     "reverse": _Operation("reverse", (), "x[::-1]", lambda x, n: x[::-1]),
     "sort": _Operation("sort", (), "sorted(x)", lambda x, n: sorted(x)),
 }
-# operations with few parameters are drawn less often, so that what is drawn spreads over the space
+# operations with few parameters are drawn less often, so that the instances spread evenly over the space
 _ON_VALUES = (*("add", "minus", "over", "under") * 6, "times")
 _ON_POSITIONS = (*("take", "drop") * 3, "every", "reverse", "sort")
 _MAPS, _FILTERS = {"shift", "scale"}, {"over", "under"}
 
 Step = tuple[str, int]
-"""the operation's word and its parameter (0 if it has none)"""
+"""the word of an operation and its parameter (0 if it has none)"""
 
 
 def _commute(first: str, second: str) -> bool:
-    """Do two different kinds of operations give the same list in either order (for increasing maps)?"""
+    """Whether operations of two different kinds give the same list in both orders (all maps here are increasing)."""
     kinds = {first, second}
     if kinds <= _FILTERS:
         return True
@@ -85,14 +85,14 @@ def _draw(random: Random, difficulty: int) -> tuple[Step, ...]:
 
 
 def run(steps: tuple[Step, ...], values: list[int]) -> list[int]:
-    """The list that the described operations make of `values`."""
+    """Applies the operations to `values`."""
     for word, number in steps:
         values = OPERATIONS[word].apply(values, number)
     return values
 
 
 def _edges(steps: tuple[Step, ...]) -> list[int]:
-    """Input values that just pass and just fail each "over" and "under": a wrong threshold treats them otherwise."""
+    """Input values that just pass or just fail each "over" and "under". With a wrong threshold the result differs."""
     scale, shift, edges = 1, 0, []
     for word, number in steps:
         if word == "times":
@@ -106,7 +106,7 @@ def _edges(steps: tuple[Step, ...]) -> list[int]:
 
 
 def _tests(random: Random, steps: tuple[Step, ...]) -> tuple[tuple[list[int], list[int]], ...] | None:
-    """Four lists with their results, or None if a constant or the identity could pass."""
+    """Makes four lists with their results, or None if a constant or the identity would pass them."""
     edges = _edges(steps)
     tests = []
     for place in (None, None, "front", "back"):
@@ -123,7 +123,7 @@ def _tests(random: Random, steps: tuple[Step, ...]) -> tuple[tuple[list[int], li
 
 
 def generate(random: Random, difficulty: int) -> Instance:
-    """Two operations on values and one on positions (difficulty 1) or two, in any order; no rationale."""
+    """Draws two operations on values and one (difficulty 1) or two on positions, in any order; no rationale."""
     steps = _draw(random, difficulty)
     while (tests := _tests(random, steps)) is None:
         steps = _draw(random, difficulty)
@@ -144,18 +144,18 @@ def _spell(steps: tuple[Step, ...]) -> str:
 
 
 def _read(prompt: str) -> tuple[Step, ...]:
-    """The steps of a prompt that `generate` wrote."""
+    """Parses the steps of a prompt that `generate` wrote."""
     words = [part.split() for part in prompt.removeprefix("f: ").split(", ")]
     return tuple((word, int(number[0]) if number else 0) for word, *number in words)
 
 
 def _same_json(expected: Any, got: Any) -> bool:
-    """Equality that tells 1 from True and 1.0."""
+    """Equality that distinguishes 1 from True and 1.0."""
     return json.dumps(expected) == json.dumps(got)
 
 
 def check(instance: Instance, response: str) -> bool:
-    """Runs the answer on the instance's inputs in a limited process and compares the outputs here."""
+    """Runs the answer on the inputs of the tests in a process with limits, and compares the outputs in this process."""
     source = extract_answer(response)
     if source is None:
         return False
@@ -165,8 +165,7 @@ def check(instance: Instance, response: str) -> bool:
 
 
 def agrees(instance: Instance, other: Instance) -> bool:
-    """Do the other prompt's operations pass this instance's tests? Runs our own operations, never the answer's
-    code."""
+    """Whether the operations of the other prompt pass the tests of this instance. Runs no code from an answer."""
     steps = _read(other.prompt)
     return all(run(steps, values) == expected for values, expected in instance.tests)
 

@@ -1,7 +1,8 @@
 """Multistep arithmetic: nested sums, differences and products, as in ((((7-5)*3)+2)-8), with every value in 0..9.
 
-Canonical form: the operations from the innermost outwards, each run of sums and differences sorted, each run of
-products too. Space at difficulty 1: nine operands, about ten possible operations after each value: some 10^8 spellings.
+Canonical form: the operations from the innermost to the outermost. Every run of sums and differences is sorted, and so
+is every run of products.
+Space at difficulty 1: nine operands, with about ten possible operations after each value, give about 10^8 spellings.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _MOVES = {
 
 
 def generate(random: Random, difficulty: int) -> Instance:
-    """Nine operands (difficulty 1) or thirteen; the rationale is every operation with its value."""
+    """Draws nine operands (difficulty 1) or thirteen. The rationale lists every operation with its value."""
     value = random.randint(1, 9)
     start, operations, worked = value, [], [str(value)]
     for _ in range(pick(OPERANDS, difficulty) - 1):

@@ -1,8 +1,9 @@
-"""Object counting: how many things of one category a list holds.
+"""Object counting: how many things of one category does a list contain?
 
-Canonical form: the sorted items and the category asked for.
-Space at difficulty 1, exact: sets of five of 16 nouns with one to three of the asked category's four:
-4 * (4 * 495 + 6 * 220 + 4 * 66) = 14,256, with counts 2..4 for each noun: times 3^5 = 3,464,208, not equally likely.
+Canonical form: the sorted items, and the category in question.
+Space at difficulty 1, exact: five of 16 nouns, one to three of them from the four of the category in question, give
+4 * (4 * 495 + 6 * 220 + 4 * 66) = 14,256 sets. Every noun has a count from 2 to 4. This gives 14,256 * 3^5 = 3,464,208
+forms, which are not equally likely.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ NOUNS = tuple(noun for nouns in CATEGORIES.values() for noun in nouns)
 
 
 def generate(random: Random, difficulty: int) -> Instance:
-    """Five kinds of things (difficulty 1) or seven, one to three of them asked for.
+    """Draws five nouns (difficulty 1) or seven. One to three of them belong to the category in question.
 
-    The rationale is the count so far after each kind of thing.
+    The rationale is the count of the category after each noun.
     """
     asked = random.choice(tuple(CATEGORIES))
     count = pick(ITEMS, difficulty)

@@ -1,9 +1,10 @@
-"""Tracking shuffled objects: who holds what after a few swaps.
+"""Tracking shuffled objects: who holds what after a few swaps?
 
-Canonical form: each swap's two holders sorted, neighbouring swaps of four different holders sorted. The objects are
-not renamed away: up to renaming, three holders and two swaps have but 18 problems, and every training set would hold
-them all. Space at difficulty 1, exact: 44 * 43 * 42 holdings, 3 * 2 histories without an undone swap, 3 questions:
-1,430,352.
+Canonical form: the two holders of each swap are sorted, and so are neighbouring swaps of four different holders. The
+objects keep their names: up to renaming, three holders and two swaps have only 18 problems, and every training set
+would contain all of them.
+Space at difficulty 1, exact: 44 * 43 * 42 ways to hold objects, 3 * 2 sequences of swaps without an undone swap, and 3
+questions give 1,430,352 forms.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ OBJECTS = (
 
 
 def _swaps(random: Random, names: str, count: int) -> list[tuple[str, str]]:
-    """`count` swaps, none of which undoes the one before it."""
+    """Draws `count` swaps. No swap undoes the one before it."""
     swaps: list[tuple[str, str]] = []
     while len(swaps) < count:
         first, second = random.sample(names, 2)
@@ -34,18 +35,21 @@ def _swaps(random: Random, names: str, count: int) -> list[tuple[str, str]]:
 
 
 def _canonical_swaps(swaps: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The least order that exchanging neighbouring swaps of four different holders can reach."""
+    """The first of all orders that are reachable by exchanging neighbouring swaps of four different holders."""
     left = [(min(swap), max(swap)) for swap in swaps]
     ordered = []
     while left:
-        # a swap may come first if it shares nobody with the swaps before it
+        # a swap can move to the front if the swaps before it have no holder in common with it
         free = [i for i, swap in enumerate(left) if all(set(swap).isdisjoint(earlier) for earlier in left[:i])]
         ordered.append(left.pop(min(free, key=left.__getitem__)))
     return ordered
 
 
 def generate(random: Random, difficulty: int) -> Instance:
-    """Three holders and two swaps (difficulty 1), or four and four; the rationale is the holding after each swap."""
+    """Draws three holders and two swaps (difficulty 1), or four and four.
+
+    The rationale lists what everyone holds after each swap.
+    """
     names = NAMES[: pick(HOLDERS, difficulty)]
     held = dict(zip(names, random.sample(OBJECTS, len(names)), strict=True))
     start = dict(held)

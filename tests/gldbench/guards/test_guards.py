@@ -47,7 +47,6 @@ def test_a_grader_that_changes_is_caught(tmp_path: Path, monkeypatch: pytest.Mon
     baseline = tmp_path / "graders.json"
     GUARDS["graders"](baseline, True)
     first_letter = Judge(
-        "planted",
         lambda task, items, outputs: [
             [judges.Mark("answer", "accuracy", float(out[:1] == item.target), True)]
             for item, out in zip(items, outputs, strict=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from gldbench.report import analyse, build_report, names, summary_json, summary_table, trainings
+from gldbench.report import analyse, names, read_run, summary_json, summary_table, trainings, write_report
 from gldbench.report.gate import CAN
 from gldbench.report.training import Spread, curves
 from gldbench.schema import Row
@@ -74,13 +74,18 @@ class Page(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
 
+def build(folder: Path, chance: dict[str, float]) -> None:
+    run = read_run(folder)
+    write_report(run, analyse(run.rows, run.spec, chance), folder / "report")
+
+
 @pytest.fixture(scope="module")
 def run_dir(made: SimpleNamespace, rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     Store(folder).append_rows(rows, "all")
     (folder / "spec.yaml").write_text(yaml.safe_dump(made.spec))
     (folder / "environment.json").write_text(json.dumps(dataclasses.asdict(made.environment)))
-    build_report(folder, made.chance)
+    build(folder, made.chance)
     return folder
 
 
@@ -113,8 +118,8 @@ def test_the_report_says_what_it_must(made: SimpleNamespace, run_dir: Path) -> N
         text = (run_dir / "report" / name).read_text()
         for words in (
             CAN,
-            "Three seeds support no significance claim",
-            "World variance is not measured: one world seed",
+            "Three seeds are too few to claim significance",
+            "World variance is not measured: the run has one world seed",
             "GPU time and memory: not measured",
             made.environment.env_id,
             str(made.environment.commit),
@@ -156,7 +161,7 @@ def test_the_same_rows_give_the_same_bytes(made: SimpleNamespace, run_dir: Path)
     files = [path for path in (run_dir / "report").rglob("*") if path.is_file()]
     before = {path: path.read_bytes() for path in files}
     (run_dir / "report/figures/stale.png").write_bytes(b"")
-    build_report(run_dir, made.chance)
+    build(run_dir, made.chance)
     assert {path: path.read_bytes() for path in (run_dir / "report").rglob("*") if path.is_file()} == before
 
 
@@ -179,15 +184,15 @@ def test_summaries_agree_with_the_analysis(made: SimpleNamespace, rows: list[Row
 
 def test_a_folder_without_its_parts_is_refused(made: SimpleNamespace, run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="spec of the run not found"):
-        build_report(tmp_path, made.chance)
+        build(tmp_path, made.chance)
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(made.spec))
     with pytest.raises(InputError, match="environment of the run not found"):
-        build_report(tmp_path, made.chance)
+        build(tmp_path, made.chance)
     other = dataclasses.replace(made.environment, env_id="elsewhere")
     (tmp_path / "environment.json").write_text(json.dumps(dataclasses.asdict(other)))
     Store(tmp_path).append_rows([made.row()], "one")
-    with pytest.raises(InputError, match=r"rows of environment 1f2e3d4c5b6a in a run of environment elsewhere"):
-        build_report(tmp_path, made.chance)
+    with pytest.raises(InputError, match=r"rows of environment 1f2e3d4c5b6a, but environment.json says elsewhere"):
+        build(tmp_path, made.chance)
     assert not (tmp_path / "report").exists()
 
 

@@ -123,7 +123,7 @@ def test_label_noise_refuses_what_it_cannot_do() -> None:
     instances = make_sets(0, {"fusion": 5}, QUICK)["fusion"]
     with pytest.raises(InputError, match="between 0 and 1"):
         noisy_labels(instances, 1.5, 0)
-    with pytest.raises(InputError, match="no instance given has an answer that is wrong"):
+    with pytest.raises(InputError, match="no instance has an answer that would be wrong"):
         noisy_labels(instances[:1] * 3, 1.0, 0)
 
 
@@ -143,5 +143,5 @@ def test_mixture_refuses_what_it_cannot_do() -> None:
     source = make_sets(0, {"source": 10}, QUICK)["source"]
     with pytest.raises(InputError, match="the set has 10"):
         mixture(source, QUICK[:1], QUICK[1:], count=100, seed=0)
-    with pytest.raises(InputError, match="names no family"):
+    with pytest.raises(InputError, match="a list of families that is empty"):
         mixture(source, QUICK[:1], [], count=10, seed=0)

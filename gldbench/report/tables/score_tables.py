@@ -1,4 +1,4 @@
-"""The tables that come from scores: gate, checks, means, differences, endings."""
+"""The tables made from scores: means, world gate, checks of the families, differences, how answers ended."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from gldbench.report import names
 from gldbench.report.analysis import Analysis, MethodScore
 from gldbench.report.gate import MARGIN, PIVOT_RANGE, SPECIALIST_MINIMUM, Check, beats
-from gldbench.report.table import NONE, Cell, Line, Table
+from gldbench.report.tables.table import NONE, Cell, Line, Table
 from gldbench.report.words import interval, percent
 from gldbench.stats import PairedDifference
 
 
 def scores_table(name: str, scores: Sequence[MethodScore], analysis: Analysis, corrected: bool) -> Table:
-    """Method x family with intervals, in percent; dropped families stand last."""
+    """Scores of each method in each family, in percent, with intervals. Dropped families are the last columns."""
     present = scores[0].families
     families = [family for family in (*analysis.kept, *analysis.dropped) if family in present]
 
@@ -33,9 +33,12 @@ def scores_table(name: str, scores: Sequence[MethodScore], analysis: Analysis, c
 
     averaged = [family for family in families if family in analysis.averaged]
     what = "Chance-corrected exact match" if corrected else "Exact match"
-    caption = f"{what} in percent, with 95% interval. The mean is over {len(averaged)} families, each counted once."
+    caption = (
+        f"{what} in percent, with its 95% interval. The mean is over {len(averaged)} families. "
+        "Every family has the same weight."
+    )
     heads = [names.spoken(family) + (" (dropped)" if family in analysis.dropped else "") for family in families]
-    return Table(name, caption, ("", "mean", *heads), tuple(line(score) for score in scores))
+    return Table(name, caption, ("method", "mean", *heads), tuple(line(score) for score in scores))
 
 
 def gate_table(analysis: Analysis) -> Table:
@@ -55,12 +58,15 @@ def gate_table(analysis: Analysis) -> Table:
         met = beats(control) == (method == names.POSITIVE)
         value = Cell(percent(difference.value, True), interval(difference, True))
         lines.append(Line(method, (Cell(role), value, Cell(asked), _mark(met)), "", method))
-    heads = ("", "role", f"difference to {names.BASELINE} (points)", "asked", "")
-    return Table("gate", "The gate reads the differences; the intervals say how sure they are.", heads, tuple(lines))
+    heads = ("control", "role", f"difference to {names.BASELINE} (points)", "required", "result")
+    caption = (
+        "Only the differences decide whether a control is met. The 95% intervals show how precisely they were measured."
+    )
+    return Table("gate", caption, heads, tuple(lines))
 
 
 def checks_table(analysis: Analysis) -> Table:
-    """Whether each family leaves room to learn and has a source to learn from."""
+    """For each family: the scores of the pivot, its sources and sft, and whether the family is compared."""
 
     def line(check: Check) -> Line:
         sources = "; ".join(f"{source} {percent(score)}" for source, score in check.specialists.items())
@@ -90,12 +96,15 @@ def checks_table(analysis: Analysis) -> Table:
         names.BASELINE,
         "use",
     )
-    caption = "Chance level, and chance-corrected scores in percent against the range that the world's rules ask for."
+    caption = (
+        "All values are in percent. Scores are chance-corrected. The range in a heading is the one that every family "
+        "should lie in."
+    )
     return Table("checks", caption, heads, tuple(line(check) for check in analysis.checks))
 
 
 def differences_table(name: str, differences: Sequence[PairedDifference]) -> Table:
-    """Paired differences of chance-corrected means, in points; p only where some comparison has one."""
+    """Paired differences of chance-corrected means, in points. There is a column for p if any comparison has a p."""
     tested = any(difference.comparison.p is not None for difference in differences)
 
     def line(difference: PairedDifference) -> Line:
@@ -117,12 +126,12 @@ def differences_table(name: str, differences: Sequence[PairedDifference]) -> Tab
         group = names.GROUPS[names.group_of(comparison.candidate)]
         return Line(names.label_of(comparison.candidate), cells, group, comparison.candidate)
 
-    heads = ("", "minus", "difference (points)", "seeds", "items", *(["p"] if tested else []))
+    heads = ("method", "minus", "difference (points)", "seeds", "items", *(["p"] if tested else []))
     return Table(name, "", heads, tuple(line(difference) for difference in differences))
 
 
 def statuses_table(analysis: Analysis) -> Table:
-    """How answers ended, counted for each checkpoint."""
+    """How many answers of each checkpoint ended in each status."""
     found = {status for counts in analysis.statuses.values() for status in counts}
     heads = ["ok", "no_answer", "truncated", *sorted(found - {"ok", "no_answer", "truncated"})]
 
@@ -140,8 +149,8 @@ def statuses_table(analysis: Analysis) -> Table:
         )
         for method, counts in analysis.statuses.items()
     )
-    caption = "Graded answers on the test and the harder test, all seeds; beneath, the count of each seed."
-    return Table("answers", caption, ("", *(head.replace("_", " ") for head in heads)), lines)
+    caption = "Graded answers on the test and the harder test, summed over seeds. The count of each seed follows."
+    return Table("answers", caption, ("method", *(head.replace("_", " ") for head in heads)), lines)
 
 
 def _mark(met: bool) -> Cell:

@@ -1,4 +1,4 @@
-"""The tables that come from training logs and the environment."""
+"""The tables made from training logs, the spec and the environment."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gldbench.report import names
-from gldbench.report.table import NONE, Cell, Line, Table
+from gldbench.report.tables.table import NONE, Cell, Line, Table
 from gldbench.report.training import Spread, Training
 from gldbench.schema import Environment
 from gldfusion.files import hash_json
 
 
 def training_table(trained: Sequence[Training]) -> Table:
-    """Where the losses of fused methods ended, and the share of the gradient that each term had."""
+    """The final loss of each term of each fused method, and the term's share of the gradient."""
     fused = [t for t in trained if t.losses and names.group_of(t.method) != "reference"]
     terms = names.in_term_order({term for t in fused for term in t.losses})
 
@@ -23,13 +23,16 @@ def training_table(trained: Sequence[Training]) -> Table:
         share = f"{t.shares[term].mean:.0%} of the gradient" if term in t.shares else ""
         return Cell(f"{t.losses[term].mean:#.3g}".rstrip("."), share)
 
-    caption = "Mean over the last tenth of the steps, weight included; beneath, the mean share of the gradient's norm."
+    caption = (
+        "Each value is the mean of the weighted term over the last tenth of the training steps. The percentage is the "
+        "term's mean share of the gradient norm."
+    )
     lines = tuple(_line(t, [cell(t, term) for term in terms]) for t in fused)
-    return Table("training-terms", caption, ("", *(f"{term} term" for term in terms)), lines)
+    return Table("training-terms", caption, ("method", *(f"{term} term" for term in terms)), lines)
 
 
 def cost_table(trained: Sequence[Training], environment: Environment) -> Table:
-    """What one checkpoint of each method took, on the device that was used; the other is named as not measured."""
+    """The cost of training one checkpoint of each method. The column of the unused device says "not measured"."""
     here, other = ("CPU", "GPU") if environment.device == "cpu" else ("GPU", "CPU")
 
     def line(t: Training) -> Line:
@@ -43,29 +46,30 @@ def cost_table(trained: Sequence[Training], environment: Environment) -> Table:
         ]
         return _line(t, cells)
 
-    heads = ("", f"time, {here}", f"peak memory, {here}", other, "tokens (10⁶)", "FLOPs (10¹²)", "examples cut")
+    heads = ("method", f"time, {here}", f"peak memory, {here}", other, "tokens (10⁶)", "FLOPs (10¹²)", "examples cut")
     caption = (
-        "Training of one checkpoint: mean over seeds, beneath it the lowest and the highest seed where they differ."
+        "Cost of training one checkpoint, as the mean over seeds. If the seeds differ, the lowest and the highest seed "
+        "follow."
     )
     return Table("costs", caption, heads, tuple(line(t) for t in trained if t.totals))
 
 
 def coverage_table(trained: Sequence[Training]) -> Table:
-    """How much of the pivot's positions each source could speak to."""
+    """The share of the pivot's labelled positions that are paired with each source."""
     sources = sorted({source for t in trained for source in t.coverage})
     lines = tuple(
         _line(t, [_spread(t.coverage.get(source), lambda x: f"{x:.0%}") for source in sources])
         for t in trained
         if t.coverage
     )
-    caption = "Share of the labelled pivot positions that have a paired position in the source's tokenisation."
-    return Table("coverage", caption, ("", *sources), lines)
+    caption = "Share of the pivot's labelled positions that are paired with a position in the source's tokens."
+    return Table("coverage", caption, ("method", *sources), lines)
 
 
 def provenance_table(
     run_id: str, spec: Mapping[str, Any], environment: Environment, trained: Sequence[Training]
 ) -> Table:
-    """Where the numbers were made and from what."""
+    """The spec, the code, the machine and the package versions that the numbers come from."""
     seconds = sum(t.totals["seconds"].mean * t.totals["seconds"].n for t in trained if "seconds" in t.totals)
     dirty = {True: "with uncommitted changes", False: "no uncommitted changes", None: "state unknown"}[
         environment.dirty
@@ -86,7 +90,7 @@ def provenance_table(
 
 
 def _spread(spread: Spread | None, form: Callable[[float], str]) -> Cell:
-    """The mean over seeds, with the lowest and highest seed where they read differently."""
+    """The mean over seeds, with the lowest and highest seed below it if their texts differ."""
     if spread is None:
         return Cell(NONE, kind="dim")
     low, high = form(spread.low), form(spread.high)
