@@ -1,1 +1,5 @@
-"""Benchmarks of the fused loss, one script each: `python -m gldbench.benches.cross_entropy --help`."""
+"""Benchmark scripts, one file each: `python -m gldbench.benches.NAME --help`.
+
+`cross_entropy`, `uld` and `equality` measure kernels, `cache` the source cache, `coverage` the pairing of tokenizers,
+and `generation` the cost of our generation compared with plain lm-eval. `command_line` holds what they share.
+"""

@@ -1,4 +1,4 @@
-"""Who computes cross-entropy here: this project's implementations, plain torch, and other projects' fused kernels."""
+"""`CONTENDERS`: our implementations of cross-entropy, plain torch, and fused kernels of other projects."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from gldfusion.kernels import topk_cross_entropy
 from gldfusion.kernels.dispatch import Implementation
 
 Work = Callable[[Problem], tuple[Tensor, ...]]
-"""One forward and backward pass: gradients of hidden and weight"""
+"""one forward and backward pass; returns the gradients of hidden states and weight"""
 TOPK, PLAIN = "ce+topk", "ce"
+"""names of the two tasks in rows"""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to compute a loss and its gradients."""
+    """One implementation of a loss and its gradients."""
 
     task: str
-    """ "ce+topk": mean label loss plus a linear form of the k largest logits; "ce": mean label loss alone"""
+    """TOPK: it computes the mean label loss plus a linear form of the k largest logits. PLAIN: only the former"""
     work: Work
     missing: Callable[[str], str]
-    """why it cannot run on a device, or "" """
+    """device -> why it cannot run there; an empty string if it can"""
     package: str = "torch"
-    """the distribution whose code runs"""
+    """name of the distribution that contains its code"""
 
     @property
     def version(self) -> str:
-        """Package and version, or the package alone where it is not installed."""
+        """Package and version, or only the package if it is not installed."""
         try:
             return f"{self.package} {metadata.version(self.package)}"
         except metadata.PackageNotFoundError:
@@ -101,4 +102,4 @@ CONTENDERS: dict[str, Contender] = {
         "cut-cross-entropy",
     ),
 }
-"""Those that have a kernel of their own on the GPU only are skipped rows elsewhere."""
+"""on a CPU, the contenders whose kernels need a GPU become skipped rows"""

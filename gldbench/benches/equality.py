@@ -1,23 +1,27 @@
-"""Every implementation against the naive reference: one table of cases, for the tests and for the committed rows.
+"""Compares implementations of the fused loss with the naive reference, on the `CASES` that the tests use too.
 
     python -m gldbench.benches.equality
 
-A case's difference is that of each output, and of each gradient: the largest one over the largest entry of the
-reference, or over 1 where that is smaller. Gradients are those of a random linear form of all outputs, and ("mean") of
-the summed label loss and the kept logits, whose softmax part a forward pass can prepare.
+Each row is the difference of one output or gradient in one case: the largest absolute difference of its entries,
+divided by the largest entry of the reference or by 1, whichever is larger. Gradients are those of a random linear form
+of all outputs. Gradients marked "(mean)" are those of the summed label loss and a random linear form of the kept
+logits; for them the forward pass can prepare the softmax part.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Iterator
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from gldbench.benches.write_rows import row, write
+from gldbench.benches.command_line import KERNEL_ROWS, Script
+from gldbench.benches.write_rows import as_json, row, write
+from gldbench.console import reporter
 from gldbench.schema import Row
 from gldfusion.kernels import TopKCrossEntropy
 from gldfusion.kernels.chunked import Chunked
@@ -26,30 +30,31 @@ from gldfusion.kernels.naive import naive
 from gldfusion.kernels.output_layer import Options
 
 Function = Callable[[Tensor, Tensor, Tensor | None, Tensor, int, Options], TopKCrossEntropy]
+"""(hidden, weight, bias, labels, k, options) -> outputs, as `naive`"""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Sizes and options; what is random comes from seed 0."""
+    """The sizes and options of one comparison. Random numbers come from seed 0."""
 
     positions: int = 7
     width: int = 5
     entries: int = 23
     k: int = 3
     padding: int = 0
-    """further rows of weight"""
+    """rows of the weight beyond the entries"""
     bias: bool = True
     scale: float = 1.0
     softcap: float | None = None
     ignored: str = "some"
-    """ "some", "all" or "none" of the labels"""
+    """which labels are ignored: "some", "all" or "none" """
     levels: int = 0
-    """hidden and weight take so many whole values, so that logits tie; 0: normal"""
+    """hidden states and weight have so many different whole values, so that logits tie; 0: normal numbers"""
     frozen: bool = False
-    """weight and bias take no gradient"""
+    """weight and bias require no gradient"""
 
     def tensors(self, dtype: torch.dtype, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        """hidden, weight, bias, labels"""
+        """Makes hidden states, weight, bias and labels."""
         random = torch.Generator().manual_seed(0)
 
         def draw(*shape: int) -> Tensor:
@@ -92,12 +97,14 @@ CASES: dict[str, Case] = {
     "frozen head": Case(frozen=True),
     "far logits": Case(positions=9, width=64, entries=200, k=8, scale=30.0),
 }
+QUICK = ("plain", "bias", "odd sizes", "ties", "soft cap")
+"""the cases of `--quick`"""
 SMALL = Chunked(rows=3, columns=8, held=60)
-"""tiles that leave a rest in every case"""
+"""tiles so small that almost every case has several, the last of them incomplete"""
 
 
 def fused(tiles: Tiles) -> Function:
-    """The fused function on given tiles, called as `naive` is."""
+    """Returns the fused function on given tiles, with the arguments of `naive`."""
 
     def function(*arguments: Tensor | int | Options | None) -> TopKCrossEntropy:
         return TopKCrossEntropy(*FusedTopK.apply(*arguments, tiles, torch.is_grad_enabled()))
@@ -106,7 +113,7 @@ def fused(tiles: Tiles) -> Function:
 
 
 def results(function: Function, case: Case, dtype: torch.dtype, device: str = "cpu") -> dict[str, Tensor]:
-    """Outputs and gradients by name."""
+    """Runs a function on a case; returns its outputs and gradients by name."""
     found: dict[str, Tensor] = {}
     for mean in (False, True):
         hidden, weight, bias, labels = case.tensors(dtype, device)
@@ -120,7 +127,13 @@ def results(function: Function, case: Case, dtype: torch.dtype, device: str = "c
 
 
 def _form(out: TopKCrossEntropy, mean: bool) -> Tensor:
-    """A linear form: of all outputs with random factors, or with one factor of every label loss."""
+    """Computes the number from which the compared gradients start.
+
+    Args:
+        out: the outputs.
+        mean: False: a random linear form of all outputs. True: 0.7 times the sum of the label losses, plus a random
+            linear form of the kept logits.
+    """
     random = torch.Generator().manual_seed(1)
     total = 0.7 * out.nll.sum() if mean else torch.zeros_like(out.nll.sum())
     for name in ("values",) if mean else ("nll", "values", "lse", "mean", "var"):
@@ -132,10 +145,17 @@ def _form(out: TopKCrossEntropy, mean: bool) -> Tensor:
 def differences(
     function: Function, case: Case, dtype: torch.dtype, reference: torch.dtype | None = None, device: str = "cpu"
 ) -> dict[str, float]:
-    """name -> largest difference from naive (see above); of ids the number of places that differ.
+    """Compares a function with `naive` on one case.
 
     Args:
-        reference: the dtype that naive computes in, from the same (rounded) numbers; None: `dtype`.
+        function: the function.
+        case: the case.
+        dtype: dtype of the tensors.
+        reference: dtype in which `naive` computes, from the same rounded numbers; None: `dtype`.
+        device: device of the tensors.
+
+    Returns:
+        Name of an output or gradient -> its difference (see above). For ids: the number of places that differ.
     """
     wide = reference or dtype
     got = results(function, case, dtype, device)
@@ -157,33 +177,48 @@ def _difference(got: Tensor, want: Tensor) -> float:
     return float((got.double() - want.double()).abs().max() / want.double().abs().max().clamp_min(1))
 
 
-def table() -> Iterator[Row]:
-    """A row for each case and output of the chunked implementation, float64 and float32 against float64 naive."""
-    for name, case in CASES.items():
-        for dtype in (torch.float64, torch.float32):
-            for output, difference in differences(fused(SMALL), case, dtype, torch.float64).items():
-                variant = f"{name} {str(dtype).removeprefix('torch.')}"
-                unit = "places" if output == "ids" else "1"
-                yield row(
-                    "equality",
-                    variant,
-                    "chunked",
-                    output,
-                    difference,
-                    unit,
-                    method="max difference from naive / max(1, max)",
-                )
+def table(name: str) -> Iterator[Row]:
+    """Compares the chunked implementation, in float64 and float32, with float64 naive; one row per output of a case."""
+    for dtype in (torch.float64, torch.float32):
+        variant = f"{name} {str(dtype).removeprefix('torch.')}"
+        for output, difference in differences(fused(SMALL), CASES[name], dtype, torch.float64).items():
+            unit = "places" if output == "ids" else "1"
+            method = "max difference from naive / max(1, max)"
+            yield row("equality", variant, "chunked", output, difference, unit, method=method)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("reports/kernels"))
-    rows = list(table())
+def _script() -> Script:
+    script = Script("equality", __doc__)
+    script.output(KERNEL_ROWS)
+    return script
+
+
+def _work(given: Namespace) -> int:
+    names = QUICK if given.quick else tuple(CASES)
+    rows: list[Row] = []
+    with reporter("bench equality") as report:
+        for name in names:
+            report(name, 0, 1)
+        for name in names:
+            rows += table(name)
+            report(name, 1, 1)
+    path = given.output and write(rows, given.output, "equality", threads=1, quick=given.quick)
+    if given.json:
+        print(json.dumps({"rows": as_json(rows), "file": path and str(path)}, indent=2))
+        return 0
     for dtype in ("float64", "float32"):
-        worst = max((r for r in rows if r.variant.endswith(dtype)), key=lambda r: r.value or 0.0)
-        print(f"{dtype}: largest difference {worst.value:.3g} ({worst.variant}: {worst.metric}) of {len(rows) // 2}")
-    print(write(rows, parser.parse_args().output, "equality", threads=1))
+        own = [r for r in rows if r.variant.endswith(dtype)]
+        worst = max(own, key=lambda r: r.value or 0.0)
+        print(f"{dtype}: largest difference {worst.value:.3g} ({worst.variant}: {worst.metric}) of {len(own)}")
+    if path:
+        print(path)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns its exit code."""
+    return _script().run(_work, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,10 @@
-"""What the runner costs over plain lm-eval: `python -m gldbench.benches.generation CHECKPOINT --data DIR`.
+"""Measures what our generation costs compared with plain lm-eval.
 
-Both sides answer the same requests with the same loaded weights and batch size, in turns. Plain: one call of
-`HFLM.generate_until`. Ours: `responses_for`, with keys, plan, counts and a store on disk.
+    python -m gldbench.benches.generation CHECKPOINT --data DIR
+
+Both sides answer the same requests, with the same loaded weights and batch size, in turns. The plain side is one call
+of `HFLM.generate_until`. Our side is `responses_for`, with its keys, plan, token counts and a store on disk. The exit
+code is 1 if the median ratio of seconds, ours to plain, is above 1.05.
 """
 
 from __future__ import annotations
@@ -12,64 +15,112 @@ import statistics
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
+from gldbench.benches.command_line import Script
+from gldbench.console import reporter
 from gldbench.generate import hf
-from gldbench.generate.checkpoint import Checkpoint, open_checkpoint
+from gldbench.generate.checkpoint import Checkpoint, open_checkpoint, require_files
 from gldbench.generate.generate import BACKENDS, responses_for
 from gldbench.generate.plan import answer_limit
 from gldbench.generate.quiet import quiet
 from gldbench.schema import Item, Task
 from gldbench.store import Store
 from gldbench.tasks import load_items, load_task
-from gldbench.timing import interleaved, pinned_threads
+from gldbench.timing import MIN_REPEATS, interleaved, pinned_threads
+from gldfusion.errors import InputError
 
 LIMIT = 1.05
-"""ours over plain"""
+"""largest allowed ratio of seconds, ours to plain"""
 
 
-def main(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder of a Hugging Face causal language model.")],
-    data: Annotated[Path, typer.Option(help="Folder of benchmark files.")],
-    task: Annotated[str, typer.Option(help="Task whose first items are asked.")] = "gsm8k",
-    items: Annotated[int, typer.Option(min=1)] = 64,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer; the fewer, the more all else shows.")] = 128,
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    repeats: Annotated[int, typer.Option(min=7)] = 7,
-    threads: Annotated[int, typer.Option(min=1)] = 1,
-) -> None:
-    """Prints one JSON document with every sample; exit code 1 where the median ratio passes LIMIT."""
-    opened, whole = open_checkpoint(checkpoint), load_task(task)
-    asked = dataclasses.replace(whole, generation=dataclasses.replace(whole.generation, max_tokens=max_tokens))
-    rows = load_items(asked, data, items)
-    sides: dict[str, Callable[[], list[str]]] = {
-        "plain": _plain(opened, asked, rows, batch_size),
-        "ours": _ours(opened, asked, rows, batch_size),
-    }
+def _script() -> Script:
+    script = Script("generation", __doc__)
+    script.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="Folder of a causal language model.")
+    script.data()
+    script.option("--task", "gsm8k", "Name of the task; its first items are asked.", metavar="NAME")
+    script.whole("--items", 64, "Items to ask.", quick=8)
+    tokens = "Token limit of each answer. A small limit makes fixed overhead visible."
+    script.whole("--max-tokens", 128, tokens, quick=16)
+    script.whole("--batch-size", 32, "Sequences that are generated at once.", quick=8)
+    script.whole("--repeats", 7, f"Samples of each side, at least {MIN_REPEATS}.", least=MIN_REPEATS)
+    script.threads()
+    return script
+
+
+def _work(given: Namespace) -> int:
+    require_files(given.checkpoint)
+    task = load_task(given.task)
+    if task.kind != "generation":
+        raise InputError(
+            f"--task: expected a task whose answers are generated, got {given.task}, which scores log-likelihoods"
+        )
+    task = dataclasses.replace(task, generation=dataclasses.replace(task.generation, max_tokens=given.max_tokens))
+    items = load_items(task, given.data, given.items)
+    opened = open_checkpoint(given.checkpoint)
+    steps = ("load the model twice", f"both sides, {given.repeats} rounds")
+    with reporter("bench generation") as report, pinned_threads(given.threads):
+        for step in steps:
+            report(step, 0, 1)
+        sides = {
+            "plain": _plain(opened, task, items, given.batch_size),
+            "ours": _ours(opened, task, items, given.batch_size),
+        }
+        report(steps[0], 1, 1)
+        found = {"task": given.task, "items": len(items)} | measure(sides, given.repeats)
+        report(steps[1], 1, 1)
+    if given.json:
+        print(json.dumps(found, indent=2))
+    else:
+        _print(found)
+    return 1 if found["ratio"] > LIMIT else 0
+
+
+def measure(sides: dict[str, Callable[[], list[str]]], repeats: int) -> dict[str, Any]:
+    """Times both sides in turns.
+
+    Args:
+        sides: "plain" and "ours" -> a function that answers all items.
+        repeats: samples of each side.
+
+    Returns:
+        All samples in seconds and in processor seconds, and their ratios, ours to plain.
+    """
     spent: dict[str, list[float]] = {name: [] for name in sides}
     counted = {name: _counting(side, spent[name]) for name, side in sides.items()}
-    with pinned_threads(threads):
-        timings = interleaved(counted, repeats, budget=float("inf"))
+    timings = interleaved(counted, repeats, budget=float("inf"))
     if timings["plain"].result != timings["ours"].result:
-        sys.exit("the two sides wrote different answers: their times do not compare")
+        sys.exit("the two sides wrote different answers, so their times are not compared")
     ratios = [o / p for o, p in zip(timings["ours"].samples, timings["plain"].samples, strict=True)]
-    ratio = statistics.median(ratios)
-    samples = {name: list(timing.samples) for name, timing in timings.items()}
     processor = statistics.median(spent["ours"][1:]) / statistics.median(spent["plain"][1:])  # without the warm-up
-    found = {"task": task, "items": len(rows), "seconds": samples, "ratios": ratios, "ratio": ratio}
-    print(json.dumps(found | {"processor_seconds": spent, "processor_ratio": processor}, indent=2))
-    if ratio > LIMIT:
-        sys.exit(1)
+    return {
+        "seconds": {name: list(timing.samples) for name, timing in timings.items()},
+        "ratios": ratios,
+        "ratio": statistics.median(ratios),
+        "processor_seconds": spent,
+        "processor_ratio": processor,
+    }
+
+
+def _print(found: dict[str, Any]) -> None:
+    print(f"{found['task']}, {found['items']} items, {len(found['ratios'])} rounds")
+    for name, seconds in found["seconds"].items():
+        print(f"{name:5s} {statistics.median(seconds):9.3f} s")
+    print(
+        f"ours to plain: {found['ratio']:.3f} of the seconds, {found['processor_ratio']:.3f} of the processor seconds"
+    )
+    if found["ratio"] > LIMIT:
+        print(f"the ratio of seconds is above the limit {LIMIT}")
 
 
 def _counting(side: Callable[[], list[str]], spent: list[float]) -> Callable[[], list[str]]:
-    """Notes the processor time of every call: what other work on the machine hardly touches."""
+    """Also notes the processor time of every call, which other work on the machine hardly changes."""
 
     def run() -> list[str]:
         begun = time.process_time()
@@ -81,7 +132,7 @@ def _counting(side: Callable[[], list[str]], spent: list[float]) -> Callable[[],
 
 
 def _plain(checkpoint: Checkpoint, task: Task, items: Sequence[Item], batch_size: int) -> Callable[[], list[str]]:
-    """What a script over lm-eval does. The end token's text is no stop string of the task, so HFLM adds it itself."""
+    """What a script that uses lm-eval directly does. HFLM adds the end token to the stop strings itself."""
     model, tokenizer = hf.load(checkpoint, None)
     make: Any = HFLM  # lm-eval's registry decorator hides the type of the class
     with quiet():
@@ -104,7 +155,7 @@ def _plain(checkpoint: Checkpoint, task: Task, items: Sequence[Item], batch_size
 
 
 def _ours(checkpoint: Checkpoint, task: Task, items: Sequence[Item], batch_size: int) -> Callable[[], list[str]]:
-    """The runner on an empty store; loading the weights is left out, as on the other side."""
+    """`responses_for` with an empty store. As on the plain side, the loading of the weights does not count."""
     loaded = hf.load(checkpoint, None)
     BACKENDS["loaded"] = lambda opened, device, size: hf.HFBackend(opened, loaded, size)
 
@@ -123,5 +174,10 @@ def _ours(checkpoint: Checkpoint, task: Task, items: Sequence[Item], batch_size:
     return run
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns its exit code."""
+    return _script().run(_work, arguments)
+
+
 if __name__ == "__main__":
-    typer.run(main)
+    sys.exit(main())

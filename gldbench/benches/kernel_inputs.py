@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gldfusion.errors import InputError
+
 
 @dataclass(frozen=True)
 class Size:
-    """What is computed; its name stands in the `variant` of every row."""
+    """The size of a problem; its name is the `variant` of every row."""
 
     positions: int = 4096
     width: int = 1024
@@ -19,32 +21,43 @@ class Size:
     dtype: str = "float32"
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        if self.k > self.vocabulary:
+            raise InputError(
+                f"k must not exceed the vocabulary: expected at most {self.vocabulary}, got {self.k}\n"
+                "make --vocabulary larger or k smaller"
+            )
+
     @property
     def name(self) -> str:
+        """All sizes, the dtype and the device."""
         return f"N={self.positions} H={self.width} V={self.vocabulary} k={self.k} {self.dtype} {self.device}"
 
     @property
     def gradient_bytes(self) -> int:
-        """Bytes of the gradients of hidden and weight."""
+        """Bytes of the gradients of hidden states and weight."""
         return (self.positions + self.vocabulary) * self.width * getattr(torch, self.dtype).itemsize
 
     def flops(self, products: int) -> int:
-        """Of so many products of hidden and weight: 3 in plain cross-entropy, 4 where tiles are computed twice."""
+        """Floating-point operations of so many products of the size of hidden states times weight.
+
+        Cross-entropy with its gradients takes 3 products, or 4 if every tile of logits is computed twice.
+        """
         return 2 * products * self.positions * self.width * self.vocabulary
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Tensors of a `Size`, the same in every process."""
+    """The tensors of a `Size`, the same in every process."""
 
     hidden: Tensor
-    """[N, H], with gradient"""
+    """[N, H], requires a gradient"""
     weight: Tensor
-    """[V, H], with gradient; logits have standard deviation 3, as those of trained models about have"""
+    """[V, H], requires a gradient; the logits have standard deviation 3, about that of trained models"""
     labels: Tensor
     """[N]"""
     pull: Tensor
-    """[N, k] any gradient for the kept logits: what ULD and GLD send back is dense in them too"""
+    """[N, k] gradient of the kept logits; like the gradients of ULD and GLD it has no zeros"""
     k: int
 
     @classmethod
@@ -54,7 +67,7 @@ class Problem:
         dtype = getattr(torch, size.dtype)
 
         def normal(*shape: int, scale: float) -> Tensor:
-            """In place: no second copy that would still lie in the allocator when memory is measured."""
+            """Draws in place, without a second copy, which would count in the measured memory."""
             return torch.empty(*shape, dtype=dtype, device=size.device).normal_(0, scale, generator=random)
 
         n, h, v = size.positions, size.width, size.vocabulary

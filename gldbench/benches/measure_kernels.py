@@ -1,10 +1,10 @@
-"""Seconds in interleaved rounds, and peak memory of each contender in a process of its own."""
+"""Measures each contender: seconds in interleaved rounds, and memory and CPU time in a process of its own."""
 
 from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing import get_context
 
@@ -18,51 +18,55 @@ from gldbench.timing import interleaved, pinned_threads
 from gldfusion.memory import PeakMemory
 
 SECONDS, CPU_SECONDS, PEAK = "seconds", "cpu_seconds", "peak_beyond_gradients"
+"""metrics of the rows"""
 BUDGET = 3600.0
-"""seconds that the repeats of one contender may take"""
+"""seconds that all repeats of one contender may take"""
+WARM_UP = {"positions": 64, "vocabulary": 512}
+"""size of the problem that a process solves before it is measured"""
 
 
 def one_pass(name: str, size: Size, threads: int) -> tuple[int | None, float]:
-    """Peak bytes of one pass beyond its inputs and their gradients (None where the system does not tell), and its CPU
-    seconds over all threads, which other work on the machine disturbs less than seconds.
+    """Measures one forward and backward pass of a contender; call it in a process of its own.
 
-    A small problem goes first, so that libraries and thread pools are not counted.
+    It solves a small problem first, so that the loading of libraries and the start of threads do not count.
+
+    Returns:
+        Peak memory in bytes beyond the inputs and their gradients, or None if the system does not report it; and CPU
+        seconds over all threads, which other work on the machine changes less than seconds.
     """
     torch.set_num_threads(threads)
     contender = CONTENDERS[name]
-    contender.work(Problem.make(replace(size, positions=64, vocabulary=512)))
+    contender.work(Problem.make(replace(size, **WARM_UP, k=min(size.k, WARM_UP["vocabulary"]))))
     problem, device = Problem.make(size), torch.device(size.device)
     gc.collect()
     memory = PeakMemory(device)
-    before, begun = memory.read(), time.process_time()  # the peak, just reset, is what is held now
+    before, begun = memory.read(), time.process_time()  # the peak was just reset: it is the memory in use now
     gradients = contender.work(problem)
     peak, seconds = memory.read(), time.process_time() - begun
     assert len(gradients) == 2
     return None if peak is None or before is None else peak - before - size.gradient_bytes, seconds
 
 
-def measure_once(names: Sequence[str], size: Size, threads: int) -> list[Row]:
-    """Memory and CPU time of each name, in a process of its own; one that fails is a row with its error."""
-    rows = []
-    for name in names:
-        contender = CONTENDERS[name]
-        about = (contender.task, size.name, name)
-        try:
-            with get_context("spawn").Pool(1) as pool:
-                peak, seconds = pool.apply(one_pass, (name, size, threads))
-        except Exception as error:  # of other projects' code: whatever it may be
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            rows.append(row(*about, PEAK, None, "B", method=contender.version, status="error", reason=reason))
-            continue
-        known: Status = "ok" if peak is not None else "skipped"
-        reason = "" if peak is not None else "the system does not tell"
-        rows.append(row(*about, PEAK, peak, "B", method=contender.version, status=known, reason=reason))
-        rows.append(row(*about, CPU_SECONDS, seconds, "s", method=contender.version))
-    return rows
+def measure_once(name: str, size: Size, threads: int) -> list[Row]:
+    """Memory and CPU time of one contender, measured in a process of its own. If it fails, the row holds the error."""
+    contender = CONTENDERS[name]
+    about = (contender.task, size.name, name)
+    try:
+        with get_context("spawn").Pool(1) as pool:
+            peak, seconds = pool.apply(one_pass, (name, size, threads))
+    except Exception as error:  # a contender is another project's code, and can raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return [row(*about, PEAK, None, "B", method=contender.version, status="error", reason=reason)]
+    known: Status = "ok" if peak is not None else "skipped"
+    reason = "" if peak is not None else "the system does not tell"
+    return [
+        row(*about, PEAK, peak, "B", method=contender.version, status=known, reason=reason),
+        row(*about, CPU_SECONDS, seconds, "s", method=contender.version),
+    ]
 
 
 def measure_time(names: Sequence[str], size: Size, threads: int, repeats: int) -> list[Row]:
-    """A row for each repeat of each name, all in the same rounds."""
+    """Seconds of each repeat of each contender. Each round runs all contenders."""
     problem = Problem.make(size)
     rows = []
     with pinned_threads(threads):
@@ -75,8 +79,8 @@ def measure_time(names: Sequence[str], size: Size, threads: int, repeats: int) -
     return rows
 
 
-def _discard(contender: Contender, problem: Problem):
-    """Its work, whose gradients are dropped: two kept ones would be a gigabyte."""
+def _discard(contender: Contender, problem: Problem) -> Callable[[], None]:
+    """The work of a contender without its result; the gradients of two contenders would take a gigabyte."""
 
     def task() -> None:
         contender.work(problem)
@@ -85,7 +89,7 @@ def _discard(contender: Contender, problem: Problem):
 
 
 def skipped_rows(size: Size, names: Sequence[str]) -> list[Row]:
-    """Rows for each name that cannot run on this device, with the reason."""
+    """Rows for the contenders that cannot run on the device, with the reason."""
     rows = []
     for name in names:
         contender = CONTENDERS[name]

@@ -1,1 +1,1 @@
-"""Two checkpoints on the same items: `read` finds their rows, `comparison` computes."""
+"""Compares two checkpoints on the same items: `read` reads their stored rows, `comparison` computes."""

@@ -1,6 +1,7 @@
-"""Two evaluated checkpoints on the same items, task by task and on average.
+"""Compares two evaluated checkpoints on the same items, task by task and on average.
 
-Rows of other environments, task versions or prompt variants are not compared unless that is asked for by name.
+Rows of different environments or task versions are compared only if the caller asks for it. Rows of different prompt
+variants are never compared.
 """
 
 from __future__ import annotations
@@ -31,35 +32,39 @@ class MeanPair:
 
 @dataclass(frozen=True)
 class TaskComparison:
-    """B - A on the items of one task that both have a score for."""
+    """B - A on those items of one task for which both checkpoints have a score."""
 
     task: Task
     metric: str
     paired: PairedItems
     by_subtask: MeanPair | None
-    """means over the subtasks of a benchmark that has them"""
+    """means over the subtasks; None if the benchmark has no subtasks"""
     p_holm: float
+    """p after Holm's correction over all compared tasks"""
     only_a: int
-    """items that only A has a score for"""
+    """number of items that have a score only in A"""
     only_b: int
+    """number of items that have a score only in B"""
 
     @property
     def pair(self) -> MeanPair:
-        """What enters the mean over tasks: by subtask where there are subtasks."""
+        """What enters the mean over tasks: `by_subtask` if there are subtasks, else the means over items."""
         return self.by_subtask or MeanPair(self.paired.first, self.paired.second, self.paired.mean.estimate)
 
 
 @dataclass(frozen=True)
 class CheckpointComparison:
-    """Two checkpoints, task by task and on average."""
+    """The comparison of two checkpoints, task by task and on average."""
 
     a: Side
     b: Side
     tasks: list[TaskComparison]
     averaged: list[str]
+    """names of the tasks that enter `macro`"""
     macro: MeanPair
+    """the means over tasks"""
     notes: list[str]
-    """what a reader has to know: items and tasks of one side only, what was compared across"""
+    """sentences for the reader: items and tasks that only one side has, environments and versions that differ"""
 
 
 def compare(
@@ -71,16 +76,18 @@ def compare(
     across_environments: bool = False,
     across_versions: bool = False,
 ) -> CheckpointComparison:
-    """Compares two checkpoints by their rows; runs no model and no grader.
+    """Compares two checkpoints by their stored rows; runs no model and no grader.
 
     Args:
-        a: output folder of `gldbench eval`, or FOLDER:CHECKPOINT where it holds several.
-        b: the same; it may be in the same folder.
-        tasks: names of tasks; without any, all tasks that both have.
-        variant: prompt variant; without one, the one that both have, or the default among several.
+        a: output folder of `gldbench eval`, or FOLDER:CHECKPOINT if the folder holds several checkpoints.
+        b: the second checkpoint, in the same form as `a`. It may lie in the same folder.
+        tasks: names of tasks; if empty, all tasks that both checkpoints have.
+        variant: prompt variant. None: the only variant that both have, or the task's default if they share several.
+        across_environments: compare rows of different environments; a note says so.
+        across_versions: compare rows of different versions of a task; a note says so.
 
     Raises:
-        InputError: no rows to compare, or rows that do not compare.
+        InputError: there are no rows to compare, or rows that must not be compared.
     """
     sides = read_side(a), read_side(b)
     names, notes = _shared_tasks(*sides, tasks)
@@ -95,7 +102,7 @@ def compare(
     notes += _check_environments(environments, across_environments)
     for item in found:
         if item.only_a or item.only_b:
-            notes.append(f"{item.task.name}: {item.only_a} items have a score in A only, {item.only_b} in B only")
+            notes.append(f"{item.task.name}: {item.only_a} items have a score only in A, {item.only_b} only in B")
     adjusted = holm([item.paired.p for item in found])
     found = [dataclasses.replace(item, p_holm=p) for item, p in zip(found, adjusted, strict=True)]
     names = [task.name for task in averaged(item.task for item in found)]
@@ -105,23 +112,26 @@ def compare(
         b=float(np.mean([pair.b for pair in pairs])),
         difference=macro_mean([pair.difference for pair in pairs]),
     )
-    return CheckpointComparison(*sides, found, names, macro, notes)
+    return CheckpointComparison(a=sides[0], b=sides[1], tasks=found, averaged=names, macro=macro, notes=notes)
 
 
 def _shared_tasks(a: Side, b: Side, wanted: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The tasks to compare, and notes on those that one side lacks."""
+    """Returns the names of the tasks to compare, and notes on tasks that only one side has."""
     for side in (a, b):
         for name in wanted:
             if name not in side.tasks:
                 raise InputError(
                     f'{side.name} has no rows of task "{name}"{did_you_mean(name, side.tasks)}\n'
-                    f"it has {', '.join(side.tasks)}"
+                    f"it has rows of {', '.join(side.tasks)}"
                 )
     if wanted:
         return list(dict.fromkeys(wanted)), []
     shared = [name for name in a.tasks if name in b.tasks]
     if not shared:
-        raise InputError(f"no task in common: {a.name} has {', '.join(a.tasks)}; {b.name} has {', '.join(b.tasks)}")
+        raise InputError(
+            f"no task in common: {a.name} has {', '.join(a.tasks)}; {b.name} has {', '.join(b.tasks)}\n"
+            "evaluate both checkpoints on the same tasks"
+        )
     lone = {"A": [n for n in a.tasks if n not in shared], "B": [n for n in b.tasks if n not in shared]}
     return shared, [f"only {side} was asked {', '.join(names)}" for side, names in lone.items() if names]
 
@@ -132,10 +142,10 @@ def _check_versions(name: str, rows: Sequence[TaskRows], across: bool) -> list[s
         return []
     if not across:
         raise InputError(
-            f"task {name}: A was asked version {first}, B version {second}; their scores do not compare\n"
-            "evaluate the older one again, or give --across-versions"
+            f"task {name}: the rows of A are of version {first}, those of B of version {second} of the task\n"
+            "evaluate the older one again, or compare all the same with --across-versions"
         )
-    return [f"{name}: version {first} in A is compared with version {second} in B"]
+    return [f"{name}: version {first} of the task in A is compared with version {second} in B"]
 
 
 def _check_environments(environments: Iterable[str], across: bool) -> list[str]:
@@ -144,14 +154,14 @@ def _check_environments(environments: Iterable[str], across: bool) -> list[str]:
         return []
     if not across:
         raise InputError(
-            f"scores of different environments ({found}): another device or library version may change answers\n"
-            "evaluate both in one environment, or give --across-environments"
+            f"the scores are from different environments ({found}): another device or library can change answers\n"
+            "evaluate both in one environment, or compare all the same with --across-environments"
         )
-    return [f"compared across the environments {found}"]
+    return [f"the scores are from different environments: {found}"]
 
 
 def _of_variant(task: Task, rows: Sequence[TaskRows], wanted: str | None) -> tuple[ItemScores, ItemScores]:
-    """The scores of one prompt variant on both sides."""
+    """Returns the scores of both sides under one prompt variant."""
     first, second = rows
     shared = [variant for variant in first.variants if variant in second.variants]
     chosen = task.prompt_name if wanted in (None, DEFAULT_VARIANT) else wanted
@@ -160,7 +170,7 @@ def _of_variant(task: Task, rows: Sequence[TaskRows], wanted: str | None) -> tup
     if chosen not in shared:
         raise InputError(
             f"task {task.name}: A was asked the prompt variants {', '.join(first.variants)}, "
-            f"B {', '.join(second.variants)}\ngive --variant with one that both have"
+            f"B was asked {', '.join(second.variants)}\nname one that both have with --variant"
         )
     return first.scores(chosen), second.scores(chosen)
 
@@ -168,7 +178,7 @@ def _of_variant(task: Task, rows: Sequence[TaskRows], wanted: str | None) -> tup
 def _compare_task(task: Task, first: ItemScores, second: ItemScores) -> TaskComparison:
     items = [item for item in first.values if item in second.values]
     if not items:
-        raise InputError(f"task {task.name}: A and B have no item in common\nevaluate both with the same --limit")
+        raise InputError(f"task {task.name}: no item has a score in both A and B\nevaluate both with the same --limit")
     a, b = (np.array([side.values[item] for item in items]) for side in (first, second))
     clusters, strata = [first.clusters[item] for item in items], has_strata(task)
     by_subtask = None

@@ -1,4 +1,4 @@
-"""One side of a comparison: the stored rows of one checkpoint."""
+"""Reads one side of a comparison: the stored rows of one checkpoint."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ from gldfusion.errors import InputError, did_you_mean
 
 @dataclass(frozen=True)
 class ItemScores:
-    """The items of one task and prompt variant that have a score."""
+    """The scored items of one task under one prompt variant."""
 
     values: dict[str, float]
-    """by item id"""
+    """item id -> score"""
     clusters: dict[str, str]
-    """by item id"""
+    """item id -> cluster"""
     environments: set[str]
 
 
 @dataclass(frozen=True)
 class TaskRows:
-    """A checkpoint's headline rows of one task, of the newest version that was asked."""
+    """The headline rows of one checkpoint on one task, of the newest version of the task that it was asked."""
 
     where: str
-    """for messages: checkpoint and task"""
+    """checkpoint and task, for messages"""
     version: int
     rows: pd.DataFrame
 
     @property
     def variants(self) -> list[str]:
-        """The prompt variants that were asked."""
+        """Names of the prompt variants in the rows."""
         return sorted(set(self.rows["variant"]))
 
     def scores(self, variant: str) -> ItemScores:
-        """The scores of one variant.
+        """Returns the scores under one variant.
 
-        Raises InputError where an item was graded twice.
+        Raises:
+            InputError: an item has two scores.
         """
         own = _where(self.rows, (self.rows["variant"] == variant) & self.rows["value"].notna())
         items = list(own["item"])
@@ -66,16 +67,20 @@ class Side:
 
     @property
     def name(self) -> str:
-        """FOLDER:CHECKPOINT, as `read_side` takes it."""
+        """FOLDER:CHECKPOINT, which `read_side` accepts."""
         return f"{self.folder}:{self.subject}"
 
     @property
     def tasks(self) -> list[str]:
-        """Names of the tasks it was asked, in the order of its rows."""
+        """Names of the tasks in the rows, in their order."""
         return list(dict.fromkeys(self.rows["task"]))
 
     def rows_of(self, task: Task) -> TaskRows:
-        """The rows of the task's headline."""
+        """Returns the rows of the task's headline.
+
+        Raises:
+            InputError: there are none, because the headline of the task has changed since.
+        """
         own = _where(self.rows, self.rows["task"] == task.name)
         newest = max(own["task_version"])
         headline = task.headline
@@ -88,18 +93,22 @@ class Side:
         )
         if chosen.empty:
             raise InputError(
-                f"{self.name}: no rows of task {task.name} hold its headline "
+                f"{self.name}: task {task.name} has no rows of its headline "
                 f"{headline.grader}/{headline.filter}/{headline.metric} (version {newest})\n"
-                "repeat its `gldbench eval`: stored responses are graded again, nothing is generated twice"
+                "run its `gldbench eval` again: it grades the stored responses again and generates nothing twice"
             )
         return TaskRows(f"{self.name}, task {task.name}", newest, chosen)
 
 
 def read_side(text: str) -> Side:
-    """The checkpoint that FOLDER or FOLDER:CHECKPOINT means.
+    """Reads the rows of the checkpoint that `text` names.
+
+    Args:
+        text: FOLDER, or FOLDER:CHECKPOINT if the folder holds several checkpoints. CHECKPOINT may leave out the hash.
 
     Raises:
-        InputError: no such folder, no rows in it, no such checkpoint, or several and none named.
+        InputError: there is no such folder or checkpoint, the folder has no rows, or it holds several checkpoints and
+            none is named.
     """
     folder, subject = Path(text), ""
     if not folder.is_dir():
@@ -107,16 +116,16 @@ def read_side(text: str) -> Side:
         folder = Path(before)
         if not before or not folder.is_dir():
             raise InputError(
-                f"no folder {before or text}\nexpected the --output of `gldbench eval`, or FOLDER:CHECKPOINT"
+                f"no folder {before or text}\nexpected the --output folder of `gldbench eval`, or FOLDER:CHECKPOINT"
             )
     rows = Store(folder).frame()
-    rows = _where(rows, rows["suite"] != "training")  # the folder may be that of a whole run
+    rows = _where(rows, rows["suite"] != "training")  # the folder of a `gldbench run` also holds training logs
     everyone = known = list(dict.fromkeys(rows["subject"]))
     if not known:
         raise InputError(f"{folder} holds no rows\nexpected the --output folder of `gldbench eval`")
     if not subject and len(known) > 1:
         listed = ", ".join(f"{folder}:{name}" for name in known)
-        raise InputError(f"{folder} holds {len(known)} checkpoints: say which\none of {listed}")
+        raise InputError(f"{folder} holds {len(known)} checkpoints\nname one of {listed}")
     if subject:
         known = [name for name in known if subject in (name, name.rpartition("@")[0])]
         if len(known) != 1:
@@ -129,5 +138,5 @@ def read_side(text: str) -> Side:
 
 
 def _where(frame: pd.DataFrame, mask: Any) -> pd.DataFrame:
-    """The rows where `mask` holds; pandas' own annotations do not say that these are a frame."""
+    """Returns the rows for which `mask` is true; pandas' annotations do not say that they are a frame."""
     return pd.DataFrame(frame[mask])

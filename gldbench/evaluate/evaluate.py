@@ -1,5 +1,8 @@
-"""`gldbench eval`: checkpoints on benchmarks, from data files to rows and scores. Generating and grading stay apart:
-`generate.responses_for` and `grade` take items, and a caller with items of its own uses them alone."""
+"""Evaluates checkpoints on benchmarks: reads tasks and data, generates, grades, and stores rows and scores.
+
+`generate.responses_for` and `grade.rows.grade` do the two main steps. Both take items, so that a caller with its own
+items (such as `world`) can use them without this module.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from gldbench import sandbox
 from gldbench.env import claim, environment
-from gldbench.evaluate.summary import Evaluation, TaskScore, as_json
-from gldbench.generate.checkpoint import Checkpoint, open_checkpoint
+from gldbench.evaluate.results import Evaluation, TaskScore, as_json
+from gldbench.generate.checkpoint import Checkpoint, open_checkpoint, require_files
 from gldbench.generate.generate import BACKENDS, BATCH_SIZE, NOT_MEASURED, Responses, responses_for
 from gldbench.generate.plan import answer_limit
 from gldbench.grade import GRADERS
@@ -32,15 +33,15 @@ SUITE = "eval"
 
 @dataclass(frozen=True)
 class _Work:
-    """What every checkpoint is asked."""
+    """The tasks and items that every checkpoint is asked."""
 
     parts: list[tuple[Task, list[Item]]]
     sizes: list[int]
-    """items of each whole task"""
+    """number of items of each whole task, before `limit`"""
 
 
 def _work(task_names: Sequence[str], data: Path | str, limit: int | None, variant: str, allow_changed: bool) -> _Work:
-    """Reads tasks and items; where code will have to be run, a sandbox has to be there before anything is generated."""
+    """Reads tasks and items. For a task whose answers are programs, it also checks that the sandbox works."""
     tasks = [asked_as(load_task(name), variant) for name in expand(task_names)]
     if any(task.scorer == "code" for task in tasks):
         sandbox.require()
@@ -66,26 +67,35 @@ def evaluate(
     unsafe_code: bool = False,
     allow_changed: bool = False,
 ) -> Evaluation:
-    """Evaluates checkpoints on benchmarks; responses and rows are kept in `output`, and nothing is generated twice.
+    """Evaluates checkpoints on benchmarks. Stored responses are used again, so nothing is generated twice.
+
+    All arguments are checked before anything is generated, and names, folders and data before torch is imported.
 
     Args:
         checkpoints: folders of Hugging Face causal language models.
         task_names: "gsm8k", "bbh", "bbh/navigate", "paper11", ...
-        data: folder with the benchmarks' files, or "hub".
-        limit: at most this many items of each task, round-robin over its subtasks.
-        output: folder with responses/, rows/, environment.json and evaluation.json (what `as_json` gives).
-        variant: the prompt that is asked, of every task.
-        graders: keys of GRADERS, used where they apply; a task's headline grader is always among them.
-        progress: called with (done, wanted) while one checkpoint after the other is asked.
-        unsafe_code: run model-written code without a sandbox where there is none; every row then says so.
-        allow_changed: take data files that are not those the tasks were defined on; every row then says so.
+        data: folder with the files of the benchmarks, or "hub".
+        limit: most items of each task, taken from its subtasks in turn; None: all.
+        output: folder for responses/, rows/, plans/, environment.json and evaluation.json (the result of `as_json`).
+        variant: the prompt variant, the same for every task.
+        graders: keys of GRADERS. A grader that does not apply to a task is left out; the grader of the task's headline
+            is always used.
+        backend: a key of BACKENDS.
+        batch_size: most sequences in a batch.
+        device: "cpu", "cuda", ...; None: a GPU if there is one.
+        progress: called with (responses that are done, responses in all), from the start for each checkpoint.
+        unsafe_code: if there is no sandbox, run model-written code without one; every row then says so.
+        allow_changed: accept data files with another checksum; every row then says so.
 
     Raises:
-        InputError: whatever is wrong with names, data, sandbox or checkpoints, found before anything is generated.
+        InputError: a name, a folder, the data, the sandbox or a checkpoint is not as it should be, or `output` is in
+            use or holds results of another environment.
     """
     require_known("backend", backend, BACKENDS)
     for name in graders:
         require_known("grader", name, GRADERS)
+    for path in checkpoints:
+        require_files(path)
     with sandbox.unsafe_code_allowed() if unsafe_code else nullcontext():
         work = _work(task_names, data, limit, variant, allow_changed)
         opened = list({c.name: c for c in map(open_checkpoint, checkpoints)}.values())
@@ -103,7 +113,9 @@ def _ask_and_grade(
     backend: str,
     ask: Callable[..., Responses],
 ) -> Evaluation:
-    """Asks and grades one checkpoint after the other; `ask` is `responses_for` with the backend's settings."""
+    """Asks and grades one checkpoint after the other. `ask` is `responses_for` with the settings of the backend."""
+    import torch  # here, so that errors about arguments come without the seconds that torch takes
+
     env = environment(torch.get_num_threads(), workers=1)
     claim(output, env)
     store = Store(output)
@@ -141,7 +153,7 @@ def _scores(
     labels: RowLabels,
     graders: Sequence[str],
 ) -> list[TaskScore]:
-    """Grades one checkpoint's responses task by task."""
+    """Grades the responses of one checkpoint, task by task."""
     scores, start = [], 0
     for (task, items), n_task in zip(work.parts, work.sizes, strict=True):
         own = responses.responses[start : start + len(items)]
@@ -164,10 +176,10 @@ def _scores(
 
 
 def _keep(store: Store, rows: Sequence[Row]) -> None:
-    """Stores the rows that are not there; a row that was graded otherwise before is replaced.
+    """Stores the new rows, and replaces a stored row whose grade has changed.
 
-    A larger limit asks again for items that have been graded; another grader's version, or a sandbox where there was
-    none, gives them other rows.
+    A second call grades all its items again. A grade can differ from the stored one, for example after a new version of
+    a grader, or because the first call had no sandbox.
     """
 
     def key(row: Row) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""`gldbench score`: grades responses that anybody made, from a file of lines `{"item_id", "output"}`."""
+"""Grades a file of responses, whoever made them: JSON lines `{"item_id": ..., "output": ...}`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gldbench import sandbox
-from gldbench.evaluate.summary import TaskScore, estimate_json, graders_json, headline_json
+from gldbench.evaluate.results import TaskScore, estimate_json, graders_json, headline_json
 from gldbench.grade import GRADERS
 from gldbench.grade.judges.loglikelihood import likelihoods
 from gldbench.grade.rows import RowLabels, bare_response, grade
@@ -29,24 +29,25 @@ def score(
     unsafe_code: bool = False,
     allow_changed: bool = False,
 ) -> dict[str, Any]:
-    """Scores of the responses in a file.
+    """Scores the responses in a file.
 
     Args:
         task_name: "gsm8k", "mmlu/anatomy", ...
-        responses: JSON lines `{"item_id", "output"}`; a null output is an empty one. Any of the task's items, each at
-            most once, in any order; other keys are ignored.
-        data: folder with the benchmarks' files, or "hub".
-        graders: keys of GRADERS; the task's headline grader is always among them, and one that cannot grade the task
-            is left out.
-        unsafe_code: run model-written code without a sandbox where there is none; every row then says so.
-        allow_changed: take data files that the task was not defined on.
+        responses: file of JSON lines `{"item_id": ..., "output": ...}`. An output of null counts as an empty text. The
+            file may hold any of the task's items in any order, each at most once. Other keys are ignored.
+        data: folder with the files of the benchmarks, or "hub".
+        graders: keys of GRADERS. A grader that does not apply to the task is left out; the grader of the task's
+            headline is always used.
+        unsafe_code: if there is no sandbox, run model-written code without one; every row then says so.
+        allow_changed: accept data files with another checksum.
 
     Returns:
-        {"task", "n", "n_task", "headline", "by_subtask", "graders", "not_applicable", "changed_data"}: scores are in
-        [0, 1], "n" of the task's "n_task" items were graded, and "graders" has an entry for each that applies.
+        A dictionary with the keys "task", "n", "n_task", "headline", "by_subtask", "graders", "not_applicable" and
+        "changed_data". Scores are in [0, 1]; "n" of the task's "n_task" items were graded; "graders" has an entry for
+        each grader that applies.
 
     Raises:
-        InputError: whatever is wrong with the names, the data or a line of the file, which is named.
+        InputError: a name, the data or a line of the file is not as it should be; the message names the line.
     """
     task = load_task(task_name)
     items = load_items(task, data, allow_changed=allow_changed)
@@ -61,7 +62,17 @@ def score(
             RowLabels(run_id="", env_id="", suite="score", subject=str(responses), method="stored"),
             wanted,
         )
-    result = TaskScore(str(responses), "", task, len(given), len(items), rows, 0, 0, task.generation.max_tokens)
+    result = TaskScore(
+        subject=str(responses),
+        checkpoint="",
+        task=task,
+        n=len(given),
+        n_task=len(items),
+        rows=rows,
+        truncated_prompts=0,
+        truncated_outputs=0,
+        max_tokens=task.generation.max_tokens,
+    )
     by_subtask = result.by_subtask
     return {
         "task": task.name,
@@ -76,14 +87,15 @@ def score(
 
 
 def read_outputs(path: Path, task: Task, items: Sequence[Item]) -> dict[str, str]:
-    """item id -> output, of a file of responses to some of `items`.
+    """Reads a file of responses to some of `items`; returns item id -> output.
 
     Raises:
-        InputError: a line that is no response to an item of the task, or a second one to the same; it is named.
+        InputError: a line is not a response to an item of the task, or an item has two responses. The message names
+            the line.
     """
     known = {item.item_id: item for item in items}
     found: dict[str, tuple[int, str]] = {}
-    for number, line in enumerate(_content(path).split(b"\n"), start=1):  # not splitlines: a string may hold \u2028
+    for number, line in enumerate(_content(path).split(b"\n"), start=1):  # splitlines would split strings at \u2028
         if not line.strip():
             continue
         where = f"{path}, line {number}"
@@ -91,17 +103,18 @@ def read_outputs(path: Path, task: Task, items: Sequence[Item]) -> dict[str, str
         if item_id not in known:
             raise InputError(
                 f'{where}: task {task.name} has no item "{item_id:.60}"{did_you_mean(item_id, known)}\n'
-                f"its {len(items)} items are called {', '.join(item.item_id for item in items[:3])}, ..."
+                f"the ids of its {len(items)} items are {', '.join(item.item_id for item in items[:3])}, ..."
             )
         if item_id in found:
             raise InputError(
-                f'{where}: item "{item_id}" was in line {found[item_id][0]} already\ngive one response per item'
+                f'{where}: line {found[item_id][0]} already has a response to item "{item_id}"\n'
+                "give one response per item"
             )
         if task.kind == "loglikelihood" and likelihoods(output, len(known[item_id].choices)) is None:
             raise InputError(
-                f"{where}: {task.name} scores the options' log-likelihoods, no text\n"
-                'expected the output {"loglikelihoods": [...]} as JSON text, one number an option; '
-                f"text is scored by {task.name.partition('_ll')[0]}"
+                f"{where}: task {task.name} scores the log-likelihoods of the options, not a text\n"
+                'expected as output the JSON text {"loglikelihoods": [...]} with one number for each option; '
+                f"texts are scored by the task {task.name.partition('_ll')[0]}"
             )
         found[item_id] = number, output
     if not found:
@@ -140,7 +153,7 @@ def _read_line(line: bytes, where: str) -> tuple[str, str]:
         raise InputError(
             f'{where}: item "{item_id!s:.60}": output must be a text or null, got {json.dumps(output)[:60]}'
         )
-    # half a surrogate pair is valid JSON and no text
+    # JSON may hold half of a surrogate pair, which no text can hold
     return str(item_id), (output or "").encode("utf-8", "replace").decode()
 
 
@@ -150,4 +163,4 @@ def _require_keys(record: Mapping[str, Any], where: str) -> None:
             item = f' (item "{record["item_id"]!s:.60}")' if "item_id" in record else ""
             near = next((name for name in record if did_you_mean(name, [key])), None)
             hint = f' (is "{near}" meant?)' if near else ""
-            raise InputError(f'{where}{item} has no key "{key}"{hint}\nexpected {", ".join(KEYS)}')
+            raise InputError(f'{where}{item} has no key "{key}"{hint}\nexpected the keys {", ".join(KEYS)}')

@@ -1,1 +1,1 @@
-"""Responses of checkpoints, each generated once: `BACKENDS`, batch plans, checkpoints."""
+"""Generates the responses of a checkpoint, each one once: `generate` (with `BACKENDS`), `plan` and `checkpoint`."""

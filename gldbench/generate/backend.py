@@ -1,4 +1,4 @@
-"""What a backend has to do, whichever library runs the model."""
+"""What a backend must do, whichever library runs the model."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Completion:
     """What a model wrote after one prompt."""
 
     text: str
-    """without stop string and end token"""
+    """the answer, without its stop string and end token"""
     tokens: int
-    """tokens written, a final end token counted"""
+    """number of tokens written; a final end token counts"""
     truncated: bool
-    """the limit came before an end token or a stop string"""
+    """the model reached the token limit before an end token or a stop string"""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Likelihood:
     value: float
     """log-probability of the whole continuation, in nats"""
     greedy: bool
-    """greedy decoding would have written it"""
+    """True if greedy decoding would have written this continuation"""
     cut: Cut
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What a context was too short for."""
+    """What a backend cut off because the context of the model was too short."""
 
     prompt: bool = False
     """the prompt lost its beginning"""
@@ -44,27 +44,34 @@ class Backend(Protocol):
     """A loaded model that answers prompts greedily and scores continuations."""
 
     def render(self, prompt: str) -> str:
-        """The text the model reads for a prompt (chat template applied, where there is one)."""
+        """Returns the text that the model reads: the prompt in the chat template, if the checkpoint has one."""
         ...
 
     def count(self, text: str) -> int:
-        """Tokens of a rendered prompt."""
+        """Counts the tokens of a rendered prompt."""
         ...
 
     def complete(self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str]) -> list[Completion]:
-        """One batch: a completion per rendered prompt, in order."""
+        """Answers one batch of rendered prompts; the completions come in the order of the prompts."""
         ...
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
-        """One batch: the likelihood of each (prompt, continuation), in order; prompts are read as they are."""
+        """Scores one batch of (prompt, continuation) pairs, in their order. No chat template is applied."""
         ...
 
 
 def fit(prompt: list[int], continuation: list[int], room: int) -> tuple[list[int], Cut]:
-    """The tokens of a continuation that fit beside one token of its prompt, and what is lost.
+    """Cuts a continuation so that at least one token of its prompt fits before it.
+
+    lm-eval itself cuts the beginning of a prompt that is still too long.
 
     Args:
-        room: tokens of prompt and continuation together; lm-eval cuts a longer prompt at its beginning itself.
+        prompt: token ids of the prompt.
+        continuation: token ids of the continuation.
+        room: number of tokens that prompt and continuation may have together.
+
+    Returns:
+        The tokens of the continuation that are kept, and what will be cut.
     """
     kept = continuation[: room - 1]
     return kept, Cut(prompt=len(prompt) + len(kept) > room, continuation=len(kept) < len(continuation))

@@ -1,4 +1,4 @@
-"""What an evaluation has to know of a checkpoint before it loads the weights: its identity, template and context."""
+"""What an evaluation must know about a checkpoint before it loads the weights: identity, chat template, context."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 from gldfusion.errors import InputError
 from gldfusion.files import hash_checkpoint
-from gldfusion.model import require_checkpoint
+from gldfusion.paths import require_checkpoint
 
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model", "tekken.json")
+"""a folder with a tokenizer holds at least one file of these names"""
 
 
 @dataclass(frozen=True)
@@ -22,49 +23,59 @@ class Checkpoint:
     """SHA-256 over weights, configuration and tokenizer"""
     chat_template: str | None
     context: int
-    """tokens of prompt and answer together"""
+    """number of tokens that prompt and answer may have together"""
 
     @property
     def name(self) -> str:
-        """Folder name and the first digits of the hash: two checkpoints never share it."""
+        """The folder's name and the first eight digits of the hash, so that different weights have different names."""
         return f"{self.path.resolve().name}@{self.hash[:8]}"
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Checks that `path` is a checkpoint with a tokenizer, and says what it is; loads no weights.
+def require_files(path: Path) -> None:
+    """Checks that a folder holds a configuration, weights and a tokenizer. Imports neither torch nor transformers.
 
     Raises:
-        InputError: no folder, no weights, no readable configuration, or no tokenizer with an end token.
+        InputError: the folder or one of these files is missing.
     """
-    from lm_eval.models.utils import resolve_max_length  # lm_eval and transformers take seconds to import
+    require_checkpoint(path)
+    # without a vocabulary file, transformers loads empty tokenizers for Qwen2, GPT-NeoX and GPT-2
+    if not any(file for pattern in VOCABULARIES for file in path.glob(pattern)):
+        raise InputError(f"no tokenizer in {path}\nsave it there with `tokenizer.save_pretrained`")
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Reads configuration and tokenizer of a checkpoint; loads no weights.
+
+    Raises:
+        InputError: a file is missing (see `require_files`), the configuration or the tokenizer cannot be read, or the
+            tokenizer has no end token.
+    """
+    require_files(path)
+    from lm_eval.models.utils import resolve_max_length  # these two take seconds to import
     from transformers import AutoConfig, AutoTokenizer
 
-    require_checkpoint(path)
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"not a checkpoint: transformers cannot read {path}/config.json\n{_short(error)}") from None
-    # without any, the tokenizers of Qwen2, GPT-NeoX and GPT-2 load as empty ones that know no text
-    if not any(file for pattern in VOCABULARIES for file in path.glob(pattern)):
-        raise InputError(f"no tokenizer in {path}\nsave it there with `tokenizer.save_pretrained`")
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise InputError(
-            f"no tokenizer in {path}: {_short(error)}\nsave it there with `tokenizer.save_pretrained`"
+            f"no tokenizer in {path} that transformers can read: {_short(error)}\n"
+            "save it there with `tokenizer.save_pretrained`"
         ) from None
     if tokenizer.eos_token_id is None:
         raise InputError(
-            f"the tokenizer of {path} has no end-of-sequence token: generation could not end\n"
+            f"the tokenizer of {path} has no end-of-sequence token, so that no answer would end\n"
             "set eos_token in tokenizer_config.json"
         )
     template = tokenizer.chat_template
+    named_templates = template is not None and not isinstance(template, str)
     return Checkpoint(
         path=path,
         hash=hash_checkpoint(path),
-        chat_template=template
-        if template is None or isinstance(template, str)
-        else json.dumps(template, sort_keys=True),
+        chat_template=json.dumps(template, sort_keys=True) if named_templates else template,
         context=resolve_max_length(config, tokenizer),
     )
 

@@ -1,4 +1,7 @@
-"""Responses of a checkpoint: each generated once, stored under a key of everything that determines it."""
+"""Generates the responses of a checkpoint: `responses_for`.
+
+Each response is generated once and stored under a key that hashes everything the response depends on.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,18 @@ from gldfusion.progress import Progress
 
 BATCH_SIZE = 64
 FLUSH_SECONDS = 5.0
-"""work that a kill may lose, besides the batch in progress"""
+"""finished batches are stored after at most this many seconds; a killed process loses no more than that"""
 
 
 class ResponseStore(PlanStore, Protocol):
-    """The part of `store.Store` that generation needs."""
+    """The part of `store.Store` that generation uses."""
 
     def responses(self) -> list[Response]:
-        """All stored responses."""
+        """Returns all stored responses."""
         ...
 
     def append_responses(self, responses: Sequence[Response], unit: str) -> None:
-        """Stores the responses of one unit of work, once."""
+        """Stores the responses of one unit of work; a second call with the same `unit` does nothing."""
         ...
 
 
@@ -49,32 +52,32 @@ def _vllm(checkpoint: Checkpoint, device: str | None, batch_size: int) -> Backen
             raise
         raise InputError(
             "the backend vllm needs vLLM, which is not installed\n"
-            "`pip install vllm` on a machine with a GPU, or leave out --backend: hf runs anywhere"
+            "run `pip install vllm` on a machine with a GPU, or leave out --backend: the default hf runs on any machine"
         ) from None
     return VLLMBackend(checkpoint, batch_size)
 
 
 BACKENDS: dict[str, Callable[[Checkpoint, str | None, int], Backend]] = {"hf": _hf, "vllm": _vllm}
-"""name -> (checkpoint, device, sequences in a batch) -> the loaded model"""
+"""name -> function (checkpoint, device, sequences in a batch) that imports the library and loads the model"""
 
 NOT_MEASURED = ("vllm",)
-"""backends that were only tested against a stand-in of their library"""
+"""backends that were only tested with a stand-in for their library"""
 
 
 @dataclass(frozen=True)
 class Responses:
-    """Responses in the order of the items asked for, and what had to be generated for them."""
+    """The responses in the order of the items, and what had to be generated."""
 
     responses: list[Response]
     generated: int
-    """responses that were not in the store"""
+    """number of responses that were not in the store"""
     generated_tokens: int
     seconds: float
-    """spent generating, loading the model included"""
+    """time of the whole call, with the loading of the model"""
 
 
 class _Writer:
-    """Stores whole batches, at the latest FLUSH_SECONDS after they were made, and on the way out of its block."""
+    """Collects whole batches, and stores them every FLUSH_SECONDS and at the end of its `with` block."""
 
     def __init__(self, store: ResponseStore) -> None:
         self._store, self._since = store, time.monotonic()
@@ -84,7 +87,7 @@ class _Writer:
         return self
 
     def add(self, responses: Sequence[Response]) -> None:
-        """Takes one batch."""
+        """Takes the responses of one batch."""
         self._pending += responses
         if time.monotonic() - self._since >= FLUSH_SECONDS:
             self._flush()
@@ -110,21 +113,25 @@ def responses_for(
     device: str | None = None,
     progress: Progress | None = None,
 ) -> Responses:
-    """Responses to all items of all tasks: the stored ones, the others generated and stored batch by batch.
+    """Returns the responses to all items of all tasks; those that are not stored are generated and stored.
 
-    Give everything a checkpoint is asked in one call: tasks with the same limits share batches. Batches are planned
-    before the first is generated (`plan.plan`) and stored whole: a run that was killed repeats whole batches and gives
-    the same responses. No response is stored twice.
+    Put everything that a checkpoint is asked into one call, because tasks with the same limits share batches. All
+    batches are planned before the first one is generated (`plan.plan`), and a batch is stored as a whole. A run that
+    was killed therefore repeats whole batches and gives the same responses. No response is stored twice.
 
     Args:
-        checkpoint: a folder, or what `open_checkpoint` made of it.
+        checkpoint: a folder, or what `open_checkpoint` returned for it.
         work: tasks with their items.
-        subject: name that the returned responses carry (stored ones belong to the weights, whoever asked first).
+        store: where responses and plans are kept.
+        subject: name of the checkpoint in the returned responses. A stored response keeps the name of the first
+            caller; its key contains the weights, not the name.
         backend: a key of BACKENDS.
-        device: "cpu", "cuda", ...; None takes a GPU where there is one.
+        batch_size: most sequences in a batch.
+        device: "cpu", "cuda", ...; None: a GPU if there is one.
+        progress: called with (responses that are done, responses in all).
 
     Raises:
-        InputError: unknown backend, or not a checkpoint that can be loaded.
+        InputError: the backend is unknown, or the checkpoint cannot be loaded.
     """
     require_known("backend", backend, BACKENDS)
     opened = checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint)
@@ -155,7 +162,7 @@ def responses_for(
 
 
 def _answer(model: Backend, cases: Sequence[Case], checkpoint: Checkpoint, subject: str) -> list[Response]:
-    """The responses of one batch; its time is shared equally by them."""
+    """Runs one batch. Each response gets an equal share of the time of the batch."""
     start = time.perf_counter()
     answers = _score(model, cases) if cases[0].scored else _complete(model, cases, checkpoint)
     seconds = (time.perf_counter() - start) / len(cases)
@@ -172,13 +179,16 @@ def _answer(model: Backend, cases: Sequence[Case], checkpoint: Checkpoint, subje
             truncated_prompt=truncated_prompt,
             truncated_output=answer.truncated,
             seconds=seconds,
+            prompt=case.item.prompt,
+            gold=case.item.gold,
+            variant=case.item.variant,
         )
         for case, (answer, prompt_tokens, truncated_prompt) in zip(cases, answers, strict=True)
     ]
 
 
 def _complete(model: Backend, cases: Sequence[Case], checkpoint: Checkpoint) -> list[tuple[Completion, int, bool]]:
-    """(answer, tokens of the prompt, the prompt was cut) of each case."""
+    """Generates answers; returns (answer, tokens of the prompt, whether the prompt was cut) for each case."""
     rendered = [model.render(case.item.prompt) for case in cases]
     completions = model.complete(rendered, cases[0].max_tokens, cases[0].task.generation.stop)
     counts = [model.count(text) for text in rendered]
@@ -187,9 +197,9 @@ def _complete(model: Backend, cases: Sequence[Case], checkpoint: Checkpoint) -> 
 
 
 def _score(model: Backend, cases: Sequence[Case]) -> list[tuple[Completion, int, bool]]:
-    """As `_complete`, the log-likelihoods of the choices as JSON text; no token is written.
+    """Scores the choices; returns what `_complete` returns, with the log-likelihoods as JSON text for an answer.
 
-    The prompt is read as it is, without a chat template: a choice continues the text.
+    No chat template is applied, because a choice continues the text of the prompt.
     """
     likelihoods = iter(model.score([pair for case in cases for pair in case.pairs]))
     answers = []

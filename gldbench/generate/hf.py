@@ -1,4 +1,4 @@
-"""The backend "hf": lm-eval's HFLM over a checkpoint loaded by transformers, decoding greedily or scoring."""
+"""The backend "hf": transformers loads the checkpoint, and lm-eval's HFLM decodes greedily or scores."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
 class _RecordingHFLM(_HFLM):
-    """HFLM that keeps the new tokens of its last batch and what it cut: it returns only text and numbers."""
+    """An HFLM that also keeps the new tokens of its last batch and what it cut; HFLM returns neither."""
 
     new_tokens: torch.Tensor
     cuts: dict[tuple[str, str], Cut]
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         before, after = super()._encode_pair(context, continuation)
-        # HFLM reads all tokens but the last, and fails at a continuation that is longer than the context
+        # HFLM reads all tokens but the last one; a continuation that is longer than the context would make it fail
         kept, self.cuts[context, continuation] = fit(before, after, self.max_length + 1)
         return before, kept
 
     def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
-        # `generate` ends at the end token by itself; searching for its text at every step would only cost time
+        # `generate` stops at the end token anyway; a search for the text of that token at every step only takes time
         end = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
         out = super()._model_generate(context, max_length, [s for s in stop if s != end], **kwargs)
         self.new_tokens = out[:, context.shape[1] :]
@@ -42,10 +42,15 @@ class _RecordingHFLM(_HFLM):
 
 
 def load(checkpoint: Checkpoint, device: str | None) -> Loaded:
-    """Model and tokenizer; a checkpoint whose weights are incomplete is refused, never completed at random.
+    """Loads model and tokenizer.
 
     Args:
-        device: "cpu", "cuda", ...; None takes a GPU where there is one.
+        checkpoint: what `open_checkpoint` returned.
+        device: "cpu", "cuda", ...; None: a GPU if there is one.
+
+    Raises:
+        InputError: transformers cannot load the checkpoint, a weight is missing (transformers would draw it at random),
+            or the tokenizer has more tokens than the model.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     path = checkpoint.path
@@ -63,20 +68,20 @@ def load(checkpoint: Checkpoint, device: str | None) -> Loaded:
     if loading["missing_keys"]:
         missing = sorted(loading["missing_keys"])
         raise InputError(
-            f"not a checkpoint: {path} lacks {len(missing)} weights, first {missing[0]}\n"
+            f"not a checkpoint: {path} lacks {len(missing)} weights, the first is {missing[0]}\n"
             "save it again with `save_pretrained`"
         )
     embedded = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > embedded:
         raise InputError(
-            f"{path}: the tokenizer has {len(tokenizer)} tokens, the model embeds {embedded}\n"
+            f"{path}: the tokenizer has {len(tokenizer)} tokens, but the model has embeddings for {embedded}\n"
             "save the tokenizer that the model was trained with"
         )
     return model.to(device).eval(), tokenizer
 
 
 def _as_list(ids: Any) -> list[int]:
-    """End tokens as a generation configuration has them: none, one or a list."""
+    """The end tokens of a generation configuration, which holds None, one id or a list."""
     if ids is None:
         return []
     return list(ids) if isinstance(ids, list | tuple) else [ids]
@@ -91,7 +96,7 @@ class HFBackend(LMBackend):
             lm: Any = _RecordingHFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
         super().__init__(lm, checkpoint.chat_template is not None)
         self._ends = {self._lm.eot_token_id, *_as_list(model.generation_config.eos_token_id)}
-        # with the checkpoint's own sampling flags and penalties "greedy" would mean something else for each model
+        # a checkpoint's own penalties would change what "greedy" means, so all models get the same configuration
         model.generation_config = GenerationConfig(
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=sorted(self._ends),
@@ -99,7 +104,7 @@ class HFBackend(LMBackend):
         )
 
     def complete(self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str]) -> list[Completion]:
-        """Greedy completions of one batch of rendered prompts."""
+        """Decodes one batch of rendered prompts greedily."""
         order, texts = self._written(prompts, max_tokens, stop)
         rows = self._lm.new_tokens.tolist()
         completions = {
@@ -108,7 +113,14 @@ class HFBackend(LMBackend):
         return [completions[i] for i in range(len(prompts))]
 
     def _completion(self, text: str, row: list[int], max_tokens: int, stop: Sequence[str]) -> Completion:
-        """Text with the number of tokens the model wrote for it: a row runs on until its whole batch has ended."""
+        """Counts the tokens of one answer.
+
+        Args:
+            text: the answer.
+            row: its new token ids; after its end a row goes on until the whole batch has ended.
+            max_tokens: token limit of the answer.
+            stop: stop strings.
+        """
         end = next((place for place, token in enumerate(row) if token in self._ends), None)
         row = row if end is None else row[: end + 1]
 

@@ -1,4 +1,4 @@
-"""What the backends over lm-eval's model classes share: rendering, counting, asking, log-likelihoods."""
+"""What both backends share, since both run a model class of lm-eval: rendering, counting, asking, scoring."""
 
 from __future__ import annotations
 
@@ -12,26 +12,31 @@ from gldbench.generate.quiet import quiet
 
 
 class LMBackend:
-    """A model of lm-eval's that records in `cuts` what it cut of each scored pair; see `backend.Backend`."""
+    """A model of lm-eval, which records in `cuts` what it cut of each scored pair; see `backend.Backend`."""
 
     def __init__(self, lm: Any, chat: bool) -> None:
-        """`chat`: prompts are a user's turn in the chat template that `lm` knows."""
+        """Takes over a loaded model.
+
+        Args:
+            lm: the model, an `lm_eval.api.model.LM`.
+            chat: put each prompt into the chat template of `lm` as the user's turn.
+        """
         self._lm = lm
         self._chat = chat
         self._lengths: dict[str, int] = {}
 
     def render(self, prompt: str) -> str:
-        """The text the model reads: the prompt as a user's turn where the checkpoint has a chat template."""
+        """Returns the text that the model reads: the prompt as the user's turn, if there is a chat template."""
         return self._lm.apply_chat_template([{"role": "user", "content": prompt}]) if self._chat else prompt
 
     def count(self, text: str) -> int:
-        """Tokens of a rendered prompt."""
+        """Counts the tokens of a rendered prompt."""
         if text not in self._lengths:
             self._lengths[text] = len(self._lm.tok_encode(text))
         return self._lengths[text]
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
-        """Log-likelihoods of one batch of (prompt, continuation)."""
+        """Computes the log-likelihoods of one batch of (prompt, continuation) pairs."""
         self._lm.cuts = {}
         requests = [Instance("loglikelihood", {}, pair, place) for place, pair in enumerate(pairs)]
         with quiet():
@@ -41,9 +46,11 @@ class LMBackend:
         ]
 
     def _written(self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str]) -> tuple[list[int], list[str]]:
-        """The places of one batch's prompts in the order in which `lm` ran and recorded them, and the greedy texts.
+        """Decodes one batch greedily.
 
-        Only in this order of lm-eval's own do its records of the last batch belong to the texts.
+        Returns:
+            The indices of the prompts in the order in which lm-eval ran them, and the texts in that order. What `lm`
+            recorded of its last batch is in this order too.
         """
         order = sorted(range(len(prompts)), key=lambda i: (-self.count(prompts[i]), prompts[i]))  # longest first
         settings = {"until": list(stop), "max_gen_toks": max_tokens, "do_sample": False}

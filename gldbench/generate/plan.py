@@ -1,4 +1,4 @@
-"""What a checkpoint is asked, under which keys and in which batches: settled before anything is generated."""
+"""Plans the work before anything is generated: the key of every response, and the batches."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from gldbench.schema import Item, Task
 from gldfusion.files import hash_json
 
 TOKENS_PER_BATCH = 2**15
-"""prompt and answer tokens of a batch, padding counted: bounds the memory of long prompts"""
+"""most tokens of prompts, answers and padding in one batch; it limits the memory that long prompts take"""
 
 SCORED_TOKENS_PER_BATCH = 2**13
-"""the same for log-likelihoods, where every token has logits over the whole vocabulary"""
+"""the same for log-likelihoods, which keep the logits of every token over the whole vocabulary"""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One item as one checkpoint is asked it."""
+    """One item together with its task, its token limit and the key of its response."""
 
     task: Task
     item: Item
     max_tokens: int
-    """that the answer may have"""
+    """token limit of the answer"""
     case_id: str
 
     @property
     def scored(self) -> bool:
-        """Log-likelihoods of the item's choices are asked for, not an answer."""
+        """True if the choices of the item are scored by their log-likelihood; False if an answer is generated."""
         return self.task.kind == "loglikelihood"
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """Prompt and continuation of each choice; a choice begins with the space that separates it."""
+        """Prompt and continuation for each choice. A choice begins with the space that separates it from the prompt."""
         return [(self.item.prompt, choice) for choice in self.item.choices]
 
 
@@ -44,23 +44,30 @@ class PlanStore(Protocol):
     """The part of `store.Store` that keeps plans."""
 
     def plans(self, batch_size: int) -> list[list[str]]:
-        """Batches of case ids that were planned with this size, finished or not."""
+        """Returns the batches of case ids that were planned with this batch size, finished or not."""
         ...
 
     def append_plan(self, batches: Sequence[Sequence[str]], batch_size: int) -> None:
-        """Records batches of case ids before they are generated."""
+        """Stores batches of case ids before they are generated."""
         ...
 
 
 def answer_limit(task: Task, checkpoint: Checkpoint) -> int:
-    """Tokens an answer may have: the task's limit, but at most half of the context; the prompt has the other half."""
+    """Returns the token limit of an answer: that of the task, but at most half of the context of the checkpoint."""
     if task.kind == "loglikelihood":  # nothing is written
         return task.generation.max_tokens
     return max(1, min(task.generation.max_tokens, checkpoint.context // 2))
 
 
 def case_of(checkpoint: Checkpoint, task: Task, item: Item, backend: str) -> Case:
-    """The item with the key of everything its response depends on."""
+    """Makes the case of one item. Its `case_id` hashes everything that the response depends on.
+
+    Args:
+        checkpoint: the model that is asked.
+        task: the task of the item; the key covers its name and version.
+        item: the item; the key covers its prompt and, for log-likelihoods, its choices.
+        backend: a key of `generate.BACKENDS`.
+    """
     limit = answer_limit(task, checkpoint)
     asked: dict[str, Any] = {"decoding": "greedy", "max_tokens": limit, "stop": task.generation.stop}
     if task.kind == "loglikelihood":
@@ -77,22 +84,25 @@ def case_of(checkpoint: Checkpoint, task: Task, item: Item, backend: str) -> Cas
 
 
 def hash_text(text: str) -> str:
-    """SHA-256 of a text, in hexadecimal digits."""
+    """SHA-256 (hex) of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def plan(
     model: Backend, wanted: Mapping[str, Case], stored: Collection[str], store: PlanStore, batch_size: int
 ) -> list[list[Case]]:
-    """The batches that answer every case of `wanted` that is not in `stored`.
+    """Makes the batches that answer every case of `wanted` without a stored response.
 
-    How a batch is put together shows in the last digits of its logits. A batch that an earlier run planned and did not
-    finish is therefore repeated whole; only what no such batch has is planned anew, and recorded before it begins.
-    A case that is stored is never part of a new batch.
+    The other prompts of a batch change the last digits of its logits. For that reason a batch that an earlier run
+    planned and did not finish is repeated as a whole. The remaining cases get new batches, which are stored in `store`
+    before they are generated. A case with a stored response is never put into a new batch.
 
     Args:
+        model: counts tokens.
         wanted: case id -> case, everything that is asked now.
-        stored: case ids that have a response.
+        stored: the case ids that have a response.
+        store: holds the plans of earlier runs, and gets the new one.
+        batch_size: most sequences in a batch.
     """
     unfinished: list[list[Case]] = []
     planned: set[str] = set()
@@ -107,7 +117,7 @@ def plan(
 
 
 def _batches(model: Backend, cases: Sequence[Case], batch_size: int) -> list[list[Case]]:
-    """Batches of cases with equal settings, longest first, within `batch_size` sequences and the limits on tokens."""
+    """Groups cases with equal settings, longest first, within `batch_size` sequences and the limit on tokens."""
     widths = {case.case_id: _width(model, case) for case in cases}
 
     def settings(case: Case) -> tuple[bool, int, tuple[str, ...]]:
@@ -130,7 +140,7 @@ def _batches(model: Backend, cases: Sequence[Case], batch_size: int) -> list[lis
 
 
 def _width(model: Backend, case: Case) -> int:
-    """Tokens of the prompt with the longest that may follow it."""
+    """Number of tokens of the prompt and the longest answer or choice that may follow it."""
     if case.scored:
         longest = max(case.item.choices, key=len, default="")
         return model.count(case.item.prompt) + model.count(longest)

@@ -1,4 +1,4 @@
-"""Silences libraries that write progress and notes to stderr: our callers report progress."""
+"""Silences libraries that write progress and messages to standard error; our own commands report progress."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars of transformers, datasets and lm-eval, no lm-eval messages below errors."""
+    """Hides progress bars of transformers, datasets and lm-eval, and lm-eval's messages below the level of errors."""
     logger, bar = logging.getLogger("lm_eval"), lm_eval.api.task.tqdm
     level, bars = logger.level, transformers_logging.is_progress_bar_enabled()
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,7 @@
-"""The backend "vllm": lm-eval's VLLM. Not measured: no machine of this project has vLLM, its tests use a stand-in."""
+"""The backend "vllm": lm-eval's VLLM decodes greedily or scores.
+
+It was never run with vLLM itself, because no machine of this project has vLLM. Its tests use a stand-in module.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _VLLM: Any = VLLM  # lm-eval's registry decorator hides the type of the class
 
 
 class _RecordingVLLM(_VLLM):
-    """VLLM that keeps vLLM's own answers to its last batch and what it cut: it returns only text and numbers."""
+    """A VLLM that also keeps vLLM's answers to its last batch and what it cut; VLLM returns neither."""
 
     answers: list[Any]
     cuts: dict[tuple[str, str], Cut]
@@ -27,13 +30,13 @@ class _RecordingVLLM(_VLLM):
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         before, after = super()._encode_pair(context, continuation)
-        # vLLM has to write one token even where only the prompt is scored
+        # vLLM must write one token, even if only the prompt is scored
         kept, self.cuts[context, continuation] = fit(before, after, self.max_length - 1)
         return before, kept
 
 
 class VLLMBackend(LMBackend):
-    """Answers prompts in batches; see `backend.Backend`. vLLM takes the GPUs of CUDA_VISIBLE_DEVICES itself."""
+    """Answers prompts in batches; see `backend.Backend`. vLLM uses the GPUs that CUDA_VISIBLE_DEVICES names."""
 
     def __init__(self, checkpoint: Checkpoint, batch_size: int) -> None:
         with quiet():
@@ -46,7 +49,7 @@ class VLLMBackend(LMBackend):
         super().__init__(lm, checkpoint.chat_template is not None)
 
     def complete(self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str]) -> list[Completion]:
-        """Greedy completions of one batch of rendered prompts."""
+        """Decodes one batch of rendered prompts greedily."""
         order, texts = self._written(prompts, max_tokens, stop)
         written = [answer.outputs[0] for answer in self._lm.answers]
         completions = {

@@ -1,38 +1,24 @@
-"""Means, intervals and paired tests: over items of one checkpoint (`items`), over seeds and items (`seeds`)."""
+"""Means, intervals and paired tests.
+
+`items` works on the items of one or two checkpoints, `seeds` on training runs with several seeds. `averages` forms
+means over subtasks and tasks; import it as `gldbench.stats.averages`.
+"""
 
 from __future__ import annotations
 
-from gldbench.stats.intervals import (
-    CONFIDENCE,
-    RESAMPLES,
-    chance_corrected,
-    correct_estimate,
-    macro_mean,
-    wilson,
-)
-from gldbench.stats.items import ItemMean, PairedItems, clustered_se, item_mean, paired_items
-from gldbench.stats.seeds import (
-    MIN_TEST_SEEDS,
-    PairedDifference,
-    binary_mean,
-    bootstrap_mean,
-    paired_difference,
-    too_few_seeds,
-)
-from gldbench.stats.significance import MAX_TEST_SEEDS, holm, mcnemar_p, sampled_sign_flip_p, sign_flip_p
+from gldbench.stats.intervals import CONFIDENCE, chance_corrected, correct_estimate, macro_mean, wilson
+from gldbench.stats.items import ItemMean, PairedItems, item_mean, paired_items
+from gldbench.stats.seeds import PairedDifference, binary_mean, bootstrap_mean, paired_difference, too_few_seeds
+from gldbench.stats.significance import holm, mcnemar_p, sampled_sign_flip_p, sign_flip_p
 
 __all__ = [
     "CONFIDENCE",
-    "MAX_TEST_SEEDS",
-    "MIN_TEST_SEEDS",
-    "RESAMPLES",
     "ItemMean",
     "PairedDifference",
     "PairedItems",
     "binary_mean",
     "bootstrap_mean",
     "chance_corrected",
-    "clustered_se",
     "correct_estimate",
     "holm",
     "item_mean",

@@ -1,4 +1,4 @@
-"""Averages as the paper computes them: the plain mean of scores, whatever the number of their items."""
+"""Averages over subtasks and tasks as the paper computes them: plain means, in which each score has equal weight."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ import numpy as np
 
 from gldbench.schema import Estimate, Task
 from gldbench.stats import item_mean, macro_mean
-from gldfusion.errors import InputError
 
 BOOTSTRAP_SEED = 0
 MIN_STRATUM = 10
-"""items from which a subtask's own interval can be made; with one item each, that of their mean would be too narrow"""
+"""a subtask needs at least this many items for its own interval; with fewer, the combined interval is too narrow"""
 
 
 def has_strata(task: Task) -> bool:
-    """Whether the task's clusters are its subtasks, all of which are there: fixed strata, not a sample of subtasks."""
+    """Tells whether the clusters of a task are all of its subtasks: fixed strata, not a sample of subtasks."""
     return bool(task.subtasks) and not task.subtask
 
 
 def subtask_mean(values: np.ndarray, clusters: Sequence[str], bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate:
-    """The mean over subtasks of their mean scores; the interval is stratified: items vary, the subtasks stay.
+    """Averages the mean scores of the subtasks, with a stratified interval: items are drawn, subtasks are fixed.
 
-    Where a subtask has fewer than `MIN_STRATUM` items, as under a small --limit, its own variance cannot be told: then
-    the interval is that of subtasks drawn at random, which is wider.
+    A small --limit can leave a subtask with fewer than `MIN_STRATUM` items, too few to estimate its variance. The
+    interval then treats the subtasks themselves as drawn at random, which makes it wider.
+
+    Args:
+        values: [items] scores.
+        clusters: [items] the subtask of each item.
+        bounds: smallest and largest possible score.
     """
     names = np.asarray(clusters, dtype=str)
     strata = {name: values[names == name] for name in dict.fromkeys(clusters)}
@@ -38,25 +42,12 @@ def subtask_mean(values: np.ndarray, clusters: Sequence[str], bounds: tuple[floa
 
 
 def averaged(tasks: Iterable[Task]) -> list[Task]:
-    """The tasks that one average may hold: no item twice, and no log-likelihoods beside generated answers.
+    """Selects the tasks that enter one average.
 
-    A subtask is left out where its whole benchmark is there; log-likelihood tasks are averaged only among themselves.
+    No item counts twice: a subtask is left out if its whole benchmark is among the tasks. Log-likelihood tasks are not
+    averaged with generated answers: they are left out if any other task is there.
     """
     tasks = list(tasks)
     whole = {task.name for task in tasks if not task.subtask}
     distinct = [task for task in tasks if not (task.subtask and task.benchmark in whole)]
     return [task for task in distinct if task.kind == "generation"] or distinct
-
-
-def published_average(tasks: Iterable[Task]) -> dict[str, float]:
-    """model -> plain mean of its published scores over all subtasks of `tasks`: the last row of the paper's Table 3.
-
-    Raises:
-        InputError: a model has no score where another has one.
-    """
-    rows = {f"{task.name}/{subtask}": scores for task in tasks for subtask, scores in task.published.items()}
-    models = {model for scores in rows.values() for model in scores}
-    for name, scores in rows.items():
-        if models - scores.keys():
-            raise InputError(f"no published score of {', '.join(sorted(models - scores.keys()))} on {name}")
-    return {model: sum(scores[model] for scores in rows.values()) / len(rows) for model in sorted(models)}

@@ -1,8 +1,8 @@
-"""Scores of one checkpoint over items: means, standard errors and intervals that respect clusters; paired differences.
+"""Scores over items: means, standard errors and intervals that respect clusters, and paired differences.
 
-Items that share a passage or a subject are not independent: their *cluster* is the unit that is drawn. Where every
-item is its own cluster, or all share one (a benchmark's lone subtask, which is then the whole population), the items
-are the units.
+Items that share a passage or a subject are not independent. They form a *cluster*, and clusters are the units that are
+drawn. There are two exceptions, in which the items are the units: every item is its own cluster, or all items share one
+cluster (a single subtask, which is then the whole population).
 """
 
 from __future__ import annotations
@@ -24,51 +24,40 @@ Z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
 
 @dataclass(frozen=True)
 class ItemMean:
-    """A mean over items."""
+    """A mean over items, with its interval and standard error."""
 
     estimate: Estimate
     se: float | None
-    """cluster-robust standard error (CR1); None where there is a single unit"""
+    """cluster-robust standard error (CR1, see `_cr1`); None if there is only one unit"""
     n_units: int
-    """clusters, or items where they are independent"""
+    """number of clusters, or of items if they are independent"""
     clustered: bool
 
 
 @dataclass(frozen=True)
 class PairedItems:
-    """Two checkpoints on the same items."""
+    """The scores of two checkpoints on the same items, and a test of their difference."""
 
     first: float
+    """mean score"""
     second: float
+    """mean score"""
     mean: ItemMean
     """second - first"""
     n_discordant: int
-    """items that the two score differently"""
+    """number of items on which the two scores differ"""
     p: float
     test: str
+    """name of the test that gave `p`"""
     p_clustered: float | None
-    """p of the sign-flip test over clusters; None where items are independent"""
+    """p of the sign-flip test over clusters; None if items are independent"""
 
 
 @dataclass(frozen=True)
 class _Units:
-    sums: np.ndarray  # [units], of the values in each unit
-    sizes: np.ndarray  # [units]
+    sums: np.ndarray  # [units] sum of the values of each unit
+    sizes: np.ndarray  # [units] number of items of each unit
     clustered: bool
-
-
-def clustered_se(values: np.ndarray, clusters: Sequence[str]) -> float:
-    """Cluster-robust standard error of the mean, CR1: sqrt(G / (G - 1) * sum_g (sum_{i in g} (x_i - mean))^2) / n.
-
-    That is the sandwich estimator of a regression on a constant (Liang and Zeger, 1986) with the small-sample factor
-    (G / (G - 1)) (n - 1) / (n - k) for k = 1. Where every item is its own cluster it is s / sqrt(n).
-
-    Raises InputError where there is a single unit.
-    """
-    units = _units(values, clusters)
-    if len(units.sums) < 2:
-        raise InputError("a standard error needs at least two items or clusters, got one")
-    return _cr1(units)
 
 
 def item_mean(
@@ -79,12 +68,22 @@ def item_mean(
     bounds: tuple[float, float] = (0.0, 1.0),
     resamples: int = RESAMPLES,
 ) -> ItemMean:
-    """The mean of `values` [items] with a 95 % interval.
+    """The mean of `values` with a 95 % interval.
 
-    Wilson's for independent 0/1 items. Else the percentile bootstrap over units, its ends moved away from the mean by
-    t_{G-1} / z * sqrt(G / (G - 1)), without which few clusters promise too much, and cut off at `bounds`. Where all
-    values are equal a bootstrap would claim an interval of no width: there another unit differs with a probability of
-    at most z^2 / (G + z^2), as in Wilson's interval at 0 successes, and by as much as the bounds allow.
+    - Independent 0/1 items: Wilson's interval.
+    - Otherwise: the percentile bootstrap over the G units. Its ends are moved away from the mean by the factor
+      t_{G-1} / z * sqrt(G / (G - 1)), because the plain bootstrap is too narrow for few units. They are cut off at
+      `bounds`.
+    - All values are equal, or there is one unit: a bootstrap interval would have no width. As Wilson's does at 0
+      successes, the interval then assumes that a new unit differs with a probability of at most z^2 / (G + z^2), and
+      that it differs as far as `bounds` allow.
+
+    Args:
+        values: [items] scores.
+        clusters: [items] the cluster of each item.
+        seed: seed of the bootstrap.
+        bounds: smallest and largest possible score.
+        resamples: number of bootstrap resamples.
     """
     units = _units(values, clusters)
     n, n_units = len(values), len(units.sums)
@@ -114,12 +113,19 @@ def paired_items(
     fixed_clusters: bool = False,
     resamples: int = RESAMPLES,
 ) -> PairedItems:
-    """second - first over the same items, with a paired (cluster) bootstrap interval and a test.
+    """Compares two checkpoints on the same items: second - first, with a paired bootstrap interval and a test.
 
-    The test is McNemar's exact one for 0/1 scores of independent items. Items of a benchmark's subtasks count as such
-    (`fixed_clusters`): the subtasks are strata that stay the same, whatever items are drawn from them; what a test
-    that draws subtasks would say is `p_clustered`. Graded scores, and 0/1 scores in passages, get the sign-flip test
-    over units.
+    The test is McNemar's exact test for 0/1 scores of independent items, and the sign-flip test over units for all
+    other scores.
+
+    Args:
+        first: [items] scores.
+        second: [items] scores.
+        clusters: [items] the cluster of each item.
+        seed: seed of the bootstrap and of the sampled test.
+        fixed_clusters: the clusters are the subtasks of a benchmark, which are fixed: only items are drawn, so items
+            count as independent in `p`. `p_clustered` is the p-value of a test that draws subtasks too.
+        resamples: number of bootstrap resamples.
     """
     if not first.shape == second.shape == (len(clusters),):
         raise InputError(f"expected scores of the same items, got {first.shape}, {second.shape}, {len(clusters)}")
@@ -157,15 +163,20 @@ def _units(values: np.ndarray, clusters: Sequence[str]) -> _Units:
 
 
 def _cr1(units: _Units) -> float:
+    """Cluster-robust standard error of the mean, CR1: sqrt(G / (G - 1) * sum_g (sum_{i in g} (x_i - mean))^2) / n.
+
+    It is the sandwich estimator of a regression on a constant (Liang and Zeger, 1986) with the small-sample factor
+    (G / (G - 1)) (n - 1) / (n - k) for k = 1. If every item is its own cluster, it is s / sqrt(n). It needs G > 1.
+    """
     n_units, n = len(units.sums), units.sizes.sum()
     residuals = units.sums - units.sums.sum() / n * units.sizes
     return math.sqrt(n_units / (n_units - 1) * float(residuals @ residuals)) / n
 
 
 def _bootstrap_ends(units: _Units, value: float, seed: int, resamples: int) -> tuple[float, float]:
-    """The stretched ends of the interval; each resample draws as many units as there are, with replacement."""
+    """The ends of the stretched bootstrap interval. Each resample draws G of the G units with replacement."""
     n_units = len(units.sums)
-    # units with the same sum and size are drawn together: their number is multinomial
+    # units with the same sum and size are interchangeable: how many of them are drawn is multinomial
     kinds, counts = np.unique(np.column_stack([units.sums, units.sizes]), axis=0, return_counts=True)
     rng, means = np.random.default_rng(seed), []
     for drawn in blocks(resamples, len(kinds)):

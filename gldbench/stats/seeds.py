@@ -1,8 +1,8 @@
-"""Scores that vary over seeds and items, as training runs give them.
+"""Scores that vary over the seeds of training runs and over items.
 
-Scores come as strata: one array [seeds, items] per task family, all with the same seeds in the same order.
-The mean of strata is the mean over families of the family means, so that a family counts once however many
-items it has. Every seed answers the same items, so seeds and items are crossed; seeds are never pooled as items.
+Scores come as strata: one array [seeds, items] per task family, all with the same seeds in the same order. The mean of
+strata is the mean of the family means, so that each family has equal weight, whatever its number of items. Every seed
+answers the same items: seeds and items are crossed, and the scores of different seeds are never treated as more items.
 """
 
 from __future__ import annotations
@@ -19,29 +19,36 @@ from gldbench.stats.significance import sign_flip_p
 from gldfusion.errors import InputError
 
 MIN_TEST_SEEDS = 6
-"""The fewest paired seeds at which a two-sided sign-flip test can reach p < .05 (2^-5 = .031)."""
+"""fewest paired seeds with which a two-sided sign-flip test can reach p < .05 (2^-5 = .031)"""
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """A comparison and the design behind it."""
+    """A comparison, with the number of seeds and items behind it."""
 
     comparison: Comparison
     n_seeds: int
     n_items: int
     reason: str
-    """why `comparison.p` is None; empty when there is a p-value"""
+    """why `comparison.p` is None; an empty string if there is a p-value"""
 
 
 def bootstrap_mean(
     strata: Sequence[np.ndarray], *, seed: int, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """The mean of `strata` ([seeds, items] each) with a hierarchical bootstrap interval.
+    """The mean of `strata` with a hierarchical bootstrap interval.
 
-    Each resample draws seeds with replacement and, within every stratum, items with replacement; the drawn items are
-    the same for all drawn seeds, as they were in the experiment. The percentile ends are then moved away from the
-    mean by t_df / z, with Satterthwaite's df from the two variance components: with three seeds a plain percentile
-    interval covers as little as .84 where .95 is promised. A single seed gives an interval over items alone.
+    Each resample draws seeds with replacement and, within every stratum, items with replacement. All drawn seeds get
+    the same drawn items, as in the experiment. The percentile ends are then moved away from the mean by the factor
+    t_df / z, where Satterthwaite's df comes from the variance over seeds and the variance over items. Without it, a
+    95 % interval over three seeds covers the true mean in as few as 84 % of cases. With one seed, only items are
+    drawn.
+
+    Args:
+        strata: one array [seeds, items] per family.
+        seed: seed of the bootstrap.
+        resamples: number of bootstrap resamples.
+        confidence: coverage of the interval.
     """
     arrays = _checked(strata)
     rng = np.random.default_rng(seed)
@@ -64,10 +71,15 @@ def bootstrap_mean(
 
 
 def binary_mean(scores: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> Estimate:
-    """The mean of 0/1 `scores` [seeds, items] of one family.
+    """The mean of the 0/1 scores of one family, with an interval.
 
-    One seed: Wilson's interval. Several: the hierarchical bootstrap, except where all scores are equal and a bootstrap
-    would claim an interval of no width; there Wilson's interval over the items of one seed is taken, the wider choice.
+    With one seed it is Wilson's interval, with several the hierarchical bootstrap interval. If all scores are equal, a
+    bootstrap interval would have no width; then it is Wilson's interval over the items of one seed.
+
+    Args:
+        scores: [seeds, items].
+        seed: seed of the bootstrap.
+        resamples: number of bootstrap resamples.
     """
     (array,) = _checked([scores])
     if not np.isin(array, (0, 1)).all():
@@ -87,10 +99,18 @@ def paired_difference(
     seed: int,
     resamples: int = RESAMPLES,
 ) -> PairedDifference:
-    """candidate - baseline over the same seeds and items, with a hierarchical bootstrap interval.
+    """Compares two subjects on the same seeds and items: candidate - baseline, with a hierarchical bootstrap interval.
 
-    p is that of the exact sign-flip test on the per-seed differences, and None below `MIN_TEST_SEEDS` seeds, where no
-    outcome could be significant; `reason` says so.
+    p comes from the exact sign-flip test on the differences per seed. With fewer than `MIN_TEST_SEEDS` seeds no outcome
+    could be significant, so p is None and `reason` says why.
+
+    Args:
+        baseline: name of the baseline.
+        candidate: name of the candidate.
+        baseline_strata: one array [seeds, items] per family.
+        candidate_strata: the same for the candidate, with equal shapes.
+        seed: seed of the bootstrap.
+        resamples: number of bootstrap resamples.
     """
     if len(baseline_strata) != len(candidate_strata):
         raise InputError(f"expected the same families, got {len(candidate_strata)} and {len(baseline_strata)}")
@@ -108,7 +128,7 @@ def paired_difference(
 
 
 def too_few_seeds(n_seeds: int) -> str:
-    """Why `n_seeds` paired seeds support no significance test, or the empty string where they do."""
+    """Says why `n_seeds` paired seeds are too few for a significance test; an empty string if they are enough."""
     if n_seeds >= MIN_TEST_SEEDS:
         return ""
     smallest = min(1.0, 2.0 ** (1 - n_seeds))
@@ -129,13 +149,13 @@ def _checked(strata: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _resample_weights(rng: np.random.Generator, n: int, resamples: int) -> np.ndarray:
-    """[resamples, n]: how often each of n units is drawn in n draws with replacement, divided by n."""
+    """[resamples, n] how often each of n units is drawn in n draws with replacement, divided by n."""
     drawn = rng.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
     return np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n) / n
 
 
 def _stretch(arrays: list[np.ndarray], confidence: float) -> float:
-    """t_df / z, df by Satterthwaite from the variances of the mean that seeds and items contribute."""
+    """t_df / z, with Satterthwaite's df from the contributions of seeds and of items to the variance of the mean."""
     n_seeds = arrays[0].shape[0]
     degrees: list[tuple[float, int]] = []
     if n_seeds > 1:

@@ -1,4 +1,7 @@
-"""What a benchmark is: the folders of `tasks/`, their data files, prompts, and the items that rows become."""
+"""Reads benchmarks: folders of tasks/ (`load`), data files (`data`), rows (`readers`) and prompts (`prompts`).
+
+tasks/README.md says how to add a benchmark.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from gldbench.tasks.load import (
     expand,
     load_items,
     load_task,
-    read_task,
     take,
     task_names,
     tasks_root,
@@ -24,7 +26,6 @@ __all__ = [
     "expand",
     "load_items",
     "load_task",
-    "read_task",
     "take",
     "task_names",
     "tasks_root",

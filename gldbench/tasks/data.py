@@ -1,4 +1,4 @@
-"""The rows of a benchmark's data files, from a local folder or a hub, refused where they are not the rows meant."""
+"""Reads the data files of benchmarks, from a local folder or a hub, and checks them against their checksums."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ Record = dict[str, Any]
 """one row of a data file"""
 
 _SEPARATORS = ((", ", ": "), (",", ":"))
+"""the two usual ways to write JSON"""
 
 
 @dataclass(frozen=True)
@@ -25,34 +26,34 @@ class Records:
 
     rows: list[Record]
     changed: bool
-    """they are not the rows that the task was defined on, and were asked for all the same"""
+    """the file has another checksum than task.yaml says, and the caller allowed that"""
 
 
 def read_records(
     task: Task, file: str, expected: Dataset | Exemplars, data: Path | Literal["hub"], allow_changed: bool = False
 ) -> Records:
-    """The rows of `file`; the whole file is checked once, before any row is looked at.
+    """Reads the rows of `file`. The checksum of the whole file is checked before any row is parsed.
 
     Args:
-        task: names the benchmark in messages, and its subtasks where a hub keeps each apart.
-        file: JSON lines below the folder `data`; `<file>.gz` where that is what is there.
-        expected: what the task was defined on: count, checksum of the uncompressed file, and where the hub has it.
+        task: the benchmark, for messages; its subtasks are needed if the hub has a file for each.
+        file: path of a file of JSON lines below the folder `data`. If it is absent, `<file>.gz` is read.
+        expected: number of rows, checksum of the uncompressed file, and where the hub has it.
         data: the folder, or "hub".
-        allow_changed: take other content too, and say so in the result.
+        allow_changed: accept a file with another checksum; `Records.changed` then says so.
 
     Raises:
-        InputError: no such file, or other content.
+        InputError: there is no such file, its checksum differs, or a line is not a JSON object.
     """
     where, content = _read(data, file) if data != "hub" else (f"the hub's {file}", _hub_content(task, file, expected))
-    # split only at \n: a JSON string may hold other line separators
+    # splitlines would also split strings at \u2028
     lines = [line for line in content.split(b"\n") if line]
     changed = (len(lines), _checksum(content)) != (expected.count, expected.sha256)
     if changed and not allow_changed:
         raise InputError(
             f"task {task.benchmark}: {where} is not the data that the task was defined on: expected {expected.count} "
             f"rows with sha256 {expected.sha256[:12]}, got {len(lines)} rows with {_checksum(content)[:12]}\n"
-            f"restore it from {task.dataset.source} at {task.dataset.revision},\n"
-            "or take it as it is with --allow-changed-data: every row of results then says so"
+            f"fetch it from {task.dataset.source} at {task.dataset.revision},\n"
+            "or accept it with --allow-changed-data, which marks every row of the results"
         )
     return Records([_parse(task, where, number, line) for number, line in enumerate(lines, start=1)], changed)
 
@@ -78,8 +79,8 @@ def _read(data: Path, file: str) -> tuple[str, bytes]:
     packed = path.with_name(path.name + ".gz")
     if not packed.is_file():
         raise InputError(
-            f"benchmark data not found: expected {path} (or .gz)\n"
-            "give the folder that holds one folder per benchmark with --data, or --data hub to load it"
+            f"benchmark data not found: expected the file {path} (or .gz)\n"
+            "name the folder that holds one folder per benchmark with --data, or load the file with --data hub"
         )
     return str(packed), _unpack(packed)
 
@@ -88,14 +89,17 @@ def _unpack(packed: Path) -> bytes:
     try:
         return gzip.decompress(packed.read_bytes())
     except (OSError, EOFError) as error:
-        raise InputError(f"{packed} is not a whole gzip file: {error}\nfetch it again") from None
+        raise InputError(f"{packed} is not a whole gzip file: {error}\nfetch the file again") from None
 
 
 def _hub_content(task: Task, file: str, expected: Dataset | Exemplars) -> bytes:
-    """What the file would hold: the hub's own bytes, or its rows written in the way that has the right checksum."""
+    """The content that the file would have: the bytes of the hub's file, or the hub's rows as JSON lines.
+
+    There are several usual ways to write rows as JSON lines. The one with the expected checksum is taken.
+    """
     hub = expected.hub
     if hub is None:
-        raise InputError(f"task {task.benchmark}: no hub holds {file}\ngive a folder with --data")
+        raise InputError(f"task {task.benchmark}: no hub holds {file}\nname a folder that holds it with --data")
     if hub.url:
         content = _download(task, hub.url)
         if not content.lstrip().startswith(b"["):
@@ -108,7 +112,7 @@ def _hub_content(task: Task, file: str, expected: Dataset | Exemplars) -> bytes:
 
 
 def _as_lines(records: Sequence[Record], ascii_only: bool, separators: tuple[str, str]) -> bytes:
-    """Rows as JSON lines; with every usual way of writing them, the bytes of the files that tasks name."""
+    """Writes rows as JSON lines."""
     return "".join(json.dumps(r, ensure_ascii=ascii_only, separators=separators) + "\n" for r in records).encode()
 
 
@@ -124,7 +128,7 @@ def _hub_records(task: Task, hub: HubSource) -> list[Record]:
 
 
 def _download(task: Task, url: str) -> bytes:
-    """The bytes behind `url`, unpacked; kept in the cache of `datasets`, which also knows of HF_HUB_OFFLINE."""
+    """Downloads and unpacks the file at `url`. `datasets` caches it and obeys HF_HUB_OFFLINE."""
     from datasets import DownloadManager
     from datasets.exceptions import DatasetsError
 
@@ -136,8 +140,8 @@ def _download(task: Task, url: str) -> bytes:
 
 
 def _load(task: Task, hub: HubSource, subtask: str | None) -> Iterator[Record]:
-    """Rows of one configuration; every way in which a hub can be out of reach is one message."""
-    from datasets import load_dataset  # takes a second to import, and only `--data hub` needs it
+    """Loads the rows of one configuration."""
+    from datasets import load_dataset  # here: it takes a second, and only `--data hub` needs it
     from datasets.exceptions import DatasetsError
 
     def named(text: str | None) -> str | None:
@@ -159,21 +163,22 @@ def _load(task: Task, hub: HubSource, subtask: str | None) -> Iterator[Record]:
 
 def _out_of_reach(task: Task, where: str, error: Exception) -> InputError:
     return InputError(
-        f"task {task.benchmark}: no hub in reach for {where} ({' '.join(str(error).split())[:160]})\n"
-        "check the network and HF_HUB_OFFLINE, or give a folder with --data"
+        f"task {task.benchmark}: the hub cannot be reached for {where} ({' '.join(str(error).split())[:160]})\n"
+        "check the network and HF_HUB_OFFLINE, or name a folder that holds the file with --data"
     )
 
 
 def _arc_row(row: Record) -> Record:
-    """allenai/ai2_arc -> AI2's own layout."""
+    """Turns a row of allenai/ai2_arc into the layout of AI2's own files."""
     options = [{"text": t, "label": n} for t, n in zip(row["choices"]["text"], row["choices"]["label"], strict=True)]
     return {"id": row["id"], "question": {"stem": row["question"], "choices": options}, "answerKey": row["answerKey"]}
 
 
 def _mmlu_row(row: Record) -> Record:
-    """cais/mmlu -> one field an option, the answer as a letter."""
+    """Turns a row of cais/mmlu into one with a field for each option and the answer as a letter."""
     options = dict(zip("ABCD", row["choices"], strict=True))
     return {"question": row["question"], **options, "answer": "ABCD"[row["answer"]]}
 
 
 HUB_ROWS: dict[str, Callable[[Record], Record]] = {"arc": _arc_row, "mmlu": _mmlu_row}
+"""`hub.rows` in task.yaml -> function that turns a row of the hub into a row of our file"""

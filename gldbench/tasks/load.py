@@ -1,26 +1,23 @@
-"""Reads tasks/: what a benchmark is, and its items from local files or a hub."""
+"""Reads a benchmark's task.yaml (`load_task`), and makes its items from its data file (`load_items`)."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import TypeAdapter, ValidationError
-
-from gldbench.schema import Dataset, Exemplars, HubSource, Item, Task, Variant
-from gldbench.tasks.data import HUB_ROWS, Record, read_records
+from gldbench.schema import Item, Task
+from gldbench.tasks.data import Record, read_records
 from gldbench.tasks.prompts import examples_for, fill, read_examples
+from gldbench.tasks.read_yaml import read_task
 from gldbench.tasks.readers import READERS, Reading, plain
 from gldfusion.errors import InputError, did_you_mean
 
 DEFAULT_VARIANT = "default"
 CHANGED = "+changed-data"
-"""what the variant of an item ends in where its data file was not the one that the task was defined on"""
+"""end of an item's `variant` if its data file has another checksum than task.yaml says"""
 
 PAPER11 = (
     "bbh",
@@ -35,38 +32,52 @@ PAPER11 = (
     "hellaswag",
     "ifeval",
 )
-"""the paper's benchmarks; its "EvalPlus for MBPP" is MBPP+"""
+"""the eleven benchmarks of the paper; its "EvalPlus for MBPP" is MBPP+"""
 
 TASK_LISTS = {"paper11": PAPER11}
+"""names that stand for several tasks"""
 
 
 def tasks_root() -> Path:
-    """The folder tasks/: package data of an installed wheel, else the folder beside the package in a source tree."""
+    """Returns the folder tasks/. In a wheel it is package data; in a source tree it lies next to the package."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "_tasks"
     return installed if installed.is_dir() else package.parent / "tasks"
 
 
 def task_names(root: Path | None = None) -> list[str]:
-    """Names of the benchmarks, without their subtasks."""
+    """Returns the names of all benchmarks, without their subtasks."""
     return sorted(path.parent.name for path in (root or tasks_root()).glob("*/task.yaml"))
 
 
 def expand(names: str | Iterable[str]) -> list[str]:
-    """Names of tasks without doubles: "paper11", "gsm8k,bbh/navigate", or several such words.
+    """Splits comma-separated task names, replaces "paper11" by its tasks, and drops repeated names.
+
+    Args:
+        names: "paper11", "gsm8k,bbh/navigate", or several such texts.
 
     Raises:
-        InputError: no name at all. Whether the names are known, `load_task` finds out.
+        InputError: there is no name at all. `load_task` checks whether a name is known.
     """
     words = names.split(",") if isinstance(names, str) else [part for name in names for part in name.split(",")]
     found = [name for word in words if word.strip() for name in TASK_LISTS.get(word.strip(), (word.strip(),))]
     if not found:
-        raise InputError(f"no task is named\nknown: {', '.join((*TASK_LISTS, *task_names()))}")
+        raise InputError(
+            f"no task is named: expected comma-separated names\nknown: {', '.join((*TASK_LISTS, *task_names()))}"
+        )
     return list(dict.fromkeys(found))
 
 
 def load_task(name: str, root: Path | None = None) -> Task:
-    """The task called `name`, or one subtask of it ("bbh/navigate"); InputErrors name what is wrong with its YAML."""
+    """Reads the task `name` from its task.yaml.
+
+    Args:
+        name: name of a benchmark, or of one of its subtasks: "bbh/navigate".
+        root: folder of the task folders; None: `tasks_root()`.
+
+    Raises:
+        InputError: the name is unknown, or its task.yaml is not valid (see `read_task`).
+    """
     root = root or tasks_root()
     benchmark, _, subtask = name.partition("/")
     known = task_names(root)
@@ -76,7 +87,7 @@ def load_task(name: str, root: Path | None = None) -> Task:
     task = read_task(root / benchmark / "task.yaml")
     if task.name != benchmark:
         raise InputError(
-            f'{root / benchmark / "task.yaml"}: expected name: {benchmark} as its folder, got "{task.name}"'
+            f'{root / benchmark / "task.yaml"}: expected the name of its folder, name: {benchmark}, got "{task.name}"'
         )
     if not subtask:
         return task
@@ -86,57 +97,16 @@ def load_task(name: str, root: Path | None = None) -> Task:
     return dataclasses.replace(task, name=name)
 
 
-def read_task(path: Path) -> Task:
-    """Reads and checks one task.yaml."""
-    try:
-        task = TypeAdapter(Task).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    except ValidationError as error:
-        raise InputError(f"{path}: {_explain(error)}") from None
-    for filter_name, pattern in task.patterns.items():
-        try:
-            groups = re.compile(pattern).groups
-        except re.error as error:
-            raise InputError(f"{path}: answer_pattern {filter_name} is not a regular expression: {error}") from None
-        if groups != 1:
-            raise InputError(f"{path}: answer_pattern {filter_name} has {groups} groups, expected 1: the answer")
-    if task.patterns and task.headline.filter not in task.patterns:
-        raise InputError(f'{path}: headline.filter "{task.headline.filter}" is none of {", ".join(task.patterns)}')
-    _check_keys(path, task)
-    if task.dataset.kind == "file" and not (task.dataset.file and task.dataset.sha256 and task.dataset.count):
-        raise InputError(f"{path}: a dataset of kind file needs file, sha256 and count")
-    return task
-
-
-def _check_keys(path: Path, task: Task) -> None:
-    """Keys of our dictionaries that a task.yaml names."""
-    exemplars = [e for e in (task.exemplars, *(v.exemplars for v in task.variants.values())) if e is not None]
-    hubs = [source.hub for source in (task.dataset, *exemplars) if source.hub is not None]
-    for reader in (task.reader, *(e.reader for e in exemplars)):
-        if reader and reader not in READERS:
-            raise InputError(f'{path}: no reader is called "{reader}"{did_you_mean(reader, READERS)}')
-    for hub in hubs:
-        if hub.rows and hub.rows not in HUB_ROWS:
-            raise InputError(f'{path}: hub.rows: "{hub.rows}" is none of {", ".join(HUB_ROWS)}')
-        if bool(hub.url) == bool(hub.path):
-            raise InputError(f"{path}: a hub needs either url or path")
-
-
-def _explain(error: ValidationError) -> str:
-    """The first complaint, unknown keys before missing ones: a misspelt key makes both."""
-    complaints = sorted(error.errors(), key=lambda e: e["type"] != "unexpected_keyword_argument")
-    first = complaints[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "unexpected_keyword_argument":
-        return f"{where}: {first['msg']}, got {first['input']!r:.80}"
-    records = (Task, Dataset, Exemplars, HubSource, Variant)
-    known = {field.name for record in records for field in dataclasses.fields(record)}
-    return f'unknown key "{where}"{did_you_mean(str(first["loc"][-1]), known)}'
-
-
 def asked_as(task: Task, variant: str = DEFAULT_VARIANT) -> Task:
-    """The task with the prompt, examples, token limit and stop strings of a variant; "default" changes nothing."""
+    """Returns the task with the prompt, examples, token limit and stop strings of a variant.
+
+    Args:
+        task: what `load_task` returned.
+        variant: a key of `task.variants`; "default" and `task.prompt_name` return the task itself.
+
+    Raises:
+        InputError: the task has no such variant.
+    """
     if variant in (DEFAULT_VARIANT, task.prompt_name):
         return task
     if variant not in task.variants:
@@ -161,22 +131,23 @@ def load_items(
     variant: str = DEFAULT_VARIANT,
     allow_changed: bool = False,
 ) -> list[Item]:
-    """The items of a task, in file order; tasks/README.md says what `item_id` is in each.
+    """Makes the items of a task, in the order of the file. tasks/README.md says what `item_id` is in each task.
 
     Args:
-        task: a task of kind "file"; a subtask's task gives only its items.
-        data: folder with the benchmarks' files, or "hub".
-        limit: at most this many, round-robin over the subtasks.
-        variant: whose prompt; generation settings of its own are in `asked_as(task, variant).generation`.
-        allow_changed: take files that are not those the task was defined on; `Item.variant` then ends in CHANGED.
+        task: a task whose dataset is of kind "file". The task of a subtask gives only the items of that subtask.
+        data: folder with the files of the benchmarks, or "hub".
+        limit: most items, taken from the subtasks in turn; None: all.
+        variant: the prompt variant. `asked_as(task, variant).generation` has its token limit and stop strings.
+        allow_changed: accept files with another checksum; `Item.variant` then ends in CHANGED.
 
     Raises:
-        InputError: no such file, or it is not the data that the task was defined on (count, checksum).
+        InputError: there is no such file, its number of rows or checksum differs, or a row cannot be read.
     """
     asked, dataset = asked_as(task, variant), task.dataset
     if dataset.kind == "procedural" or dataset.file is None:
         raise InputError(
-            f"the items of task {task.name} are generated with their world, not read from files\nuse `gldbench run`"
+            f"the items of task {task.name} are not read from files: `gldbench run` generates them with their world\n"
+            "use `gldbench run`, or name another task"
         )
     found = read_records(task, dataset.file, dataset, data, allow_changed)
     examples, changed = read_examples(asked, data, allow_changed)
@@ -204,12 +175,12 @@ def load_items(
         )
     doubled = [item_id for item_id, times in Counter(item.item_id for item in items).items() if times > 1]
     if doubled:
-        raise InputError(f"task {task.name}: {dataset.file} has several rows with the id {doubled[0]}")
+        raise InputError(f"task {task.name}: {dataset.file} has several rows with the id {doubled[0]}\nids must differ")
     return take(items, limit)
 
 
 def take(items: Sequence[Item], limit: int | None) -> list[Item]:
-    """At most `limit` items, one from each subtask in turn, in file order."""
+    """Takes at most `limit` items, one from each subtask in turn; they stay in the order of the file."""
     if limit is None or limit >= len(items):
         return list(items)
     if limit < 1:
@@ -223,7 +194,7 @@ def take(items: Sequence[Item], limit: int | None) -> list[Item]:
 
 
 def _reading(task: Task, row: int, record: Record) -> Reading:
-    """What a row asks; rows of changed data may lack what the reader needs."""
+    """Reads one row. A row of a changed file may lack a field that the reader needs."""
     try:
         return READERS[task.reader](row, record) if task.reader else plain(task.dataset, row, record)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Prompts: fields put into templates literally, and the worked examples that stand before a question."""
+"""Makes prompts: fills the fields of a template, and reads worked examples for the beginning of a prompt."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ from gldbench.tasks.readers import READERS
 from gldfusion.errors import InputError
 
 Examples = dict[str, dict[str, str]]
-"""subtask ("" = any) -> the prompt's field that stands for its worked examples -> their text"""
+"""subtask ("": for all subtasks) -> the prompt's field for the worked examples -> their text"""
 
 
 def fill(template: str, fields: Mapping[str, Any]) -> str:
-    """Puts the fields into `template` in one pass; braces and dollars around and inside them stay as they are."""
+    """Replaces each `{name}` in `template` by the field `name`, in one pass.
+
+    All other braces, dollar signs and backslashes stay as they are, in the template and in the fields.
+
+    Raises:
+        InputError: the template names none of the fields.
+    """
     text, filled = _places(tuple(fields)).subn(lambda match: str(fields[match[1]]), template)
     if not filled:
         raise InputError(f"the prompt {template[:60]!r} names none of the fields {', '.join(sorted(fields))}")
@@ -27,15 +33,19 @@ def fill(template: str, fields: Mapping[str, Any]) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _places(names: tuple[str, ...]) -> re.Pattern[str]:
-    """Where a template names fields: made once for all rows of a file, which have the same fields."""
+    """The expression that finds the fields; it is cached because the rows of a file have the same field names."""
     return re.compile(rf"\{{({'|'.join(re.escape(name) for name in sorted(names, key=len, reverse=True))})\}}")
 
 
 def read_examples(asked: Task, data: Path | Literal["hub"], allow_changed: bool) -> tuple[Examples, bool]:
-    """The worked examples that the task's prompt names, and whether their file is not the one meant.
+    """Reads the worked examples that the prompt of a task names.
+
+    Returns:
+        The examples, and whether their file has another checksum than task.yaml says. The examples are empty if the
+        prompt names none.
 
     Raises:
-        InputError: as `read_records`.
+        InputError: see `read_records`; or a row lacks a field.
     """
     exemplars = asked.exemplars
     if exemplars is None or f"{{{exemplars.fills}}}" not in asked.prompt:
@@ -53,7 +63,7 @@ def read_examples(asked: Task, data: Path | Literal["hub"], allow_changed: bool)
 
 
 def _example(exemplars: Exemplars, row: int, record: Record) -> str:
-    """One row's text, without the canary line that guards the file."""
+    """The example that one row gives, without the lines before `exemplars.after`."""
     if exemplars.each:
         return fill(exemplars.each, READERS[exemplars.reader](row, record).fields if exemplars.reader else record)
     text = record[exemplars.text]
@@ -61,7 +71,11 @@ def _example(exemplars: Exemplars, row: int, record: Record) -> str:
 
 
 def examples_for(examples: Examples, task: Task, subtask: str) -> dict[str, str]:
-    """The examples of one subtask: {} where the prompt names none, and an InputError where they are missing."""
+    """Returns the examples of one subtask; they are empty if the prompt names none.
+
+    Raises:
+        InputError: the prompt names examples, but there are none for this subtask.
+    """
     if not examples:
         return {}
     own = examples.get(subtask, examples.get(""))

@@ -1,4 +1,7 @@
-"""What a row of a benchmark's data file asks: `READERS` turns rows into prompt fields, gold answers and options."""
+"""`READERS`: functions that turn a row of a data file into prompt fields, gold answers and options.
+
+A benchmark whose rows already have the fields of its prompt needs none; `plain` reads them.
+"""
 
 from __future__ import annotations
 
@@ -17,36 +20,44 @@ LETTERS = "ABCDE"
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reader makes of one row."""
+    """What a reader returns for one row."""
 
     item_id: str
     fields: Mapping[str, Any]
-    """what the prompt's `{field}`s stand for"""
+    """name -> text that replaces `{name}` in the prompt"""
     target: str
+    """the gold answer; of a multiple-choice item the letter of the right option"""
     cluster: str = ""
-    """what it shares with other items, such as a passage; "" = the subtask, or nothing"""
+    """name of something that it shares with other items, such as a passage; "": the subtask, or nothing"""
     golds: tuple[str, ...] = ()
+    """all accepted answers, if there are several; `target` is the first"""
     choices: tuple[str, ...] = ()
+    """the options; for a log-likelihood task the continuations, with the space that separates them from the prompt"""
     entry: str = ""
+    """name of the function that the answer must define, if the answer is a program"""
 
 
 Reader = Callable[[int, Record], Reading]
-"""(row from 0 in the file, the row) -> what it asks"""
+"""(number of the row in the file, from 0; the row) -> what it asks"""
 
 
 def plain(dataset: Dataset, row: int, record: Record) -> Reading:
-    """A row whose fields are the prompt's, with the gold answer that the dataset's `target` keys describe."""
+    """Reads a row that has the fields of the prompt. The keys `target...` of the dataset say where the gold answer is.
+
+    Raises:
+        InputError: `target_pattern` matches nothing.
+    """
     text = str(record[dataset.target])
     if dataset.target_pattern is not None:
         found = re.search(dataset.target_pattern, text)
         if found is None:
-            raise InputError(f"no gold answer in {text[-60:]!r}: expected {dataset.target_pattern}")
+            raise InputError(f"no gold answer in {text[-60:]!r}: expected a match of {dataset.target_pattern}")
         text = found[1]
     return Reading(str(row), record, text.translate(str.maketrans("", "", dataset.target_without)))
 
 
 def listed(texts: tuple[str, ...], indent: str = "") -> str:
-    """The options as lines "A. ..."."""
+    """Writes the options as lines "A. ...", each after `indent`."""
     return "\n".join(f"{indent}{letter}. {text}" for letter, text in zip(LETTERS, texts, strict=False))
 
 
@@ -56,7 +67,7 @@ def _in_words(letters: str) -> str:
 
 
 def _letters(texts: tuple[str, ...]) -> dict[str, str]:
-    """Prompt fields of options: however many an item has, all of them are listed."""
+    """Makes the prompt fields that list all options of an item, whatever their number."""
     return {
         "options": listed(texts),
         "indented_options": listed(texts, " "),
@@ -66,17 +77,17 @@ def _letters(texts: tuple[str, ...]) -> dict[str, str]:
 
 
 def _continuations(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Options as they follow the prompt, one space before each (lm-eval's target delimiter)."""
+    """Puts a space before each option, as lm-eval does; they then follow the prompt directly."""
     return tuple(f" {text}" for text in texts)
 
 
 def _digest(text: str) -> str:
-    """A short name for a text that several items share."""
+    """Makes a short name for a text that several items share."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def arc(row: int, record: Record) -> Reading:
-    """AI2's layout. Three to five options; labels 1, 2, 3, ... of some exams become A, B, C, ..."""
+    """ARC in AI2's layout, with three to five options. The labels 1, 2, 3, ... of some exams become A, B, C, ..."""
     options = record["question"]["choices"]
     texts = tuple(option["text"] for option in options)
     target = LETTERS[[option["label"] for option in options].index(record["answerKey"])]
@@ -85,7 +96,7 @@ def arc(row: int, record: Record) -> Reading:
 
 
 def arc_ll(row: int, record: Record) -> Reading:
-    """The options themselves as continuations."""
+    """ARC with the options as continuations."""
     reading = arc(row, record)
     return Reading(reading.item_id, reading.fields, reading.target, choices=_continuations(reading.choices))
 
@@ -106,23 +117,23 @@ def _mmlu(row: int, record: Record, choices: tuple[str, ...]) -> Reading:
 
 
 def mmlu(row: int, record: Record) -> Reading:
-    """Four options; `input` is the question as it is, `question` without the spaces around it (lm-eval's form)."""
+    """MMLU with four options. The field `input` is the unchanged question; `question` is stripped, as in lm-eval."""
     return _mmlu(row, record, ())
 
 
 def mmlu_ll(row: int, record: Record) -> Reading:
-    """The letters as continuations."""
+    """MMLU with the letters as continuations."""
     return _mmlu(row, record, _continuations(tuple("ABCD")))
 
 
 def _without_brackets(text: str) -> str:
-    """lm-eval's cleaning: our file has lost WikiHow's own markup already, not the few other brackets."""
+    """Cleans a text as lm-eval does. Our file has no markup of WikiHow any more, but a few other brackets."""
     return re.sub(r"\[.*?\]", "", text.strip()).replace("  ", " ")
 
 
 def _hellaswag(row: int, record: Record, space: bool) -> Reading:
     texts = tuple(record["endings"])
-    # lm-eval's query: `capitalize` also makes the rest of ctx_b lower case
+    # as in lm-eval's query; `capitalize` also turns the rest of ctx_b into lower case
     second = record["ctx_b"].capitalize()
     fields = {
         "ctx": record["ctx"],
@@ -138,17 +149,17 @@ def _hellaswag(row: int, record: Record, space: bool) -> Reading:
 
 
 def hellaswag(row: int, record: Record) -> Reading:
-    """Four endings under letters."""
+    """HellaSwag with four endings under letters."""
     return _hellaswag(row, record, space=False)
 
 
 def hellaswag_ll(row: int, record: Record) -> Reading:
-    """The endings themselves as continuations of "activity: context"."""
+    """HellaSwag with the endings as continuations of "activity: context"."""
     return _hellaswag(row, record, space=True)
 
 
 def last_boxed(text: str) -> str | None:
-    r"""What stands inside the last `\boxed{...}` whose braces close; None where there is none."""
+    r"""Returns the content of the last `\boxed{...}` whose braces close; None if there is none."""
     for start in reversed([found.end() for found in re.finditer(r"\\boxed\s*\{", text)]):
         depth = 1
         for brace in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
@@ -159,7 +170,7 @@ def last_boxed(text: str) -> str | None:
 
 
 def math(row: int, record: Record) -> Reading:
-    r"""The gold answer is the last `\boxed{}` of the solution; the id is `idx`, else the row."""
+    r"""MATH. The gold answer is the last `\boxed{}` of the solution; the id is the field `idx`, else the row number."""
     gold = last_boxed(record["solution"])
     if gold is None:
         raise InputError(f"no \\boxed{{}} in the solution {record['solution'][-60:]!r}")
@@ -167,47 +178,51 @@ def math(row: int, record: Record) -> Reading:
 
 
 def math500(row: int, record: Record) -> Reading:
-    """MATH-500 names its answers."""
+    """MATH-500, which has a field for the gold answer."""
     return Reading(record["unique_id"], {"problem": record["problem"]}, record["answer"])
 
 
 def theoremqa(row: int, record: Record) -> Reading:
-    """Answers are numbers, lists, booleans and options: `record["Answer_type"]` says which.
+    """TheoremQA. An answer is a number, a list, a boolean or an option; `record["Answer_type"]` says which.
 
-    Questions that begin with the same 80 characters are about one setting (80 of the 800, in 35 groups): a cluster.
+    Questions with the same first 80 characters describe the same setting, so they form a cluster: 80 of the 800
+    questions do, in 35 clusters.
     """
     question = record["Question"]
     return Reading(record["id"], {"question": question}, str(record["Answer"]), _digest(question[:80]))
 
 
 def drop(row: int, record: Record) -> Reading:
-    """simple-evals' layout: passage and question in one text, gold answers joined by "|" (several spans by " and ")."""
+    """DROP in the layout of simple-evals, which has passage and question in one text.
+
+    "|" separates the accepted answers, and " and " the spans of one answer.
+    """
     found = re.fullmatch(r"Passage: (.*)\nQuestion: (.*)\nAnswer:", record["context"], re.DOTALL)
     if found is None:
         raise InputError(f"expected Passage:, Question: and Answer: in {record['context'][:60]!r}")
     passage, question = found.groups()
     golds = tuple(dict.fromkeys(gold.strip() for gold in record["ref_text"].split("|")))
     fields = {"prompt": record["context"], "passage": passage, "question": question}
-    return Reading(str(row), fields, golds[0], _digest(passage), golds)  # the file has no passage ids
+    return Reading(str(row), fields, golds[0], _digest(passage), golds)  # the file has no ids of passages
 
 
 def ifeval(row: int, record: Record) -> Reading:
-    """No gold answer: `record` says which instructions are checked, and with which arguments."""
+    """IFEval, which has no gold answers: `record` says which instructions are checked, with which arguments."""
     return Reading(str(record["key"]), {"prompt": record["prompt"]}, "")
 
 
 def humaneval(row: int, record: Record) -> Reading:
-    """HumanEval, HumanEval+ and MBPP+: the prompt is the beginning of the program."""
+    """HumanEval, HumanEval+ and MBPP+. The prompt is the beginning of the program."""
     fields = {"prompt": record["prompt"], "stripped_prompt": record["prompt"].strip()}
     return Reading(record["task_id"], fields, record["canonical_solution"], entry=record["entry_point"])
 
 
 def mbpp(row: int, record: Record) -> Reading:
-    """MBPP names no entry point: it is the function of the reference solution that the first test calls."""
+    """MBPP, which names no entry point: it is the function of the reference solution that the first test calls."""
     names = re.findall(r"^\s*def\s+(\w+)", record["code"], re.MULTILINE)
     called = [name for name in names if re.search(rf"\b{name}\s*\(", record["test_list"][0])]
     if not called:
-        raise InputError(f"MBPP {record['task_id']}: the first test calls none of {', '.join(names)}")
+        raise InputError(f"MBPP {record['task_id']}: the first test calls none of the functions {', '.join(names)}")
     fields = {"text": record["text"], "code": record["code"], "tests": "\n".join(record["test_list"])}
     return Reading(str(record["task_id"]), fields, record["code"], entry=called[0])
 
@@ -227,3 +242,4 @@ READERS: dict[str, Reader] = {
     "mmlu_ll": mmlu_ll,
     "theoremqa": theoremqa,
 }
+"""the key `reader` of task.yaml -> reader"""

@@ -1,4 +1,4 @@
-"""The kernel benchmarks at small sizes: contenders of a task agree, rows say what was measured and what was not."""
+"""The kernel benchmarks at small sizes: the contenders of a task agree, and rows say what was not measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`evaluate`: from data files to rows and scores, nothing generated twice, everything missing counted."""
+"""`evaluate` makes rows and scores from data files, generates nothing twice, and counts everything that is missing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from gldbench.commands.eval import HEADER, closing_line, table
 from gldbench.evaluate.evaluate import evaluate
-from gldbench.evaluate.summary import HEADER, Evaluation, as_json, closing_line, table
+from gldbench.evaluate.results import Evaluation, as_json
 from gldbench.generate.generate import BACKENDS
 from gldbench.grade import GRADERS
 from gldbench.grade.rows import graders_named

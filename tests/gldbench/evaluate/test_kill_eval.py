@@ -1,4 +1,4 @@
-"""A process that is killed in the middle of an evaluation costs nothing but the batch it was in."""
+"""A process that is killed in the middle of an evaluation loses only the batch that it was generating."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMIT, BATCH = 16, 2
 CHILD = """
 import sys, time
 from pathlib import Path
-from gldbench.evaluate import generate
+from gldbench.generate import generate
 from gldbench.evaluate.evaluate import evaluate
 
 generate.FLUSH_SECONDS = 0.0  # every batch is on disk before the next one begins

@@ -1,4 +1,4 @@
-"""`gldbench score`: anybody's responses, graded or refused by line and item."""
+"""`gldbench score`: responses from a file are graded, or refused with the line and the item."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_instructions_are_counted_one_by_one(lines: Writer, benchmark_data: Path
 BAD: list[tuple[tuple[dict[str, Any] | bytes, ...], str]] = [
     ((row(0, ""), row("99999", "")), r'line 2: task gsm8k has no item "99999"'),
     ((row("12a", ""),), 'did you mean "12"'),
-    ((row(0, ""), b"", row("0", "")), 'line 3: item "0" was in line 1 already'),
+    ((row(0, ""), b"", row("0", "")), 'line 3: line 1 already has a response to item "0"'),
     ((b"{",), "line 1 is not JSON"),
     ((b"\xff\xfe",), "line 1 is not JSON"),
     ((b"[" * 100_000,), "line 1 is not JSON"),
@@ -194,7 +194,7 @@ def test_our_grader_starts_without_torch(lines: Writer, benchmark_data: Path) ->
 
 def test_text_is_no_response_to_a_log_likelihood_task(lines: Writer, benchmark_data: Path) -> None:
     item = load_items(load_task("arc_c_ll"), benchmark_data, 1)[0]
-    with pytest.raises(InputError, match=r"text is scored by arc_c$"):
+    with pytest.raises(InputError, match=r"texts are scored by the task arc_c$"):
         score("arc_c_ll", lines(row(item.item_id, item.target)), benchmark_data)
     values = {"loglikelihoods": [-float(letter != item.target) for letter in "ABCD"], "greedy": [False] * 4}
     found = score("arc_c_ll", lines(row(item.item_id, json.dumps(values))), benchmark_data, graders=("ours",))

@@ -1,4 +1,4 @@
-"""Generation: what is written is what HFLM writes, nothing is generated twice, and every truncation is counted."""
+"""Generation gives the answers of HFLM, generates nothing twice, and counts every truncation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The backends keep one contract: what vLLM's backend makes of a stand-in's answers is what HFLM's makes of its own."""
+"""Both backends keep the same contract; a stand-in module answers in place of vLLM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics over items against statsmodels and scipy, and in small coverage simulations."""
+"""Statistics over items, compared with statsmodels and scipy, and in small coverage simulations."""
 
 from __future__ import annotations
 
@@ -33,18 +33,16 @@ def test_the_clustered_error_is_that_of_a_regression_on_a_constant() -> None:
         values, clusters = clustered(np.random.default_rng(seed), 12, 6)
         _, groups = np.unique(clusters, return_inverse=True)
         fit = OLS(values, np.ones(len(values))).fit(cov_type="cluster", cov_kwds={"groups": groups})
-        assert stats.clustered_se(values, clusters) == pytest.approx(float(fit.bse[0]), rel=1e-10)
         assert stats.item_mean(values, clusters, seed=0).se == pytest.approx(float(fit.bse[0]), rel=1e-10)
 
 
 def test_the_error_of_independent_items_is_scipys() -> None:
     values = np.random.default_rng(0).random(50)
     expected = scipy_stats.sem(values)
-    assert stats.clustered_se(values, [str(i) for i in range(50)]) == pytest.approx(expected)
-    # a lone subtask is the whole population: its items are the units
-    assert stats.clustered_se(values, ["navigate"] * 50) == pytest.approx(expected)
-    with pytest.raises(InputError, match="at least two"):
-        stats.clustered_se(values[:1], ["a"])
+    assert stats.item_mean(values, [str(i) for i in range(50)], seed=0).se == pytest.approx(expected)
+    # a single subtask is the whole population: its items are the units
+    assert stats.item_mean(values, ["navigate"] * 50, seed=0).se == pytest.approx(expected)
+    assert stats.item_mean(values[:1], ["a"], seed=0).se is None
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 7), (7, 7), (13, 40), (399, 400)])

@@ -1,4 +1,4 @@
-"""Statistics against scipy, against brute force, and in a small coverage simulation."""
+"""Statistics over seeds, compared with scipy and brute force, and in a small coverage simulation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers: what each benchmark's row asks, on rows made here and on the real files."""
+"""Readers, on rows made here and on the real data files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import datasets
@@ -25,7 +26,6 @@ from gldfusion.errors import InputError
 
 FILE_TASKS = [name for name in task_names() if load_task(name).dataset.kind == "file"]
 
-# task -> items, clusters, first id, its gold answer, the beginning of its prompt
 WHOLE = {
     "arc_c": (1172, 1172, "Mercury_7175875", "C", "Question: An astronomer observes"),
     "arc_c_ll": (1172, 1172, "Mercury_7175875", "C", "Question: An astronomer observes"),
@@ -69,37 +69,45 @@ WHOLE = {
     ),
     "theoremqa": (800, 755, "jianyu_xu/Lah_number_6.json", "11760", "You are a mathematician, you are supposed to"),
 }
+"""facts about a data file: task -> items, clusters, id of the first item, its gold answer, beginning of its prompt"""
 
 
 @functools.cache
 def items_of(name: str, data: Path) -> tuple[Item, ...]:
     """The whole task, read once for all tests of this file."""
+    file = str(load_task(name).dataset.file)
+    if not any((data / path).is_file() for path in (file, f"{file}.gz")):
+        pytest.skip(f"benchmark data not found: no {file} in {data}")
     return tuple(load_items(load_task(name), data))
 
 
-def test_every_benchmark_with_files_is_checked_here() -> None:
-    assert set(WHOLE) == set(FILE_TASKS)
-    assert {load_task(name).reader for name in FILE_TASKS} - {""} == set(READERS)
+def test_every_reader_is_used() -> None:
+    assert set(READERS) <= {load_task(name).reader for name in FILE_TASKS}
 
 
-@pytest.mark.parametrize("name", WHOLE)
-def test_real_files_give_whole_tasks(name: str, benchmark_data: Path) -> None:
-    count, clusters, first_id, gold, start = WHOLE[name]
+@pytest.mark.parametrize("name", FILE_TASKS)
+def test_a_data_file_gives_whole_items(name: str, benchmark_data: Path) -> None:
     task = load_task(name)
     items = items_of(name, benchmark_data)
-    assert (len(items), len({item.item_id for item in items})) == (count, count)
-    assert len({item.cluster for item in items}) == clusters
-    assert items[0].item_id == first_id
-    assert items[0].target.startswith(gold)
-    assert items[0].prompt.startswith(start)
+    assert len(items) == len({item.item_id for item in items}) == task.dataset.count
     assert tuple(dict.fromkeys(item.subtask for item in items)) == (task.subtasks or ("",))
     assert all(item.golds[:1] == ((item.target,) if item.target else ()) and item.record for item in items)
     assert all(item.prompt and "{options}" not in item.prompt and "{_hint}" not in item.prompt for item in items)
     if items[0].choices:
-        assert all("ABCDE".index(item.target) < len(item.choices) <= 5 for item in items)
+        assert all(ascii_uppercase.index(item.target) < len(item.choices) for item in items)
     assert all(choice.startswith(" ") for item in items for choice in item.choices) == (
         task.kind == "loglikelihood" or not items[0].choices
     )
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_known_files_have_known_items(name: str, benchmark_data: Path) -> None:
+    count, clusters, first_id, gold, start = WHOLE[name]
+    items = items_of(name, benchmark_data)
+    assert (len(items), len({item.cluster for item in items})) == (count, clusters)
+    assert items[0].item_id == first_id
+    assert items[0].target.startswith(gold)
+    assert items[0].prompt.startswith(start)
 
 
 @pytest.mark.parametrize("name", FILE_TASKS)
@@ -236,7 +244,7 @@ def test_published_scores_are_those_of_table_3(benchmark_data: Path) -> None:
         pytest.skip("benchmark data not found: no table3.csv of the paper beside it")
     rows = table3(path)
     average = rows.pop(("all", "Avg. 18 Tasks"))
-    published = {name: load_task(name).published for name in FILE_TASKS}
+    published = {name: load_task(name).published for name in sorted({suite for suite, _ in rows})}
     named = {(suite, row): BBH_ROWS[row] if suite == "bbh" else row.lower().replace(" ", "_") for suite, row in rows}
     for key, subtask in named.items():
         assert published[key[0]][subtask] == pytest.approx(rows[key])
@@ -313,7 +321,7 @@ def test_drop_splits_passage_question_and_golds() -> None:
 def test_mbpp_names_the_function_that_its_tests_call() -> None:
     row = {"text": "t", "code": "def helper(x):\n  return x\ndef f (x):\n  return helper(x)", "task_id": 1}
     assert mbpp(0, {**row, "test_list": ["assert set(f(1)) == 1"]}).entry == "f"
-    with pytest.raises(InputError, match="the first test calls none of helper, f"):
+    with pytest.raises(InputError, match="the first test calls none of the functions helper, f"):
         mbpp(0, {**row, "test_list": ["assert g(1)"]})
 
 

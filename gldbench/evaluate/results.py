@@ -1,4 +1,4 @@
-"""What an evaluation says: per checkpoint and task a score with its interval and everything that went missing."""
+"""The results of an evaluation: for each checkpoint and task a score, its interval, and counts of what went wrong."""
 
 from __future__ import annotations
 
@@ -16,73 +16,72 @@ from gldbench.stats import ItemMean, item_mean, macro_mean
 from gldbench.stats.averages import BOOTSTRAP_SEED, averaged, has_strata, subtask_mean
 from gldfusion.errors import InputError
 
-HEADER: tuple[str, ...] = (
-    "checkpoint",
-    "task",
-    "items",
-    "score",
-    "95 % interval",
-    "no answer",
-    "errors",
-    "prompts cut",
-    "outputs cut",
-    "answer limit",
-)
-
 
 @dataclass(frozen=True)
 class TaskScore:
-    """One checkpoint's result on one task."""
+    """The result of one checkpoint on one task."""
 
     subject: str
     checkpoint: str
     task: Task
     n: int
+    """number of items that were asked"""
     n_task: int
-    """items of the whole task; `n` of them were asked"""
+    """number of items of the whole task"""
     rows: list[Row]
     truncated_prompts: int
     truncated_outputs: int
     max_tokens: int
-    """tokens an answer could have: less than the task's limit where the checkpoint's context is short"""
+    """token limit of an answer; it is below the limit of the task if the context of the checkpoint is short"""
 
     def under(self, grader: str, filter_name: str, metric: str) -> list[Row]:
-        """The rows of one grader, filter and metric: one per item."""
+        """Returns the rows of one grader, filter and metric, one per item."""
         return [row for row in self.rows if (row.grader, row.filter, row.metric) == (grader, filter_name, metric)]
 
     @property
     def headline(self) -> list[Row]:
-        """The rows of the number that is quoted first."""
+        """The rows of the task's headline, the number that is quoted first."""
         return self.under(self.task.headline.grader, self.task.headline.filter, self.task.headline.metric)
 
     @cached_property
     def mean(self) -> ItemMean:
-        """Headline score over items, each counting once, with the standard error and interval of its clusters."""
+        """The mean of the headline over items, with a standard error and an interval that respect clusters."""
         rows = self.headline
         if not rows:
             wanted, given = self.task.headline, {f"{row.grader}/{row.filter}/{row.metric}" for row in self.rows}
             raise InputError(
-                f"task {self.task.name}: grader {wanted.grader} gave no {wanted.metric} under the filter "
-                f"{wanted.filter}\nmake headline in its task.yaml one of {', '.join(sorted(given))}"
+                f"task {self.task.name}: its headline is {wanted.grader}/{wanted.filter}/{wanted.metric}, but the "
+                f"grader {wanted.grader} gave no {wanted.metric} under the filter {wanted.filter}\n"
+                f"set headline in its task.yaml to one of {', '.join(sorted(given))}"
             )
         return item_mean(_values(rows), [row.cluster for row in rows], seed=BOOTSTRAP_SEED)
 
     @property
     def score(self) -> Estimate:
-        """Headline score with its interval; `Estimate.method` names the interval."""
+        """The mean of the headline with its interval; `Estimate.method` names the kind of interval."""
         return self.mean.estimate
 
     @cached_property
     def by_subtask(self) -> Estimate | None:
-        """Mean of the subtasks' scores with a stratified interval; None where the task has no subtasks."""
+        """The mean of the scores of the subtasks, with a stratified interval; None if the task has no subtasks."""
         if not has_strata(self.task):
             return None
         return subtask_mean(_values(self.headline), [row.cluster for row in self.headline])
 
+    @property
+    def without_answer(self) -> int:
+        """Number of responses in which the headline's filter found no answer."""
+        return _without_answer(self.headline)
+
+    @property
+    def failed(self) -> int:
+        """Number of responses whose grading ended with a timeout or an error, under the headline."""
+        return _failed(self.headline)
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found, and what it had to generate for it."""
+    """The scores of an evaluation, and what had to be generated for them."""
 
     scores: list[TaskScore]
     responses: int
@@ -91,12 +90,12 @@ class Evaluation:
     seconds: float
     backend: str = "hf"
     measured: bool = True
-    """False: the backend was only tested against a stand-in of its library"""
+    """False: the backend was only tested with a stand-in for its library"""
 
 
 @dataclass(frozen=True)
 class Average:
-    """A checkpoint's plain mean over tasks; benchmarks with subtasks enter by the mean of their subtasks."""
+    """The plain mean of a checkpoint's scores over tasks; for a benchmark with subtasks, the mean over them counts."""
 
     subject: str
     tasks: tuple[str, ...]
@@ -104,7 +103,7 @@ class Average:
 
 
 def averages(evaluation: Evaluation) -> list[Average]:
-    """One average per checkpoint that was asked more than one task; see `averages.averaged` for what it leaves out."""
+    """Averages each checkpoint that was asked more than one task. `stats.averages.averaged` says which tasks enter."""
     found = []
     for subject in dict.fromkeys(score.subject for score in evaluation.scores):
         own = {score.task.name: score for score in evaluation.scores if score.subject == subject}
@@ -116,7 +115,11 @@ def averages(evaluation: Evaluation) -> list[Average]:
 
 
 def quoted(rows: Sequence[Row], grader: str, task: Task) -> list[Row]:
-    """The rows of the one number that stands for a grader, under its own names of filter and metric."""
+    """Returns the rows of the one number that represents a grader, under the grader's own names.
+
+    Raises:
+        ValueError: there are no such rows.
+    """
     wanted = GRADERS[grader].headline(task)
     found = [row for row in rows if row.grader == grader and (row.filter, row.metric) == wanted]
     if not found:
@@ -125,12 +128,11 @@ def quoted(rows: Sequence[Row], grader: str, task: Task) -> list[Row]:
 
 
 def _values(rows: Sequence[Row]) -> np.ndarray:
-    """[items]; a row without a value scores nothing."""
+    """[items] the scores; a row without a value counts as 0."""
     return np.array([row.value or 0.0 for row in rows])
 
 
 def _without_answer(rows: Sequence[Row]) -> int:
-    """Responses in which the filter found no answer, cut off or not."""
     return sum(row.status in ("no_answer", "truncated") for row in rows)
 
 
@@ -138,53 +140,8 @@ def _failed(rows: Sequence[Row]) -> int:
     return sum(row.status in ("timeout", "error") for row in rows)
 
 
-def table(evaluation: Evaluation) -> list[tuple[str, ...]]:
-    """HEADER, one row of text per checkpoint and task, and one per mean over subtasks or tasks."""
-    lines = [HEADER]
-    for score in evaluation.scores:
-        limit = score.task.generation.max_tokens
-        lines.append(
-            (
-                score.subject,
-                score.task.name,
-                f"{score.n} of {score.n_task}",
-                *_interval(score.score),
-                str(_without_answer(score.headline)),
-                str(_failed(score.headline)),
-                str(score.truncated_prompts),
-                str(score.truncated_outputs),
-                str(score.max_tokens) if score.max_tokens == limit else f"{score.max_tokens} (task: {limit})",
-            )
-        )
-        if score.by_subtask:
-            name = f"{score.task.name}, mean of {len({row.cluster for row in score.headline})} subtasks"
-            lines.append(_average_line(score.subject, name, score.by_subtask))
-    for average in averages(evaluation):
-        lines.append(_average_line(average.subject, f"mean of {len(average.tasks)} tasks", average.score))
-    return lines
-
-
-def _interval(estimate: Estimate) -> tuple[str, str]:
-    return f"{estimate.value:.3f}", f"{estimate.low:.3f} to {estimate.high:.3f}"
-
-
-def _average_line(subject: str, name: str, estimate: Estimate) -> tuple[str, ...]:
-    return (subject, name, str(estimate.n), *_interval(estimate), *[""] * 5)
-
-
-def closing_line(evaluation: Evaluation) -> str:
-    """What was generated and what came from the store, in a sentence."""
-    kept = evaluation.responses - evaluation.generated
-    return (
-        f"generated {evaluation.generated_tokens} tokens in {evaluation.generated} responses, "
-        f"{evaluation.seconds:.1f} s; "
-        f"{kept} of {evaluation.responses} responses were stored already"
-        f"{'' if evaluation.measured else f'; backend {evaluation.backend}: not measured, tested with a stand-in'}"
-    )
-
-
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
-    """For machines: scores in [0, 1], counts, and every grader, filter and metric."""
+    """The evaluation as JSON types: scores in [0, 1], counts, and the numbers of every grader, filter and metric."""
     return {
         "scores": [_score_json(score) for score in evaluation.scores],
         "averages": [
@@ -201,25 +158,25 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def estimate_json(estimate: Estimate) -> dict[str, Any]:
-    """Score and interval, and what kind of interval it is."""
+    """A score with the ends and the kind of its interval, as JSON types."""
     return {"score": estimate.value, "low": estimate.low, "high": estimate.high, "interval": estimate.method}
 
 
 def graders_json(rows: Sequence[Row], task: Task) -> dict[str, Any]:
-    """grader -> the number that stands beside the headline, and the mean of every filter and metric it gave."""
+    """For each grader the one number that represents it, and the mean of every filter and metric, as JSON types."""
     graders = {}
     for grader in dict.fromkeys(row.grader for row in rows):
-        beside = quoted(rows, grader, task)
+        headline = quoted(rows, grader, task)
         filters: dict[str, dict[str, list[Row]]] = {}
         for row in rows:
             if row.grader == grader:
                 filters.setdefault(row.filter, {}).setdefault(row.metric, []).append(row)
         graders[grader] = {
-            "metric": beside[0].metric,
-            "filter": beside[0].filter,
-            "score": float(_values(beside).mean()),
-            "no_answer": _without_answer(beside),
-            "errors": _failed(beside),
+            "metric": headline[0].metric,
+            "filter": headline[0].filter,
+            "score": float(_values(headline).mean()),
+            "no_answer": _without_answer(headline),
+            "errors": _failed(headline),
             "filters": {
                 name: {metric: float(_values(own).mean()) for metric, own in metrics.items()}
                 for name, metrics in filters.items()
@@ -229,7 +186,7 @@ def graders_json(rows: Sequence[Row], task: Task) -> dict[str, Any]:
 
 
 def headline_json(score: TaskScore) -> dict[str, Any]:
-    """The number that is quoted first, where it comes from, and its interval."""
+    """The headline of a task: grader, filter and metric, the score with its interval, and the standard error."""
     return {
         **dataclasses.asdict(score.task.headline),
         **estimate_json(score.score),
@@ -249,7 +206,7 @@ def _score_json(score: TaskScore) -> dict[str, Any]:
         "headline": headline_json(score),
         "by_subtask": None if by_subtask is None else estimate_json(by_subtask),
         "graders": graders_json(score.rows, score.task),
-        "no_answer": _without_answer(score.headline),
+        "no_answer": score.without_answer,
         "truncated_prompts": score.truncated_prompts,
         "truncated_outputs": score.truncated_outputs,
         "max_tokens": score.max_tokens,

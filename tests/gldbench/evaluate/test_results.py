@@ -1,4 +1,4 @@
-"""What an evaluation says, from rows alone: graded scores, several metrics, clusters, averages as the paper's."""
+"""Results of an evaluation, computed from rows: graded scores, several metrics, clusters, averages."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gldbench.evaluate.summary import (
-    HEADER,
+from gldbench.commands.eval import HEADER, table
+from gldbench.evaluate.results import (
     Evaluation,
     TaskScore,
     as_json,
     averages,
     graders_json,
     quoted,
-    table,
 )
 from gldbench.grade import GRADERS
 from gldbench.schema import Headline, Row, Task
 from gldbench.stats import wilson
-from gldbench.stats.averages import averaged, published_average, subtask_mean
+from gldbench.stats.averages import averaged, subtask_mean
 from gldbench.tasks import load_task
 from gldfusion.errors import InputError
 
@@ -62,7 +61,17 @@ def rows_of(
 
 
 def score_of(task: Task, rows: list[Row]) -> TaskScore:
-    return TaskScore("m@1", "m", task, len({r.item for r in rows}), 99, rows, 0, 0, task.generation.max_tokens)
+    return TaskScore(
+        subject="m@1",
+        checkpoint="m",
+        task=task,
+        n=len({r.item for r in rows}),
+        n_task=99,
+        rows=rows,
+        truncated_prompts=0,
+        truncated_outputs=0,
+        max_tokens=task.generation.max_tokens,
+    )
 
 
 def graded_task(headline: Headline | None = None) -> Task:
@@ -147,24 +156,6 @@ def test_a_headline_that_no_row_has_is_named() -> None:
         _ = score_of(task, rows_of(task, [1.0], metric="em")).score
 
 
-TABLE_3 = {
-    "qwen2_5_14b_instruct": 75.53,
-    "mistral_small_24b": 77.37,
-    "deepseek_r1_distill_qwen_14b": 73.29,
-    "phi4_14b": 77.43,
-    "phi4_sft_14b": 77.94,
-    "infigfusion_14b": 84.16,
-}
-"""the last row of the paper's Table 3"""
-
-
-def test_table_3s_averages_recompute() -> None:
-    tasks = [load_task(name) for name in ("bbh", "mmlu")]
-    assert sum(len(task.published) for task in tasks) == 18
-    found = {model: 100 * average for model, average in published_average(tasks).items()}
-    assert found == pytest.approx(TABLE_3, abs=0.005 + 1e-9)  # rounding: Phi-4's mean is 77.425 exactly
-
-
 def coverage_of_subtask_mean(n_items: int, differences: bool, worlds: int = 150) -> float:
     """How often the interval holds the true mean of 27 subtasks whose own scores lie between 0.02 and 0.98."""
     rng, hits, p = np.random.default_rng(n_items), 0, np.linspace(0.02, 0.98, 27)
@@ -188,9 +179,3 @@ def test_coverage_of_the_mean_over_subtasks(n_items: int, differences: bool) -> 
 
 def test_coverage_of_a_difference_of_means_over_subtasks() -> None:
     assert coverage_of_subtask_mean(10, differences=True, worlds=60) >= 0.88
-
-
-def test_an_average_needs_every_models_score() -> None:
-    task = dataclasses.replace(load_task("gsm8k"), published={"a": {"x": 0.5, "y": 0.1}, "b": {"x": 0.7}})
-    with pytest.raises(InputError, match="no published score of y on gsm8k/b"):
-        published_average([task])

@@ -1,0 +1,73 @@
+"""Reads a task.yaml into a `Task`, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from gldbench.schema import Dataset, Exemplars, HubSource, Task, Variant
+from gldbench.tasks.data import HUB_ROWS
+from gldbench.tasks.readers import READERS
+from gldfusion.errors import InputError, did_you_mean
+
+
+def read_task(path: Path) -> Task:
+    """Reads and checks one task.yaml.
+
+    Raises:
+        InputError: it is not YAML, has an unknown key or a value of a wrong type, or its keys contradict each other.
+    """
+    try:
+        task = TypeAdapter(Task).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        raise InputError(f"{path}: {_explain(error)}") from None
+    for filter_name, pattern in task.patterns.items():
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise InputError(f"{path}: answer_pattern {filter_name} is not a regular expression: {error}") from None
+        if groups != 1:
+            raise InputError(
+                f"{path}: answer_pattern {filter_name}: expected one group, which is the answer, got {groups} groups"
+            )
+    if task.patterns and task.headline.filter not in task.patterns:
+        raise InputError(
+            f"{path}: headline.filter: expected a key of answer_pattern ({', '.join(task.patterns)}), "
+            f'got "{task.headline.filter}"'
+        )
+    _check_keys(path, task)
+    if task.dataset.kind == "file" and not (task.dataset.file and task.dataset.sha256 and task.dataset.count):
+        raise InputError(f"{path}: a dataset of kind file needs the keys file, sha256 and count")
+    return task
+
+
+def _check_keys(path: Path, task: Task) -> None:
+    """Checks the values that must be keys of READERS and HUB_ROWS, and that each hub has a url or a path."""
+    exemplars = [e for e in (task.exemplars, *(v.exemplars for v in task.variants.values())) if e is not None]
+    hubs = [source.hub for source in (task.dataset, *exemplars) if source.hub is not None]
+    for reader in (task.reader, *(e.reader for e in exemplars)):
+        if reader and reader not in READERS:
+            raise InputError(f'{path}: no reader is called "{reader}"{did_you_mean(reader, READERS)}')
+    for hub in hubs:
+        if hub.rows and hub.rows not in HUB_ROWS:
+            raise InputError(f'{path}: hub.rows: expected one of {", ".join(HUB_ROWS)}, got "{hub.rows}"')
+        if bool(hub.url) == bool(hub.path):
+            raise InputError(f"{path}: hub: expected either url or path")
+
+
+def _explain(error: ValidationError) -> str:
+    """Describes the first error. Unknown keys come before missing keys, because a misspelt key causes both errors."""
+    complaints = sorted(error.errors(), key=lambda e: e["type"] != "unexpected_keyword_argument")
+    first = complaints[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "unexpected_keyword_argument":
+        return f"{where}: {first['msg']}, got {first['input']!r:.80}"
+    records = (Task, Dataset, Exemplars, HubSource, Variant)
+    known = {field.name for record in records for field in dataclasses.fields(record)}
+    return f'unknown key "{where}"{did_you_mean(str(first["loc"][-1]), known)}'
