@@ -218,6 +218,11 @@ class Item:
     subtask: str = ""
     """part of the benchmark, if there are several; `--limit` takes items from them in turn"""
 
+    @property
+    def gold(self) -> str:
+        """The accepted answers for a reader, separated by " | "."""
+        return " | ".join(self.golds or (self.target,))
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -247,6 +252,12 @@ class Response:
     truncated_output: bool
     """whether the answer was cut at the token limit, before a stop string or the end token"""
     seconds: float
+    prompt: str = ""
+    """the prompt before the chat template is applied; empty in responses of versions before 0.2"""
+    gold: str = ""
+    """the accepted answers, separated by " | "; empty in responses of versions before 0.2"""
+    variant: str = ""
+    """prompt variant of the first caller; empty in responses of versions before 0.2"""
 
 
 @dataclass(frozen=True)
@@ -272,6 +283,13 @@ class Row:
     unit: str
     status: Status
     reason: str
+    how: str = ""
+    """how the answer was found: "boxed", "cue", "next_line", "json", "tag", "bare", "last_line", "fence" or "none".
+    Empty where the grader does not tell, and in rows of versions before 0.2"""
+    found: str = ""
+    """the answer as the output writes it, shortened to `grade.rows.LONGEST_FOUND` characters"""
+    grader_version: str = ""
+    """rows of different versions of a grader do not compare"""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,15 @@ def arrow_schema(record: type[Row] | type[Response]) -> pa.Schema:
     return pa.schema([(f.name, _arrow_type(hints[f.name])) for f in dataclasses.fields(record)])
 
 
+def _completed(table: pa.Table, record: type[Row] | type[Response], schema: pa.Schema) -> pa.Table:
+    """The table with the fields that were added to the record after it was stored, at their defaults."""
+    defaults = {f.name: f.default for f in dataclasses.fields(record) if f.default is not dataclasses.MISSING}
+    for name in (name for name in schema.names if name in defaults and name not in table.column_names):
+        column = pa.array([defaults[name]] * len(table), schema.field(name).type)
+        table = table.append_column(name, column)
+    return table.select(schema.names).cast(schema)
+
+
 def _plan_name(plan: Any) -> str:
     return f"plan-{hash_json(plan)[:16]}"
 
@@ -151,7 +160,7 @@ class Store:
     def _table(self, kind: str, record: type[Row] | type[Response]) -> pa.Table:
         schema = arrow_schema(record)
         tables = [self._checked(path).read() for path in sorted((self.root / kind).glob("part-*.parquet"))]
-        return pa.concat_tables([schema.empty_table(), *(t.replace_schema_metadata(None) for t in tables)])
+        return pa.concat_tables([schema.empty_table(), *(_completed(table, record, schema) for table in tables)])
 
     @staticmethod
     def _checked(path: Path) -> pq.ParquetFile:

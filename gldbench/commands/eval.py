@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gldbench.commands.options import ChangedData, Data, Json, UnsafeCode, print_json
+from gldbench.commands.options import ChangedData, Data, Json, TasksDir, UnsafeCode, print_json
 
 if TYPE_CHECKING:
     from gldbench.evaluate.results import Evaluation
@@ -19,6 +19,7 @@ HEADER: tuple[str, ...] = (
     "items",
     "score",
     "95 % interval",
+    "strict to lenient",
     "no answer",
     "errors",
     "prompts cut",
@@ -45,6 +46,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Sequences that are generated at once.")] = 64,
     unsafe_code: UnsafeCode = False,
     allow_changed_data: ChangedData = False,
+    tasks_dir: TasksDir = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate checkpoints on benchmark files. A response that is stored already is not generated again."""
@@ -73,6 +75,8 @@ def evaluate(
         print_json(results.as_json(evaluation))
         return
     print_rows(*table(evaluation))
+    for note in dict.fromkeys(note for score in evaluation.scores for note in score.notes):
+        print(f"note: {note}")
     print(closing_line(evaluation))
 
 
@@ -89,6 +93,7 @@ def table(evaluation: Evaluation) -> list[tuple[str, ...]]:
                 score.task.name,
                 f"{score.n} of {score.n_task}",
                 *_cells(score.score),
+                f"{score.bracket[0]:.3f} to {score.bracket[1]:.3f}" if score.bracket else "",
                 str(score.without_answer),
                 str(score.failed),
                 str(score.truncated_prompts),
@@ -109,7 +114,7 @@ def _cells(estimate: Estimate) -> tuple[str, str]:
 
 
 def _average_line(subject: str, name: str, estimate: Estimate) -> tuple[str, ...]:
-    return (subject, name, str(estimate.n), *_cells(estimate), *[""] * 5)
+    return (subject, name, str(estimate.n), *_cells(estimate), *[""] * 6)
 
 
 def closing_line(evaluation: Evaluation) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,14 +11,10 @@ import typer
 from gldbench.commands.options import Data, Json, print_json
 
 if TYPE_CHECKING:
+    from gldbench.selftest.given import GivenCase
     from gldbench.selftest.graders import Selftest, SelftestRow
 
 selftest_app = typer.Typer(help="Check the harness itself.", no_args_is_help=True)
-
-
-@selftest_app.callback()
-def _selftest() -> None:
-    """Makes `graders` a subcommand although it is the only one."""
 
 
 @selftest_app.command()
@@ -79,3 +76,44 @@ def _show(result: Selftest) -> None:
 def _cells(row: SelftestRow) -> tuple[str, ...]:
     score = "skipped" if row.score is None else f"{row.score:.4f}"
     return (row.task, row.grader, row.kind, str(row.n), score, row.required, "" if row.ok else "WRONG")
+
+
+@selftest_app.command()
+def cases(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help='Lines {"task", "item_id", "output", "expect", "kind"}.')
+    ],
+    data: Data,
+    as_json: Json = False,
+) -> None:
+    """Grade outputs whose right grade is known, with the headline grader. The exit code is 1 where one is missed."""
+    from gldbench.selftest.given import run_cases
+
+    graded = run_cases(file, data if data == "hub" else Path(data))
+    missed = [case for case in graded if case.missed]
+    if as_json:
+        kinds = {kind: {"n": n, "missed": bad} for kind, n, bad in _kinds(graded)}
+        found = [dataclasses.asdict(case) | {"missed": case.missed} for case in graded]
+        print_json({"passed": not missed, "n": len(graded), "missed": len(missed), "kinds": kinds, "cases": found})
+    else:
+        _show_cases(graded, missed)
+    raise typer.Exit(1 if missed else 0)
+
+
+def _kinds(graded: list[GivenCase]) -> list[tuple[str, int, int]]:
+    """(kind, number of cases, number of missed ones)"""
+    own = {kind: [case for case in graded if case.kind == kind] for kind in dict.fromkeys(c.kind for c in graded)}
+    return [(kind, len(cases), sum(case.missed for case in cases)) for kind, cases in own.items()]
+
+
+def _show_cases(graded: list[GivenCase], missed: list[GivenCase]) -> None:
+    from gldbench.console import print_rows
+
+    rows = [(kind, str(n), str(n - bad), "" if not bad else "MISSED") for kind, n, bad in _kinds(graded)]
+    print_rows(("kind", "cases", "right", ""), *rows)
+    for case in missed:
+        print(
+            f"line {case.line}: {case.task} {case.item_id}: expected {case.expect:g}, got {case.value:g} "
+            f"({case.status}, {case.how or 'none'}: {case.found[:60]!r}) for {case.output[-120:]!r}"
+        )
+    print(f"{len(graded) - len(missed)} of {len(graded)} cases are right")

@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 
 from gldbench.grade import GRADERS
+from gldbench.grade.answers import MARKED
 from gldbench.schema import Estimate, Row, Task
 from gldbench.stats import ItemMean, item_mean, macro_mean
 from gldbench.stats.averages import BOOTSTRAP_SEED, averaged, has_strata, subtask_mean
 from gldfusion.errors import InputError
+
+DISAGREE = 0.05
+"""difference of two graders' scores from which the results say so"""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,38 @@ class TaskScore:
         if not has_strata(self.task):
             return None
         return subtask_mean(_values(self.headline), [row.cluster for row in self.headline])
+
+    @cached_property
+    def bracket(self) -> tuple[float, float] | None:
+        """The headline where only marked answers count, and where any rule that finds an answer counts.
+
+        The lenient end takes the last number, option or line, and whatever rule a harness's own grader has. IFEval has
+        no answer to find, hence no bracket.
+        """
+        if self.task.scorer == "ifeval":
+            return None
+        headline = self.headline
+        strict = [row.value or 0.0 if row.how in (*MARKED, "") else 0.0 for row in headline]
+        best = {row.item: row.value or 0.0 for row in headline}
+        for row in self.rows:
+            comparable = row.metric == "f1" if self.task.headline.metric == "f1" else row.metric not in ("f1", "em")
+            if row.item in best and comparable:
+                best[row.item] = max(best[row.item], row.value or 0.0)
+        return float(np.mean(strict)), float(np.mean(list(best.values())))
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader has to know about the graders: those that differ from the headline by more than 5 points."""
+        own, found = self.score.value, []
+        for grader in dict.fromkeys(row.grader for row in self.rows):
+            score = float(_values(quoted(self.rows, grader, self.task)).mean())
+            if abs(score - own) > DISAGREE:
+                found.append(
+                    f"{self.task.name}: the grader {grader} gives {score:.3f}, "
+                    f"{self.task.headline.grader} gives {own:.3f}; "
+                    "`gldbench items` shows what each of them found"
+                )
+        return found
 
     @property
     def without_answer(self) -> int:
@@ -186,10 +222,12 @@ def graders_json(rows: Sequence[Row], task: Task) -> dict[str, Any]:
 
 
 def headline_json(score: TaskScore) -> dict[str, Any]:
-    """The headline of a task: grader, filter and metric, the score with its interval, and the standard error."""
+    """The headline of a task: grader, filter and metric, the score with interval, bracket and standard error."""
     return {
         **dataclasses.asdict(score.task.headline),
         **estimate_json(score.score),
+        "strict": score.bracket[0] if score.bracket else None,
+        "lenient": score.bracket[1] if score.bracket else None,
         "se": score.mean.se,
         "clusters": score.mean.n_units if score.mean.clustered else None,
     }
@@ -207,6 +245,7 @@ def _score_json(score: TaskScore) -> dict[str, Any]:
         "by_subtask": None if by_subtask is None else estimate_json(by_subtask),
         "graders": graders_json(score.rows, score.task),
         "no_answer": score.without_answer,
+        "notes": score.notes,
         "truncated_prompts": score.truncated_prompts,
         "truncated_outputs": score.truncated_outputs,
         "max_tokens": score.max_tokens,

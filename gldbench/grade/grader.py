@@ -21,6 +21,10 @@ class Grade:
     reason: str
     part: str = ""
     """which part of the item is graded (an instruction of an IFEval prompt), where the metric is a mean over parts"""
+    how: str = ""
+    """how the answer was found, as in `cues.How`; "" where the grader does not tell"""
+    found: str = ""
+    """the answer as the output writes it, where the grader tells"""
 
     @property
     def row_item(self) -> str:
@@ -31,6 +35,11 @@ class Grade:
 def always(task: Task) -> bool:
     """True: the grader applies to every task."""
     return True
+
+
+def unversioned() -> str:
+    """ "": the grader's rules have no version."""
+    return ""
 
 
 def task_headline(task: Task) -> tuple[str, str]:
@@ -44,6 +53,8 @@ class Grader:
 
     grade: Callable[[Task, Sequence[Item], Sequence[Response]], list[Grade]]
     """(task, items, their responses in the same order) -> at least one grade for each item"""
+    version: Callable[[], str] = unversioned
+    """the version of its rules: rows of different versions do not compare"""
     applies: Callable[[Task], bool] = always
     """whether it can grade the task. A task to which it does not apply gets no rows, and no scores of zero"""
     headline: Callable[[Task], tuple[str, str]] = task_headline

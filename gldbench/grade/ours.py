@@ -8,6 +8,14 @@ from gldbench.grade.grader import Grade, status_of
 from gldbench.grade.judges import JUDGES, Mark
 from gldbench.schema import Item, Response, Task
 
+VERSION = "2"
+"""Raised with every change of rules that can change a grade. 2: one finder of answers for all judges."""
+
+
+def version() -> str:
+    """The version of our own rules."""
+    return VERSION
+
 
 def grade(task: Task, items: Sequence[Item], responses: Sequence[Response]) -> list[Grade]:
     """One grade per mark of the judge."""
@@ -27,4 +35,6 @@ def _grade(response: Response, mark: Mark) -> Grade:
         status=mark.status or status,
         reason=mark.reason if mark.final else joined,
         part=mark.part,
+        how=mark.how,
+        found=mark.found,
     )

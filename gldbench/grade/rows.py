@@ -10,6 +10,8 @@ from gldbench.grade import GRADERS
 from gldbench.schema import Item, Response, Row, Task
 from gldfusion.errors import InputError, require_known
 
+LONGEST_FOUND = 300
+"""characters of a found answer that a row keeps"""
 LATER = ("opencompass",)
 """names of graders that are not built yet"""
 
@@ -55,6 +57,7 @@ def grade(
         require_known("grader", name, GRADERS)
         if not GRADERS[name].applies(task):
             continue
+        version = GRADERS[name].version()
         for graded in GRADERS[name].grade(task, items, responses):
             item = by_id[graded.item_id]
             rows.append(
@@ -72,6 +75,9 @@ def grade(
                     unit="fraction",
                     status=graded.status,
                     reason=graded.reason,
+                    how=graded.how,
+                    found=graded.found[:LONGEST_FOUND],
+                    grader_version=version,
                 )
             )
     return rows

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from gldbench.grade.judges.math import as_text, spelled
+from gldbench.grade.judges.latex import as_text, spelled
 from gldbench.schema import Item, Task
 from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, garbage, made, others
 

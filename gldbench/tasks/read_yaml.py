@@ -14,6 +14,9 @@ from gldbench.tasks.data import HUB_ROWS
 from gldbench.tasks.readers import READERS
 from gldfusion.errors import InputError, did_you_mean
 
+FINDERS = ("number", "short_answer")
+"""scorers that find the answer themselves, under the filter "answer", where no pattern has this name"""
+
 
 def read_task(path: Path) -> Task:
     """Reads and checks one task.yaml.
@@ -36,7 +39,8 @@ def read_task(path: Path) -> Task:
             raise InputError(
                 f"{path}: answer_pattern {filter_name}: expected one group, which is the answer, got {groups} groups"
             )
-    if task.patterns and task.headline.filter not in task.patterns:
+    found_without = {"answer"} if task.scorer in FINDERS else set()
+    if task.patterns and task.headline.filter not in found_without.union(task.patterns):
         raise InputError(
             f"{path}: headline.filter: expected a key of answer_pattern ({', '.join(task.patterns)}), "
             f'got "{task.headline.filter}"'

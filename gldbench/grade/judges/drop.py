@@ -29,12 +29,13 @@ from itertools import product
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from gldbench.grade.answers import answer_line
-from gldbench.grade.judges.judge import Judge, Mark
+from gldbench.grade.answers import Found, Reads, find, stopped, visible
+from gldbench.grade.judges.judge import ANSWER, LENIENT, Judge, Mark
+from gldbench.grade.unwrap import unwrap, without_remark
 from gldbench.schema import Item, Task
 
-FILTER = "answer"
-
+_LONGEST_BARE = 2_000
+"""characters of the longest single line that is an answer: a sentence has an F1 too"""
 _SENTENCE_END = re.compile(r"(?:(?<=[\d)\"'*])|(?<=[a-z]{3}))\.\s+(?=[A-Z])")
 _ASCII = str.maketrans({"–": "-", "—": "-", "−": "-", "‐": "-", "‑": "-", "“": '"', "”": '"', "‘": "'", "’": "'"})
 _EDGES = string.punctuation.replace(".", "") + "£€°"
@@ -53,17 +54,51 @@ _JOINTS = (re.compile(r"(?i)\s+and\s+"), re.compile(r"(?i)\s*(?:,?\s+and\s+|,\s+
 """what separates the spans of an answer, in the first and in the second reading"""
 
 
+def _reads(text: str) -> Reads:
+    """An answer has a letter or a digit. The "Answer: $ANSWER" of the prompt itself is no answer."""
+    return "answer" if re.search(r"\w", unwrap(text)) and "$ANSWER" not in text else ""
+
+
 def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
-    """Two marks per item, metrics "f1" and "em": the found answer against the best of the item's gold answers."""
-    return [_marks(item, answer_line(output)) for item, output in zip(items, outputs, strict=True)]
-
-
-def _marks(item: Item, answer: str | None) -> list[Mark]:
-    em, f1 = (0.0, 0.0) if answer is None else score(answer, item.golds or (item.target,))
-    values = {"f1": f1, "em": em}
+    """Four marks per item, metrics "f1" and "em": filter "answer", and "lenient", which also takes the last line."""
+    stop = task.generation.stop
     return [
-        Mark(filter=FILTER, metric=metric, value=value, answered=answer is not None) for metric, value in values.items()
+        _marks(item, find(output, _reads, stop, longest_bare=_LONGEST_BARE), stopped(visible(output), stop))
+        for item, output in zip(items, outputs, strict=True)
     ]
+
+
+def _marks(item: Item, found: Found, text: str) -> list[Mark]:
+    golds = item.golds or (item.target,)
+    em, f1 = _best(found.text, golds)
+    lines = [line for line in text.split("\n") if line.strip()]
+    last_em, last_f1 = _best(lines[-1] if lines else None, golds)
+    values = (
+        (ANSWER, "f1", f1),
+        (ANSWER, "em", em),
+        (LENIENT, "f1", max(f1, last_f1)),
+        (LENIENT, "em", max(em, last_em)),
+    )
+    return [
+        Mark(
+            filter=name,
+            metric=metric,
+            value=value,
+            answered=found.text is not None,
+            how=found.how,
+            found=found.text or "",
+        )
+        for name, metric, value in values
+    ]
+
+
+def _best(text: str | None, golds: Sequence[str]) -> tuple[float, float]:
+    """(exact match, F1) of an answer with and without a remark in parentheses at its end; the better counts."""
+    if text is None:
+        return 0.0, 0.0
+    whole = unwrap(text)
+    scores = [score(reading, golds) for reading in dict.fromkeys((whole, unwrap(without_remark(whole)))) if reading]
+    return max((em for em, _ in scores), default=0.0), max((f1 for _, f1 in scores), default=0.0)
 
 
 def score(answer: str, golds: Sequence[str]) -> tuple[float, float]:

@@ -63,8 +63,23 @@ def _equal(pairs: list[list[str]]) -> bool:
     for gold, answer in pairs:
         parsed = _parse(gold), _parse(answer)
         if all(parsed) and verify(*parsed, allow_set_relation_comp=True, timeout_seconds=None):
-            return True
+            return not _differ(*(part[0] for part in parsed))
     return False
+
+
+def _differ(gold: Any, answer: Any) -> bool:
+    """Whether two numbers differ in their first six significant digits.
+
+    math-verify rounds to six decimals, so that 1/2004! equals 1/2006! and 1e-20 equals 1e-25.
+    """
+    import sympy
+
+    if not (isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr) and gold.is_number and answer.is_number):
+        return False
+    first, second = sympy.N(gold, 20), sympy.N(answer, 20)
+    return first != second and any(
+        sympy.N(a, 6) != sympy.N(b, 6) for a, b in zip(first.as_real_imag(), second.as_real_imag(), strict=True)
+    )
 
 
 def _value(text: str) -> list[float] | None:

@@ -6,10 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gldbench.grade.cues import How
 from gldbench.schema import Item, Status, Task
 
 PATTERN_METRIC = "exact_match"
 """metric of the answers that a task's patterns find"""
+ANSWER = "answer"
+"""filter of the answer that `answers.find` finds"""
+LENIENT = "lenient"
+"""filter under which a last number, option or line counts as the answer too: the upper end of a score's bracket"""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,10 @@ class Mark:
     and from whether the output was cut off"""
     part: str = ""
     """which part of the item is marked (an instruction of an IFEval prompt), where the metric is a mean over parts"""
+    how: How = "none"
+    """how the answer was found"""
+    found: str = ""
+    """the answer as the output writes it"""
     final: bool = False
     """the row repeats `reason` alone, and does not add that the output or the prompt was cut off"""
 

@@ -1,134 +1,137 @@
-"""The judge of MATH and MATH-500: the last box must equal the gold answer, as text or as mathematics.
+"""The judge of MATH and MATH-500: the answer must equal the gold answer, as text or as mathematics.
 
-Where there is no box, the text after the last "answer is" counts. Units, degrees, dollars and percent signs are
-optional: 25\\% equals 25 and 0.25. Words ("even", "Friday", (B)) and numbers in a base are compared as text, decimals
-exactly, and everything else by math-verify.
+Units, degrees, dollars and percent signs are optional: 25\\% equals 25 and 0.25. Words ("even", "Friday", (B)) and
+numbers in a base are compared as text, decimals exactly, and everything else by math-verify. Two numbers that
+math-verify has to evaluate are equal where they agree to six significant digits: 0.333333 equals 1/3, as in
+math-verify, but 1/2004! does not equal 1/2006!, because the comparison is relative.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from fractions import Fraction
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from gldbench.grade.answers import after_answer_is, boxed
-from gldbench.grade.judges.equivalence import MAX_CHARACTERS, equivalent
-from gldbench.grade.judges.judge import Judge, Mark
+from gldbench.grade.answers import Found, Reads, find, stopped, visible
+from gldbench.grade.cues import boxes
+from gldbench.grade.judges.equivalence import Reply, equivalent
+from gldbench.grade.judges.judge import ANSWER, LENIENT, Judge, Mark
+from gldbench.grade.judges.latex import decided, pairs_of, spelled
+from gldbench.grade.unwrap import first_sentence, is_refusal, unwrap, without_emphasis, without_remark
 from gldbench.schema import Item, Task
 
-_COMMAND = r"\\(?:text(?:bf|it|rm|normal)?|math(?:bf|rm|it)|mbox|operatorname)"
-_TEXT = re.compile(rf"{_COMMAND}\s*\{{([^{{}}]*)\}}")
-_SPELLINGS = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"\\?\$|(?<!\\)\\[()\[\]]", " "),
-        (r"\\(?:left|right|displaystyle|limits|[bB]igg?)(?![a-zA-Z])|(?<!\\)\\[,;:! ]|~|\\q?quad(?![a-zA-Z])", " "),
-        (r"\{\s*,\s*\}", ","),
-        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
-        (r"\\(l|g)(?:e|eq|eqslant)(?![a-zA-Z])", r"\\\1eq"),
-        (r"\\frac\s*(\d)\s*(\d+)", r"\\frac{\1}{\2}"),  # TeX reads one digit, but who writes \frac141 means 1/41
-        (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
-        (r"(\\frac\s*\{[^{}]*\})\s*(\d+)", r"\1{\2}"),
-        (r"\\sqrt\s*(\d+)", r"\\sqrt{\1}"),
-        (r"([_^])\s*\{\s*(\w)\s*\}", r"\1\2"),
-        (r"(?<![\d.])\.(?=\d)", "0."),
-        (r"\s+", " "),
-    )
+_JUNK = re.compile(
+    r"\W*(?:(?:indeed|therefore|thus|also|still|not|very|a|an|the|in|this|our)\W+)*"
+    r"(?:correct|right|wrong|incorrect|reasonable|as follows|given|below|above|clear|obvious|valid|invalid|consistent|"
+    r"unique|simple|form|simplest form|positive|negative|integer|same|required|desired|expected)\b.*",
+    re.IGNORECASE | re.DOTALL,
 )
-_PERCENT = r"\\?%|\bper\s?cent\b"
-_MARKED_UNIT = rf"\^\s*\{{?\\circ\}}?|°|\bdegrees?\b|{_PERCENT}|{_COMMAND}\s*\{{[^{{}}\d]*\}}(?:\s*\^\s*\{{?\d\}}?)?"
-_UNIT = re.compile(rf"(?<=\S)\s*(?:{_MARKED_UNIT})\s*$")
-_BARE_UNIT = re.compile(r"(?<=[\d}])(?:\s+[a-z]{2,}\.?|\s+[a-z](?=\s|\^|$))+(?:\s*\^\s*\{?\d\}?)?\s*$")
-_THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-_BASE = re.compile(r"([\dA-F]+)_(\d+|\{\d+\})")
+_PROSE = re.compile(r"[A-Za-z][A-Za-z ,'.-]+")
+_FEW_WORDS = 4
+"""words of the longest answer that is prose"""
+_SIGNS = re.compile(r"\d|\\[a-zA-Z]|[=^_+]")
+_OPTION = re.compile(r"\A\(?\s*(?:\\text\{)?\s*\(?([A-E])[).:]\}?\s*(?=\S)")
+_CALCULATION = re.compile(r"\d\s*[-+*/×·]|\\(?:times|cdot|div|frac)")
+_CLAUSE = re.compile(r"\b(?:is|equals?|are|be)\s+(?:equal to\s+|approximately\s+)?(\S.*)\Z", re.DOTALL)
+_FORMULA = re.compile(r"\$\$?([^$]{1,300})\$\$?|\\\((.{1,300}?)\\\)|\\\[(.{1,300}?)\\\]", re.DOTALL)
+_LAST_NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 
 
-def spelled(text: str) -> str:
-    """The text in one spelling of LaTeX: without dollars and spacing commands, with braces around arguments."""
-    for pattern, replacement in _SPELLINGS:
-        text = pattern.sub(replacement, text)
-    return text.strip().rstrip(".").strip()
+def _reads(output: str) -> Callable[[str], Reads]:
+    """How a text is read: words without any sign of mathematics count only where the output has no box."""
+    boxed = {content for _, content in boxes(without_emphasis(visible(output)))}
+
+    def reads(text: str) -> Reads:
+        plain = unwrap(text)
+        if _SIGNS.search(plain):
+            return "answer"
+        if is_refusal(plain):
+            return "refusal"
+        if not plain or _JUNK.fullmatch(plain):
+            return ""
+        words = _PROSE.fullmatch(plain) and (len(plain.split()) > _FEW_WORDS or (boxed and text not in boxed))
+        return "" if words or not re.search(r"\w", plain.replace("_", "")) else "answer"
+
+    return reads
 
 
-def as_text(text: str) -> str:
-    """The form for comparing as text: no spaces, \\text, brackets around an option, or thousands separators."""
-    text = "".join(_TEXT.sub(r"\1", text).replace("\\%", "%").split())
-    if _THOUSANDS.fullmatch(text):
-        text = text.replace(",", "")
-    option = re.fullmatch(r"\(([A-Z])\)", text)
-    return option[1] if option else text
+def readings(text: str) -> list[str]:
+    """Ways to read an answer, all of which mean the same.
+
+    As it is, its first sentence, without a remark in parentheses, an option's letter and text, the result of a
+    calculation, what a clause says: "the area is 12".
+    """
+    whole = unwrap(text)
+    sentence = unwrap(first_sentence(whole))
+    found = [whole, sentence, unwrap(without_remark(whole)), unwrap(without_remark(sentence))]
+    for part in list(found):
+        option = _OPTION.match(part)
+        found += [option[1], unwrap(part[option.end() :])] if option else []
+    before, equals, after = sentence.rpartition("=")
+    found += [unwrap(after)] if equals and _CALCULATION.search(before) else []
+    clause = _CLAUSE.search(sentence)
+    found += [unwrap(clause[1])] if clause and not sentence.startswith("\\") else []
+    return [part for part in dict.fromkeys(found) if part]
 
 
-def _is_word(text: str) -> bool:
-    """Whether the answer is words or an option, and not a product of variables."""
-    return bool(re.fullmatch(r"[^\W\d_]{4,}", as_text(text)) or re.fullmatch(rf"\(?\s*{_TEXT.pattern}\s*\)?\.?", text))
+@dataclass(frozen=True)
+class _Case:
+    """What texts decide about an answer, and what math-verify has to be asked."""
+
+    right: bool
+    pairs: list[tuple[str, str]]
 
 
-def _decimal(text: str) -> Fraction | None:
-    text = as_text(text)
-    return Fraction(text) if re.fullmatch(r"[-+]?\d{1,50}(?:\.\d{1,50})?", text) else None
+def _case(gold: str, texts: Sequence[str]) -> _Case:
+    gold, pairs = spelled(gold), []
+    for text in dict.fromkeys(spelled(text) for text in texts):
+        verdict = decided(gold, text) if text else False
+        if verdict:
+            return _Case(True, [])
+        pairs += pairs_of(gold, text) if verdict is None else []
+    return _Case(False, list(dict.fromkeys(pairs)))
 
 
-def without_unit(text: str, bare: bool) -> str:
-    """The text without the units at its end. With `bare`, words without \\text count as units too."""
-    before = None
-    while before != text:
-        before, text = text, _UNIT.sub("", text)
-        text = _BARE_UNIT.sub("", text) if bare else text
-    return text
-
-
-def _decided(gold: str, answer: str) -> bool | None:
-    """The verdict, where a comparison of texts or plain decimals suffices. None where it takes math-verify."""
-    pairs = ((gold, answer), (without_unit(gold, False), without_unit(answer, True)))
-    if any(as_text(a) == as_text(b) for a, b in pairs):
-        return True
-    if _is_word(gold) or _is_word(answer):
-        return as_text(gold).casefold() == as_text(answer).casefold()
-    based = [_BASE.fullmatch(as_text(text)) for text in (gold, answer)]
-    if any(based):
-        texts = [match[1] if match else as_text(text) for match, text in zip(based, (gold, answer), strict=True)]
-        return texts[0] == texts[1] and not all(based)
-    decimals = [_decimal(text) for text in pairs[1]]
-    percents = [bool(re.search(_PERCENT, text)) for text in (gold, answer)]
-    if None not in decimals and percents[0] == percents[1]:
-        return decimals[0] == decimals[1]
-    return False if max(len(gold), len(answer)) > MAX_CHARACTERS else None
-
-
-def _pairs(gold: str, answer: str) -> list[tuple[str, str]]:
-    """Pairs of readings (gold, answer). The answer is right where any pair is equivalent."""
-    unitless = without_unit(gold, False), without_unit(answer, True)
-    as_fraction = [re.sub(rf"^(.+?)\s*(?:{_PERCENT})$", r"\\frac{\1}{100}", text) for text in (gold, answer)]
-    pairs = [(gold, answer), unitless, (as_fraction[0], answer), (gold, as_fraction[1])]
-    return list(dict.fromkeys(pairs))
+def _last_values(text: str) -> list[str]:
+    """The last formula and the last number of an output: the most lenient rules."""
+    formulas = [next(group for group in match.groups() if group) for match in _FORMULA.finditer(text)]
+    return [content for _, content in boxes(text)[-1:]] + formulas[-1:] + _LAST_NUMBER.findall(text)[-1:]
 
 
 def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
-    """One mark per item: filter "answer", metric "accuracy"."""
-    answers = [boxed(output) or after_answer_is(output) for output in outputs]
-    golds = [spelled(item.target) for item in items]
-    texts = [spelled(answer or "") for answer in answers]
-    verdicts = [_decided(gold, text) if text else False for gold, text in zip(golds, texts, strict=True)]
-    open_ = [row for row, verdict in enumerate(verdicts) if verdict is None]
-    replies = dict(zip(open_, equivalent([_pairs(golds[row], texts[row]) for row in open_]), strict=True))
-    return [
-        [_mark(bool(texts[row]), verdicts[row], replies[row].value, replies[row].reason)]
-        if row in replies
-        else [_mark(bool(texts[row]), verdicts[row], None, "")]
-        for row in range(len(items))
+    """Two marks per item, metric "accuracy": filter "answer", and "lenient", which also takes the last value."""
+    stop = task.generation.stop
+    found = [find(output, _reads(output), stop) for output in outputs]
+    cases = [
+        _case(item.target, readings(answer.text) if answer.text is not None else [])
+        for item, answer in zip(items, found, strict=True)
     ]
+    loose = [
+        _case(
+            item.target,
+            [reading for value in _last_values(stopped(visible(output), stop)) for reading in readings(value)],
+        )
+        for item, output in zip(items, outputs, strict=True)
+    ]
+    replies = equivalent([case.pairs for case in (*cases, *loose)])
+    right = [case.right or bool(reply.value) for case, reply in zip((*cases, *loose), replies, strict=True)]
+    rows = len(items)
+    return [_marks(found[row], right[row], right[row] or right[rows + row], replies[row]) for row in range(rows)]
 
 
-def _mark(answered: bool, verdict: bool | None, reply: bool | None, reason: str) -> Mark:
-    value = reply if verdict is None else verdict
-    return Mark(
-        filter="answer",
-        metric="accuracy",
-        value=float(bool(value)),
-        answered=answered,
-        reason=f"equivalence: {reason}" if reason else "",
-    )
+def _marks(found: Found, right: bool, loose: bool, reply: Reply) -> list[Mark]:
+    return [
+        Mark(
+            filter=name,
+            metric="accuracy",
+            value=float(value),
+            answered=found.text is not None,
+            reason=f"equivalence: {reply.reason}" if reply.reason else "",
+            how=found.how,
+            found=found.text or "",
+        )
+        for name, value in ((ANSWER, right), (LENIENT, loose))
+    ]
 
 
 MATH = Judge(judge)

@@ -1,17 +1,21 @@
-"""Judges of short answers: a task's pattern finds the answer, and a normal form compares it with the gold answer.
+"""Judges of short answers: exact matches, numbers and short texts.
 
-Each normal form exists twice: as our own function, and as regular expressions that lm-eval's `exact_match` removes from
-both answers. The graders "ours" and "lm_eval" use one each: where they agree on responses, each confirms the other.
+A task either names patterns, whose last match is the answer (the embedded world), or leaves the finding to
+`answers.find`, whose answer is under the filter "answer" (GSM8K, BBH). Patterns may stand beside it under other names.
+
+Each normal form of a pattern exists twice: as our own function, and as regular expressions that lm-eval's `exact_match`
+removes from both answers. The graders "ours" and "lm_eval" use one each: where they agree, each confirms the other.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from gldbench.grade.answers import last_match
-from gldbench.grade.judges.judge import PATTERN_METRIC, Judge, Mark, NormalForm
+from gldbench.grade.answers import Found, Reads, find, last_match, stopped, visible
+from gldbench.grade.judges.judge import ANSWER, LENIENT, PATTERN_METRIC, Judge, Mark, NormalForm
+from gldbench.grade.judges.numbers import last_number, number, reads_number
+from gldbench.grade.judges.short_answers import last_readings, readings, reads_short_answer
 from gldbench.schema import Item, Task
 
 
@@ -36,14 +40,10 @@ _NUMBER_IGNORE = (
 )
 
 
-def number(text: str) -> Fraction | str:
+def number_form(text: str) -> Fraction | str:
     """The value of "$1,234.50", "18 dollars", "\\frac{1}{2}" or "3/4". A text without a number stays a text."""
-    text = re.sub(r"\\d?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"\1/\2", text)
-    for expression in _NUMBER_IGNORE:
-        text = re.sub(expression, "", text)
-    if len(text) < 1000 and re.fullmatch(r"-?\d+(?:\.\d+)?|-?\d+/0*[1-9]\d*", text):  # Python does not read 4300 digits
-        return Fraction(text)
-    return _bare(text)
+    value = number(text)
+    return _bare(text) if value is None else value
 
 
 _QUOTES = r"[\"'“”‘’`*$]"
@@ -62,41 +62,83 @@ _SHORT_IGNORE = (
 )
 
 
-def short_answer(text: str) -> str:
-    """An option's letter, a number, words or brackets, without quotes, emphasis, the text of the option and case.
-
-    Words stay separate words. lm-eval's expressions cannot keep them apart, because "} ]" must equal "}]" there too.
-    """
-    text = re.sub(_QUOTES, "", text).strip()
-    option = re.match(
-        r"(?i)^(?:option\s+)?\(([A-Z])\)(?!.*\([A-Z]\))|^(?:option\s+)?([A-Z])\s*[).:]?$|^([A-Z])\)\s", text
-    )
-    if option:
-        return next(letter for letter in option.groups() if letter).lower()
-    words = re.sub(_THOUSANDS, "", text).lower().rstrip(".").split()
-    joined = "".join(words)
-    if re.fullmatch(r"-?\d+\.0+", joined):
-        return joined.partition(".")[0]
-    return " ".join(words) if re.search(r"\w", joined) else joined
+def short_form(text: str) -> str:
+    """The first reading of a short answer; see `short_answers.readings`."""
+    return next(iter(readings(text)), "")
 
 
-def _comparing(form: NormalForm) -> Judge:
-    """The judge that compares what each of the task's patterns finds, in the given form."""
+def _number_is_right(text: str, gold: str) -> bool:
+    return number(text) is not None and number(text) == number(gold)
+
+
+def _reading_is_right(text: str, gold: str) -> bool:
+    return not set(readings(text)).isdisjoint(readings(gold))
+
+
+def _last_number_is_right(text: str, gold: str) -> bool:
+    value = last_number(text)
+    return value is not None and value == number(gold)
+
+
+def _last_reading_is_right(text: str, gold: str) -> bool:
+    return not set(last_readings(text)).isdisjoint(readings(gold))
+
+
+Compare = Callable[[str, str], bool]
+"""(answer or output, gold) -> whether the answer is right"""
+
+
+def _judge(form: NormalForm, reads: Callable[[str], Reads] | None, right: Compare, lenient: Compare) -> Judge:
+    """The judge of a normal form. `reads`: how `answers.find` reads, where a task leaves the finding to it."""
 
     def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
         return [
-            [_mark(form, name, last_match(pattern, output), item.target) for name, pattern in task.patterns.items()]
+            [
+                *found(task, item, output),
+                *(_pattern_mark(form, name, pattern, item, output) for name, pattern in patterns),
+            ]
             for item, output in zip(items, outputs, strict=True)
+            for patterns in [task.patterns.items()]
         ]
+
+    def found(task: Task, item: Item, output: str) -> list[Mark]:
+        if reads is None or task.headline.filter != ANSWER or ANSWER in task.patterns:
+            return []
+        stop = task.generation.stop
+        answer = find(output, reads, stop)
+        value = float(answer.text is not None and right(answer.text, item.target))
+        loose = float(value or lenient(stopped(visible(output), stop), item.target))
+        return [_mark(ANSWER, value, answer), _mark(LENIENT, loose, answer)]
 
     return Judge(judge, form)
 
 
-def _mark(form: NormalForm, name: str, answer: str | None, gold: str) -> Mark:
-    equal = answer is not None and form.normalise(answer) == form.normalise(gold)
-    return Mark(filter=name, metric=PATTERN_METRIC, value=float(equal), answered=answer is not None)
+def _mark(name: str, value: float, found: Found) -> Mark:
+    return Mark(
+        filter=name,
+        metric=PATTERN_METRIC,
+        value=value,
+        answered=found.text is not None,
+        how=found.how,
+        found=found.text or "",
+    )
 
 
-EXACT_MATCH = _comparing(NormalForm(_bare, ignore=(r"\s+",)))
-NUMBER = _comparing(NormalForm(number, ignore=_NUMBER_IGNORE))
-SHORT_ANSWER = _comparing(NormalForm(short_answer, ignore=_SHORT_IGNORE))
+def _pattern_mark(form: NormalForm, name: str, pattern: str, item: Item, output: str) -> Mark:
+    answer = last_match(pattern, visible(output))
+    equal = answer is not None and form.normalise(answer) == form.normalise(item.target)
+    return Mark(
+        filter=name,
+        metric=PATTERN_METRIC,
+        value=float(equal),
+        answered=answer is not None,
+        how="none" if answer is None else "cue",
+        found=answer or "",
+    )
+
+
+EXACT_MATCH = _judge(NormalForm(_bare, ignore=(r"\s+",)), None, _reading_is_right, _reading_is_right)
+NUMBER = _judge(NormalForm(number_form, ignore=_NUMBER_IGNORE), reads_number, _number_is_right, _last_number_is_right)
+SHORT_ANSWER = _judge(
+    NormalForm(short_form, ignore=_SHORT_IGNORE), reads_short_answer, _reading_is_right, _last_reading_is_right
+)

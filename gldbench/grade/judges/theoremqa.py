@@ -1,10 +1,10 @@
 """The judge of TheoremQA. The type of the gold answer decides how it is compared. No text is evaluated as code.
 
-- integer: exactly this number;
+- integer: exactly this number; where it is 1 or 0, yes or no is right too;
 - float: within 4 % of the gold answer, the tolerance of TheoremQA itself (some of its gold answers are rounded to two
   digits), or within 1e-6 of a gold answer of zero;
 - list of integer, list of float: as many numbers as in the gold answer, in any order, as in TheoremQA;
-- bool: true or false, yes or no;
+- bool: true or false, yes or no. "Not necessarily true" and "true for ... and false for ..." are neither;
 - option: the letter.
 
 Numbers are read as decimals, fractions, scientific notation and per cent. Other LaTeX (pi, e^x, roots, logarithms) is
@@ -16,14 +16,15 @@ Source: Chen et al., 2023, TheoremQA, arXiv:2305.12524, for the tolerance.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from gldbench.grade.answers import boxed_or_said, chosen_letter
-from gldbench.grade.judges.equivalence import MAX_CHARACTERS, Reply, values
-from gldbench.grade.judges.judge import Judge, Mark
-from gldbench.grade.judges.math import spelled, without_unit
+from gldbench.grade.answers import Found, Reads, find, stopped, visible
+from gldbench.grade.judges.equivalence import values
+from gldbench.grade.judges.judge import ANSWER, LENIENT, Judge, Mark
+from gldbench.grade.judges.numbers import last_number
+from gldbench.grade.judges.quantities import Ask, parts, quantity
+from gldbench.grade.unwrap import first_sentence, is_refusal, unwrap
 from gldbench.schema import Item, Task
 
 RELATIVE = 0.04
@@ -32,67 +33,49 @@ NEAR_ZERO = 1e-6
 """absolute tolerance of a gold answer of zero"""
 
 _TRUTH = re.compile(r"\b(?:(not\s+true|false|no)|(true|yes))\b", re.IGNORECASE)
-_POWER_OF_TEN = re.compile(
-    r"([-+]?\d+(?:\.\d*)?)\s*(?:\\times|\\cdot|×|·|\*|x)\s*10\s*(?:\^|\*\*)\s*[{(]*\s*([-+]?\d{1,3})(?:\s*[})])*"
+_HEDGE = re.compile(
+    r"\bnot necessarily|true\s*/\s*false|\b(?:depends|maybe|perhaps|possibly|sometimes|either|both|if|whether)\b"
+    r"|\btrue\b.*\bfalse\b|\bfalse\b.*\btrue\b|\byes\b\s*(?:/|or)\s*no\b",
+    re.IGNORECASE | re.DOTALL,
 )
-_PLAIN = re.compile(r"[-+]?(?:\d{1,50}(?:\.\d{1,50})?|\.\d{1,50})(?:[eE][-+]?\d{1,3})?")
-_FUNCTIONS = "sqrt|ln|log|sin|cos|tan|arcsin|arccos|arctan|exp|pi"
-_SPELLINGS = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"[−–]", "-"),
-        (r"\*\*", "^"),
-        (r"\*", r" \\cdot "),
-        (r"π", r"\\pi "),
-        (r"√", "sqrt"),
-        (rf"(?<![\\a-zA-Z])({_FUNCTIONS})(?![a-zA-Z])", r"\\\1"),
-        (r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
-        (r"\\sqrt\s*(\d+)", r"\\sqrt{\1}"),
-        (r"\^\s*\(([^()]*)\)", r"^{\1}"),
-        (r"\^\s*(-\s*\d+(?:\.\d+)?|\d{2,}(?:\.\d+)?|\d\.\d+)", r"^{\1}"),
-    )
-)
-_ABOUT = re.compile(r"^\s*(?:approximately|about|roughly|around|\\approx|≈|\\simeq|\\sim|~)\s*")
-_EQUALS = re.compile(r"=|\\approx|≈|\\simeq|\\doteq")
-_WITH_UNIT = re.compile(r"(\S+(?:\s*\\cdot\s*\S+)*)\s+[a-zA-ZΩ°µμ][^\d]*(?:\^\s*\{?-?\d\}?)?")
-_BRACKETS = re.compile(r"\\begin\{\w*matrix\}|\\end\{\w*matrix\}|\\[{}]|(?<!sqrt)\[|(?<!sqrt\[\d)\]")
-_SEPARATOR = re.compile(r"\s*(?:,\s*and\b|,|;|\\\\|&|\band\b)\s*")
+_JUNK = re.compile(r"\W*(?:correct|right|wrong|as follows|given|below|above|clear|obvious)\W*", re.IGNORECASE)
+_VALUE = re.compile(r"\d|\\|π|\bpi\b|^\W*(?:yes|no|true|false)\b|\b[a-z]\b", re.IGNORECASE)
+_LETTER = re.compile(r"\(\s*([a-eA-E])\s*\)")
+_LIST = re.compile(r"[\[(].*,.*[\])]", re.DOTALL)
 
 
-def plain_number(text: str) -> float | None:
-    """The value of a decimal (1.5, 1,000, 1.2e-5) or of a fraction of two decimals. None for any other text."""
-    text = text.replace(" ", "")
-    if re.fullmatch(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
-        text = text.replace(",", "")
-    fraction = re.fullmatch(r"([-+]?)(?:\\frac\{([^{}]+)\}\{([^{}]+)\}|([^/]+)/([^/]+))", text)
-    above, below = [part for part in fraction.groups()[1:] if part] if fraction else (text, "1")
-    if not (_PLAIN.fullmatch(above) and _PLAIN.fullmatch(below)) or not Fraction(below):
-        return None
-    value = Fraction(above) / Fraction(below)
-    return float(-value if fraction and fraction[1] == "-" else value)
+def truth(text: str) -> bool | None:
+    """True for yes and true, False for no and false. None for anything else, and where the text hedges."""
+    plain = unwrap(first_sentence(unwrap(text)))
+    found = None if _HEDGE.search(plain) else _TRUTH.search(plain)
+    return bool(found[2]) if found else None
 
 
-def readings(text: str) -> list[str]:
-    """Ways to read the number in the text, likeliest first: all of it, without its unit, what follows the last "="."""
-    text = _POWER_OF_TEN.sub(r"\1e\2", _ABOUT.sub("", spelled(text)))
-    texts = [text, _ABOUT.sub("", _EQUALS.split(text)[-1].strip())]
-    for pattern, replacement in _SPELLINGS:
-        texts = [pattern.sub(replacement, text).strip() for text in texts]
-    unitless = [without_unit(text, True) for text in texts]
-    with_unit = [match[1] for text in texts if (match := _WITH_UNIT.fullmatch(text))]
-    return [text for text in dict.fromkeys([texts[0], unitless[0], *texts, *unitless, *with_unit]) if text]
+def option(text: str) -> str | None:
+    """The one letter that the text names, in lower case."""
+    plain = unwrap(first_sentence(text))
+    letters = {letter.lower() for letter in _LETTER.findall(text)}
+    if not letters:
+        letters = {letter.lower() for letter in re.findall(r"(?<!\w)([a-eA-E])(?!\w)", plain)}
+    return letters.pop() if len(letters) == 1 else None
 
 
-def parts(text: str) -> list[str]:
-    """The texts of the members of a list, a vector or a set."""
-    text = spelled(text)
-    after = _EQUALS.split(text)[-1].strip()
-    if re.match(r"[\[({\\]", after):
-        text = after
-    text = _BRACKETS.sub(" ", re.sub(r"\^\s*\{?\s*(?:\\top|T)\s*\}?\s*$", "", text)).strip()
-    outer = re.fullmatch(r"\((.*)\)|\{(.*)\}", text, re.DOTALL)
-    text = (outer[1] or outer[2] or "") if outer else text
-    return [part for part in _SEPARATOR.split(text) if part.strip()]
+def _reads(kind: str) -> Callable[[str], Reads]:
+    """How a text is read where the gold answer is of this type."""
+
+    def reads(text: str) -> Reads:
+        plain = unwrap(text)
+        if kind == "bool":
+            if truth(plain) is not None:
+                return "answer"
+            return "refusal" if _HEDGE.search(plain) or is_refusal(plain) else ""
+        if is_refusal(plain) and not re.search(r"\d", plain):
+            return "refusal"
+        if kind == "option":
+            return "answer" if re.search(r"(?<!\w)[a-eA-E](?!\w)", plain) else ""
+        return "answer" if _VALUE.search(plain) and not _JUNK.fullmatch(plain) else ""
+
+    return reads
 
 
 def near(value: float, gold: float) -> bool:
@@ -102,63 +85,80 @@ def near(value: float, gold: float) -> bool:
     return abs(value - gold) <= (RELATIVE * abs(gold) or NEAR_ZERO)
 
 
-def _right(members: Sequence[str], golds: Sequence[float], known: Mapping[str, Reply]) -> bool:
-    """Whether there are as many numbers as gold answers, and both are equal when sorted."""
+def _right(item: Item, text: str, ask: Ask) -> bool:
+    """Whether the answer is right. `ask` reads LaTeX."""
+    kind, gold = item.record["Answer_type"], item.record["Answer"]
+    if kind == "bool":
+        return truth(text) is gold
+    if kind == "option":
+        return f"({option(text)})" == gold
+    if kind.startswith("list"):
+        return _all_near(parts(text), gold, ask)
+    said = truth(text) if not re.search(r"\d", text) else None
+    if said is not None and gold in (0, 1):
+        return int(said) == gold
+    several = _LIST.search(text) and len(parts(text)) > 1 and not re.search(r"\d,\d{3}(?!\d)", text)
+    return not several and _all_near([text], [gold], ask)
+
+
+def _all_near(members: Sequence[str], golds: Sequence[float], ask: Ask) -> bool:
+    """Whether there are as many numbers as gold answers, and both are near each other when sorted."""
     if len(members) != len(golds):
         return False
-    found = [_number(member, known) for member in members]
-    if any(number is None for number in found):
-        return False
-    percent = 100.0 if all("%" in member for member in members) else 1.0  # 17 % may stand for 0.17 or for 17
+    found = [quantity(member, ask) for member in members]
     numbers = sorted(number for number in found if number is not None)
-    return any(
+    percent = 100.0 if all("%" in member for member in members) else 1.0  # 17 % may stand for 0.17 or for 17
+    return len(numbers) == len(found) and any(
         all(near(number * scale, gold) for number, gold in zip(numbers, sorted(golds), strict=True))
         for scale in {1.0, 1 / percent}
     )
 
 
-def _number(text: str, known: Mapping[str, Reply]) -> float | None:
-    """The first reading that is a plain number, or else the first one that math-verify reads as one number."""
-    written = readings(text)
-    plain = [value for reading in written if (value := plain_number(reading)) is not None]
-    parsed = [known[reading].value for reading in written if reading in known]
-    alone = [numbers[0] for numbers in parsed if numbers and len(numbers) == 1]
-    return next(iter(plain + alone), None)
-
-
-def _members(item: Item, answer: str | None) -> list[str]:
-    """The texts in the answer that have to be numbers. Empty for other types of answers and for very long ones."""
-    kind = item.record["Answer_type"]
-    if answer is None or len(answer) > MAX_CHARACTERS or kind in ("bool", "option"):
-        return []
-    return parts(answer) if kind.startswith("list") else [answer]
-
-
-def _truth(text: str) -> bool | None:
-    found = _TRUTH.search(text)
-    return bool(found[2]) if found else None
+def _last_is_right(item: Item, output: str, stop: Sequence[str]) -> bool:
+    """Whether the last number, truth value or letter of the output is right: the most lenient rule."""
+    kind, gold, text = item.record["Answer_type"], item.record["Answer"], stopped(visible(output), stop)
+    if kind == "bool":
+        words = _TRUTH.findall(text)
+        return bool(words) and bool(words[-1][1]) is gold
+    if kind == "option":
+        letters = _LETTER.findall(text)
+        return bool(letters) and f"({letters[-1].lower()})" == gold
+    if kind.startswith("list"):
+        return False
+    last = last_number(text)
+    return last is not None and near(float(last), gold)
 
 
 def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
-    """One mark per item: filter "answer", metric "accuracy"."""
-    answers = [boxed_or_said(output) for output in outputs]
-    members = [_members(item, answer) for item, answer in zip(items, answers, strict=True)]
-    written = [readings(member) for own in members for member in own]
-    unread = [text for texts in written if all(plain_number(text) is None for text in texts) for text in texts]
-    known = dict(zip(unread, values(unread), strict=True))
-    marks = []
-    for item, output, answer, own in zip(items, outputs, answers, members, strict=True):
-        gold: Any = item.record["Answer"]
-        if item.record["Answer_type"] == "option":
-            letter = chosen_letter(output)
-            right, answered = letter is not None and f"({letter.lower()})" == gold, letter is not None
-        elif item.record["Answer_type"] == "bool":
-            truth = _truth(answer or "")
-            right, answered = truth is gold, truth is not None
-        else:
-            right, answered = _right(own, gold if isinstance(gold, list) else [gold], known), answer is not None
-        marks.append([Mark(filter="answer", metric="accuracy", value=float(right), answered=answered)])
-    return marks
+    """Two marks per item, metric "accuracy": filter "answer", and "lenient", which also takes the last value."""
+    stop = task.generation.stop
+    found = [
+        find(output, _reads(item.record["Answer_type"]), stop) for item, output in zip(items, outputs, strict=True)
+    ]
+    wanted: dict[str, None] = {}
+    for item, answer in zip(items, found, strict=True):  # once to see what has to be parsed, all in one process
+        if answer.text is not None:
+            _right(item, answer.text, lambda text: wanted.setdefault(text))
+    known: dict[str, Any] = dict(zip(wanted, (reply.value for reply in values(list(wanted))), strict=True))
+    return [
+        _marks(item, answer, output, stop, known.get)
+        for item, answer, output in zip(items, found, outputs, strict=True)
+    ]
+
+
+def _marks(item: Item, found: Found, output: str, stop: Sequence[str], ask: Ask) -> list[Mark]:
+    right = found.text is not None and _right(item, found.text, ask)
+    return [
+        Mark(
+            filter=name,
+            metric="accuracy",
+            value=float(value),
+            answered=found.text is not None,
+            how=found.how,
+            found=found.text or "",
+        )
+        for name, value in ((ANSWER, right), (LENIENT, right or _last_is_right(item, output, stop)))
+    ]
 
 
 THEOREMQA = Judge(judge)

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from gldbench.grade.answers import after_answer_is, after_thinking, boxed, boxed_or_said, chosen_letter, last_match
+from gldbench.grade.answers import THINKING, find, last_match, stopped, visible
+from gldbench.grade.judges.numbers import reads_number
+from gldbench.grade.judges.short_answers import reads_short_answer
 
 
 def test_the_last_match_of_a_pattern_counts() -> None:
@@ -15,159 +17,131 @@ def test_the_last_match_of_a_pattern_counts() -> None:
     assert last_match(r"#(.*)", "# 1\n#  ") is None
 
 
-def test_what_was_thought_is_no_part_of_the_answer() -> None:
-    assert after_thinking("<think>A</think>B</think>C") == "C"
-    assert after_thinking("A") == "A"
-
-
 @pytest.mark.parametrize(
-    ("output", "content"),
+    ("output", "text"),
     [
-        ("The answer is 4. Now \\boxed{5}", "5"),
-        ("\\boxed{5}, so the answer is 4.", "4"),
-        ("Answer: 4", "4"),
-        ("x = 4", "x = 4"),
-        ("we add three things", None),
+        ("<think>A</think>B</think>C", "C"),
+        ("A", "A"),
+        ("<think>A", ""),
+        ("<think>A</think>B<think>C", "B"),
+        ("<THINK>A</THINK>B", "B"),
+        ("[THINK]A[/THINK]B", "B"),
+        ("<|begin_of_thought|>A<|end_of_thought|>B", "B"),
+        ("◁think▷A◁/think▷B", "B"),
+        ("<|channel|>analysis<|message|>A<|end|><|start|>assistant<|channel|>final<|message|>B<|return|>", "B"),
+        ("analysisWe think.assistantfinalB", "B"),
+        ("<s> B</s>", "B"),
+        ("B<|im_end|>\n<|im_start|>user\nC", "B"),
+        ("B<｜end▁of▁sentence｜>C", "B"),
     ],
 )
-def test_a_box_or_a_sentence_counts_whichever_comes_last(output: str, content: str | None) -> None:
-    assert boxed_or_said(output) == content
+def test_thinking_and_the_end_of_the_text_are_no_part_of_the_answer(output: str, text: str) -> None:
+    assert visible(output) == text
 
 
-@pytest.mark.parametrize(
-    ("output", "content"),
-    [
-        ("\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
-        ("\\boxed{\\{1,2\\}}", "\\{1,2\\}"),
-        ("\\boxed{1}, then \\boxed{2}", "2"),
-        ("\\boxed{1} \\boxed{2", "1"),
-        ("\\boxed 5$", "5"),
-        ("\\fbox{3}", "3"),
-        ("\\boxed{}", None),
-        ("5", None),
-    ],
-)
-def test_the_last_whole_box_is_the_answer(output: str, content: str | None) -> None:
-    assert boxed(output) == content
+def test_there_is_one_list_of_thinking_tags() -> None:
+    assert all(len(pair) == 2 for pair in THINKING)
 
 
-@pytest.mark.parametrize(
-    ("output", "content"),
-    [
-        ("The final answer is $\\frac12$. I hope it is correct.", "$\\frac12$"),
-        ("**The answer is 18.5**", "18.5"),
-        ("the answer is 18. And so on", "18"),
-        ("none", None),
-    ],
-)
-def test_without_a_box_the_sentence_counts(output: str, content: str | None) -> None:
-    assert after_answer_is(output) == content
+def test_the_text_ends_where_eval_stops() -> None:
+    assert stopped("18\nQ: next", ["\nQ:"]) == "18"
+    assert stopped("18", []) == "18"
 
 
-CHOICES = (
-    "Planetary density will decrease.",
-    "Planetary years will become longer.",
-    "Planetary days will become shorter.",
-    "Planetary gravity will become stronger.",
-)
-LISTED = "\n".join(f"{letter}. {text}" for letter, text in zip("ABCD", CHOICES, strict=True))
-
-SAID = [
-    ("C", "C"),
-    ("c", "C"),
-    ("(C)", "C"),
-    ("C)", "C"),
-    ("**B**", "B"),
-    ("'B'", "B"),
-    ('"D".', "D"),
-    ("(B) text", "B"),
-    ("A, because it is", "A"),
-    ("C. Planetary days will become shorter.", "C"),
-    ("Planetary days will become shorter.", "C"),
-    ("planetary days  will become shorter", "C"),
-    ("The answer is planetary days will become shorter.", "C"),
-    ("Answer: $B$", "B"),
-    ("**Answer:** C", "C"),
-    ("### Final Answer\n\nC", "C"),
-    ("The correct answer is C", "C"),
-    ("the answer is c.", "C"),
-    ("The answer is A because x", "A"),
-    ("The answer to the question is (C)", "C"),
-    ("The answer is C, and D is wrong", "C"),
-    ("\\boxed{C}", "C"),
-    ("$\\boxed{\\text{(C)}}$", "C"),
-    ("The answer is $\\mathbf{C}$", "C"),
-    ("So the correct option is **C. Planetary days will become shorter.**", "C"),
-    ("Option C is correct.", "C"),
-    ("I would go with option (C).", "C"),
-    ("The ending that makes the most sense is C.", "C"),
-    ("A man went home. (C)", "C"),
-    ("(A) is tempting, but (C) fits.", "C"),
-    ("(C) fits. (A) is wrong.", "C"),
-    ("A looks right at first. So (C).", "C"),
-    ("C because A is wrong and B is too.", "C"),
-    ("C\n\nA is wrong. (B) is wrong.", "C"),
-    ("Answer: C\n\nExplanation: (A) and (B) are wrong.", "C"),
-    ("A: no\nB: no\nC: yes\nD: no\nAnswer: C", "C"),
-    ("The answer is not A. C is correct", "C"),
-    ("C fits the reasoning, but the answer is A", "A"),
-    ("The answer is B. No, the answer is (D).", "D"),
-    ("<think>A? B? maybe (D)</think>\nC", "C"),
-]
-UNSAID = [
-    "",
-    "   ",
-    "A man went home.",
-    "The answer is a mystery.",
-    "The answer is A planet that rotates",
-    "The answer is A or B",
-    "The answer is (A) and (C).",
-    "The answer is A, B, C, or D.",
-    "The answer is F.",
-    "The answer is CD",
-    "A B C D",
-    "A, B, C, D",
-    "A\nB\nC\nD",
-    "(A) (B) (C) (D)",
-    LISTED,
-    "You may choose from 'A', 'B', 'C', 'D'.\nAnswer:",
-    "The answer is [the_answer_letter].\nwhere the [the_answer_letter] is one of A, B, C or D.",
-    "Answer the question by replying A, B, C or D.",
-    "Vitamin A",
+MARKED = [
+    ("The answer is 18.", "18.", "cue"),
+    ("the answer would be 18", "18", "cue"),
+    ("The final answer should be: 18", "18", "cue"),
+    ("Answer: 18", "18", "cue"),
+    ("**Answer**: 18", "18", "cue"),
+    ("**Answer:** 18", "18", "cue"),
+    ("<b>Answer:</b> 18", "18", "cue"),
+    ("\\[\n\\text{Answer: } 18\n\\]", "18", "cue"),
+    ("#### 18", "18", "cue"),
+    ("A: 18", "18", "cue"),
+    ("Therefore, the answer (arabic numerals) is 18.", "18.", "cue"),
+    ("The answer to the first question is 18", "18", "cue"),
+    ("The correct option is 18", "18", "cue"),
+    ("Answer(18)", "18", "cue"),
+    ("Ответ: 18", "18", "cue"),
+    ("答案是18", "18", "cue"),
+    ("The answer is:\n\n18", "18", "next_line"),
+    ("The answer is:\n\n- 18", "18", "next_line"),
+    ("Final Answer\n\n18", "18", "next_line"),
+    ("### Final Answer\n18", "18", "next_line"),
+    ("**Final Answer:**\n\n18", "18", "next_line"),
+    ("The answer is:\n\n$$\n18\n$$", "18", "next_line"),
+    ("\\boxed{18}", "18", "boxed"),
+    ("$\\boxed{\\frac{1}{2}}$", "\\frac{1}{2}", "boxed"),
+    ("\\boxed{1} and \\boxed{2", "1", "boxed"),
+    ("The answer is \\boxed{18} eggs", "18", "boxed"),
+    ("<answer>18</answer>", "18", "tag"),
+    ("<answer>18", "18", "tag"),
+    ('{"reasoning": "16 - 7 = 9, 9 * 2", "answer": "18"}', "18", "json"),
+    ('{"answer": 18}', "18", "json"),
+    ('```json\n{"answer": 18}\n```', "18", "json"),
+    ('So I say:\n{"answer": "18"}', "18", "json"),
+    ("18", "18", "bare"),
+    ("It makes 18 dollars.", "It makes 18 dollars.", "bare"),
+    # the last mark counts, of whatever kind
+    ("\\boxed{5}. No, the answer is 4", "4", "cue"),
+    ("The answer is 4. Now \\boxed{5}", "5", "boxed"),
+    ("#### 4\n<answer>5</answer>", "5", "tag"),
+    (
+        "The answer is 18. Let me check whether the answer is right.",
+        "18. Let me check whether the answer is right.",
+        "cue",
+    ),
+    ("Answer: 18\nIf the answer is 20, something is wrong.", "18", "cue"),
+    ("Answer: \\frac{1}{2}\nAnswer: \\frac{", "\\frac{1}{2}", "cue"),
+    # what runs on is cut
+    ("Answer: 18\n\nQ: And two more?\nA: 20", "18", "cue"),
+    ("Answer: 18\n\nQuestion: And two more?\nAnswer: 20", "18", "cue"),
+    ("Answer: 18\n\nProblem 2: And two more?\nAnswer: 20", "18", "cue"),
+    ("18\n\nPassage: more\nAnswer: 20", "18", "bare"),
+    ("Question: How many?\nAnswer: 18", "18", "cue"),
 ]
 
 
-@pytest.mark.parametrize(("output", "letter"), SAID)
-def test_what_is_said_is_read(output: str, letter: str) -> None:
-    assert chosen_letter(output, CHOICES) == letter
+@pytest.mark.parametrize(("output", "text", "how"), MARKED)
+def test_what_is_marked_is_found(output: str, text: str, how: str) -> None:
+    found = find(output, reads_number)
+    assert (found.text, found.how) == (text, how)
 
 
-@pytest.mark.parametrize("output", UNSAID)
-def test_what_is_not_said_is_no_answer(output: str) -> None:
-    assert chosen_letter(output, CHOICES) is None
+@pytest.mark.parametrize("output", ["", "It is hard to say.", "The answer is a mystery.", "\\boxed{}", "Answer: ___"])
+def test_what_is_no_answer_is_not_found(output: str) -> None:
+    found = find(output, reads_number)
+    assert (found.text, found.how, found.refused) == (None, "none", False)
 
 
-def test_an_option_that_begins_another_is_not_taken_for_it() -> None:
-    assert chosen_letter("The answer is an increase in heat.", ("an increase", "an increase in heat")) == "B"
-    assert chosen_letter("the same", ("the same", "The same.")) is None
-    assert chosen_letter("The answer is 0.5.", ("0", "0.5")) == "B"
+def test_a_refusal_outweighs_an_earlier_answer() -> None:
+    found = find("Answer: 18\nNo: the answer cannot be determined.", reads_number)
+    assert (found.text, found.refused) == (None, True)
 
 
-def test_five_options_and_letters_as_texts() -> None:
-    assert chosen_letter("E", ("1", "2", "3", "4", "5")) == "E"
-    assert chosen_letter("The answer is B", ("B", "A")) == "B"
+def test_two_unmarked_lines_are_no_answer() -> None:
+    assert find("There are 18.\nOr 20.", reads_number).text is None
+    assert find("word " * 100, reads_short_answer).text is None
 
 
-@pytest.mark.parametrize("text", ["answer is ", "(A) ", "A\n", "\\boxed{", "**", "the answer to ", "(", "'"])
-def test_a_letter_in_a_long_output_takes_no_time(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\boxed{",
+        "{",
+        "answer is ",
+        "\\boxed{5 a}",
+        "**a ",
+        "*a ",
+        "<answer>",
+        '"answer": "',
+        "answer (",
+        "\n\nQ",
+        "$$",
+    ],
+)
+def test_a_long_output_takes_no_time(text: str) -> None:
     start = time.process_time()
-    chosen_letter(text * (200_000 // len(text)), CHOICES)
-    assert time.process_time() - start < 3
-
-
-@pytest.mark.parametrize("text", ["\\boxed{", "{", "answer is ", "\\boxed{5 a}"])
-def test_a_box_in_a_long_output_takes_no_time(text: str) -> None:
-    start = time.process_time()
-    boxed(text * (300_000 // len(text)))
-    after_answer_is(text * (300_000 // len(text)))
+    find(text * (200_000 // len(text)), reads_number)
     assert time.process_time() - start < 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from gldbench.grade import GRADERS
+from gldbench.grade import GRADERS, answers
 from gldbench.grade.judges import JUDGES
-from gldbench.grade.lm_eval import own_tasks
 from gldbench.grade.rows import RowLabels, grade
 from gldbench.schema import Item, Response, Row, Task
 from gldbench.tasks import load_items, load_task, task_names
@@ -120,7 +118,6 @@ BBH_WRONG = [
     ("(B)", "So the answer is (A)."),
     ("(B)", "(B) is right in the reasoning, but the answer is (C)."),
     ("(B)", "the answer is (B). No: the answer is (A)."),
-    ("(B)", "(B)"),
     ("(B)", "the answer is (BA)."),
     ("(B)", "the answer is"),
     ("(B)", ""),
@@ -136,21 +133,16 @@ BBH_WRONG = [
 TABLES = [("gsm8k", GSM8K_RIGHT, 1.0), ("gsm8k", GSM8K_WRONG, 0.0), ("bbh", BBH_RIGHT, 1.0), ("bbh", BBH_WRONG, 0.0)]
 
 
-@pytest.mark.parametrize("grader", NAMES)
 @pytest.mark.parametrize(("name", "cases", "expected"), TABLES)
-def test_paraphrases_score_and_near_misses_do_not(
-    grader: str, name: str, cases: list[tuple[str, str]], expected: float
-) -> None:
-    assert wrong(by_our_patterns(name), cases, expected, grader) == []
+def test_paraphrases_score_and_near_misses_do_not(name: str, cases: list[tuple[str, str]], expected: float) -> None:
+    assert wrong(load_task(name), cases, expected, "ours") == []
 
 
 def test_the_tables_catch_a_grader_that_takes_the_first_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def first(pattern: str) -> list[dict[str, object]]:
-        return [{"function": "regex", "regex_pattern": pattern, "fallback": "[no answer]"}, {"function": "take_first"}]
-
-    monkeypatch.setattr(own_tasks, "_filter", first)
+    right = answers.statements
+    monkeypatch.setattr(answers, "statements", lambda *arguments: right(*arguments)[::-1])
     for name, cases, expected in TABLES:
-        assert wrong(by_our_patterns(name), cases, expected, "lm_eval") != []
+        assert wrong(load_task(name), cases, expected, "ours") != []
 
 
 @pytest.mark.parametrize("grader", NAMES)
@@ -189,14 +181,10 @@ def noise(rng: random.Random, target: str) -> str:
     return rng.choice(["\\boxed{%s}", "So the answer is %s.", "%s", "# %s"]) % body
 
 
-@pytest.mark.parametrize("name", ["gsm8k", "bbh", "world_dyck_languages"])
+@pytest.mark.parametrize("name", ["world_dyck_languages", "world_multistep_arithmetic"])
 def test_both_graders_agree_on_answer_like_noise(name: str) -> None:
     rng, task = random.Random(7), by_our_patterns(name)
-    targets = {
-        "gsm8k": ["18", "1000", "-7"],
-        "bbh": ["(B)", "} ]", "Yes", "18", "a b c"],
-        "world_dyck_languages": ["} ]", "18"],
-    }
+    targets = {"world_multistep_arithmetic": ["18", "1000", "-7"], "world_dyck_languages": ["} ]", "18"]}
     cases = [(target, noise(rng, target)) for target in rng.choices(targets[name], k=800)]
     ours, theirs = scores(task, cases, "ours"), scores(task, cases, "lm_eval")
     assert [(case, a, b) for case, a, b in zip(cases, ours, theirs, strict=True) if a != b] == []
@@ -225,9 +213,11 @@ def test_status_tells_no_answer_from_cut_off(grader: str) -> None:
 def test_rows_say_where_they_belong(grader: str) -> None:
     task = by_our_patterns("bbh")
     rows = grade(task, [item("5", "(B)")], [response("5", "the answer is (B).")], LABELS, (grader,))
-    assert {row.filter for row in rows} == set(task.patterns)
-    row = next(row for row in rows if row.filter == "answer")
-    assert row == Row(
+    assert {row.filter for row in rows} - {"answer", "lenient"} == set(task.patterns)
+    row = next(row for row in rows if row.filter == "option")
+    assert row.grader_version
+    assert (row.how, row.found) == (("cue", "(B)") if grader == "ours" else ("", ""))
+    assert dataclasses.replace(row, how="", found="", grader_version="") == Row(
         run_id="run",
         env_id="env",
         suite="world",
@@ -241,7 +231,7 @@ def test_rows_say_where_they_belong(grader: str) -> None:
         item="5",
         cluster="5",
         grader=grader,
-        filter="answer",
+        filter="option",
         metric="exact_match",
         value=1.0,
         unit="fraction",
@@ -343,21 +333,18 @@ def test_a_normal_form_keeps_an_answer_equal_to_itself(name: str) -> None:
     assert form.normalise("17") != form.normalise("18")
 
 
-@pytest.mark.parametrize("grader", NAMES)
 @pytest.mark.parametrize(("name", "form"), [("gsm8k", "so \\boxed{%s}"), ("bbh", "(A)? So the answer is %s.")])
-def test_every_gold_answer_of_the_real_files_scores(grader: str, name: str, form: str, benchmark_data: Path) -> None:
-    task = by_our_patterns(name)
+def test_every_gold_answer_of_the_real_files_scores(name: str, form: str, benchmark_data: Path) -> None:
+    task = load_task(name)
     items = load_items(task, benchmark_data)
-    start = time.perf_counter()
-    rows = grade(task, items, [response(i.item_id, form % i.target) for i in items], LABELS, (grader,))
-    assert time.perf_counter() - start < 30
+    rows = grade(task, items, [response(i.item_id, form % i.target) for i in items], LABELS, ("ours",))
     headline = [row for row in rows if row.filter == task.headline.filter]
     assert len(headline) == len(items)
     assert [row.item for row in headline if row.value != 1.0] == []
     some = items[::7]
     others = some[1:] + some[:1]
     foreign = [response(i.item_id, form % other.target) for i, other in zip(some, others, strict=True)]
-    graded = [row for row in grade(task, some, foreign, LABELS, (grader,)) if row.filter == task.headline.filter]
+    graded = [row for row in grade(task, some, foreign, LABELS, ("ours",)) if row.filter == task.headline.filter]
     assert [row.value for row in graded] == [
         float(i.target == other.target) for i, other in zip(some, others, strict=True)
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from gldbench.grade.judges import equivalence
 from gldbench.grade.judges.math import judge
 from gldbench.schema import Item
+from gldbench.tasks import load_task
 
 RIGHT = [
     ("\\frac{1}{2}", "0.5"),
@@ -68,7 +69,9 @@ def item(gold: str) -> Item:
 
 
 def values(pairs: list[tuple[str, str]]) -> list[float]:
-    marks = judge(None, [item(gold) for gold, _ in pairs], [f"so \\boxed{{{answer}}}" for _, answer in pairs])  # type: ignore[arg-type]
+    marks = judge(
+        load_task("math"), [item(gold) for gold, _ in pairs], [f"so \\boxed{{{answer}}}" for _, answer in pairs]
+    )
     return [own[0].value for own in marks]
 
 
@@ -79,7 +82,7 @@ def test_equal_answers_score_and_others_do_not() -> None:
 
 
 def test_without_an_answer_there_is_none() -> None:
-    marks = judge(None, [item("5")] * 2, ["no idea", "\\boxed{}"])  # type: ignore[arg-type]
+    marks = judge(load_task("math"), [item("5")] * 2, ["no idea", "\\boxed{}"])
     assert [(own[0].value, own[0].answered) for own in marks] == [(0.0, False), (0.0, False)]
 
 

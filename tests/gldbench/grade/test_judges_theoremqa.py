@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from gldbench.grade.answers import boxed_or_said
-from gldbench.grade.judges.theoremqa import judge, near, parts, plain_number
+from gldbench.grade.judges.quantities import parts, plain_number
+from gldbench.grade.judges.theoremqa import judge, near
 from gldbench.schema import Item
+from gldbench.tasks import load_task
+
+TASK = load_task("theoremqa")
 
 INTEGER, FLOAT, INTEGERS, FLOATS, BOOL, OPTION = (
     *("integer", "float", "list of integer", "list of float"),
@@ -76,7 +79,7 @@ def item(gold: Any, kind: str) -> Item:
 
 def test_forms_of_the_gold_answer_score_and_others_do_not() -> None:
     cases = RIGHT + WRONG
-    marks = judge(None, [item(gold, kind) for gold, kind, _ in cases], [output for *_, output in cases])  # type: ignore[arg-type]
+    marks = judge(TASK, [item(gold, kind) for gold, kind, _ in cases], [output for *_, output in cases])
     expected = [1.0] * len(RIGHT) + [0.0] * len(WRONG)
     assert [case for case, own, value in zip(cases, marks, expected, strict=True) if own[0].value != value] == []
 
@@ -104,6 +107,5 @@ def test_members_of_lists() -> None:
 
 
 def test_no_answer_is_told_from_a_wrong_one() -> None:
-    assert boxed_or_said("we add three things") is None
-    marks = judge(None, [item(3, INTEGER)] * 2, ["nothing comes of it", "The answer is 4"])  # type: ignore[arg-type]
+    marks = judge(TASK, [item(3, INTEGER)] * 2, ["nothing comes of it", "The answer is 4"])
     assert [own[0].answered for own in marks] == [False, True]

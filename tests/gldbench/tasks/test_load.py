@@ -33,6 +33,7 @@ from gldbench.tasks import (
     tasks_root,
 )
 from gldbench.tasks.prompts import fill
+from gldbench.tasks.read_yaml import FINDERS
 from gldfusion.errors import InputError
 
 Fill = Callable[[str, Mapping[str, Any]], str]
@@ -64,7 +65,7 @@ def test_every_task_can_be_graded(name: str) -> None:
     assert (task.kind == "loglikelihood") == (task.scorer == "loglikelihood")
     assert task.headline.grader in GRADERS
     assert GRADERS[task.headline.grader].applies(task)
-    assert task.headline.filter in task.patterns or not task.patterns
+    assert task.headline.filter in task.patterns or not task.patterns or task.scorer in FINDERS
 
 
 def test_the_benchmarks_of_the_paper_are_there() -> None:
@@ -314,7 +315,7 @@ def test_missing_data_says_where_it_was_expected(toy: Path) -> None:
         ({"version": "one"}, "version: .* got 'one'"),
         ({"answer_pattern": {"answer": "("}}, "not a regular expression"),
         ({"answer_pattern": {"answer": "(a)(b)"}}, "expected one group, .* got 2"),
-        ({"answer_pattern": {"last": "(a)"}}, 'headline.filter: expected .* got "answer"'),
+        ({"answer_pattern": {"last": "(a)"}, "scorer": "exact_match"}, 'headline.filter: expected .* got "answer"'),
         ({"dataset": {"kind": "file", "licence": "MIT"}}, "needs the keys file, sha256 and count"),
         ({"reader": "mnlu"}, r'no reader is called "mnlu" \(did you mean "mmlu"'),
         ({"variants": {"bare": {"promt": "{q}"}}}, r'unknown key "variants.bare.promt" \(did you mean "prompt"'),
