@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup system demo test test-full test-gpu check format clean
+.PHONY: help setup system demo test test-full test-gpu test-browser check format clean
 
 help:
 	@echo "make demo       set up and run the main job on the embedded world (runs/tiny)"
 	@echo "make test       set up and run the tests (at most 10 minutes on 2 cores)"
 	@echo "make test-full  the slow tests too"
+	@echo "make test-browser  the pages in Chromium (at most 2 minutes; make system installs it)"
 	@echo "make test-gpu   the tests that need a CUDA device (at most 8 minutes, no network)"
 	@echo "make check      ruff, pyright, import-linter"
 	@echo "make system     system packages of apt.txt (needs root)"
@@ -30,13 +31,16 @@ demo: setup
 	$(BIN)/gldbench run tiny
 
 test: setup
-	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu and not browser"
 
 test-full: setup
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest -m "not gpu and not browser"
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu tests/gldfusion
+
+test-browser: setup
+	$(BIN)/python -m pytest -m browser tests/browser
 
 check: setup
 	$(BIN)/ruff check .

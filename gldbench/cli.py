@@ -19,6 +19,7 @@ from gldbench.commands.doctor import doctor
 from gldbench.commands.eval import evaluate
 from gldbench.commands.fuse import fuse
 from gldbench.commands.gw import gw_app
+from gldbench.commands.items import items
 from gldbench.commands.losses import losses
 from gldbench.commands.report import report
 from gldbench.commands.run import run
@@ -41,6 +42,7 @@ app.command()(losses)
 app.add_typer(cache_app, name="cache")
 app.command("eval")(evaluate)
 app.command()(score)
+app.command()(items)
 app.command()(compare)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(gw_app, name="gw")

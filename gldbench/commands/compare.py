@@ -91,7 +91,8 @@ def compare(
     variant: Annotated[
         str | None,
         typer.Option(
-            help="Prompt variant. Default: the one that both have, or the task's default if they share several."
+            help="Prompt variant, or set of a `gldbench run`. Default: the only one that both have; "
+            "if they share several, the task's default, or the set test."
         ),
     ] = None,
     across_environments: Annotated[

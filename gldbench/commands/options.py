@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +17,30 @@ UnsafeCode = Annotated[
 ChangedData = Annotated[
     bool,
     typer.Option("--allow-changed-data", help="Accept data files whose checksum differs. Every row is marked."),
+]
+
+
+def _use_tasks_dirs(folders: list[Path] | None) -> list[Path] | None:
+    """Adds the folders to GLDBENCH_TASKS, which worker processes inherit."""
+    from gldbench.tasks import TASKS_VARIABLE, tasks_roots
+
+    if folders:
+        named = [*map(str, folders), os.environ.get(TASKS_VARIABLE, "")]
+        os.environ[TASKS_VARIABLE] = os.pathsep.join(filter(None, named))
+        tasks_roots()  # refuses a folder that does not exist
+    return folders
+
+
+TasksDir = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--tasks-dir",
+        help="Folder with your own task folders, besides the built-in ones; may be repeated. "
+        "The variable GLDBENCH_TASKS does the same.",
+        callback=_use_tasks_dirs,
+        is_eager=True,
+        show_default=False,
+    ),
 ]
 
 

@@ -8,6 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from gldbench.commands.options import Json, print_json
+from gldfusion.files import atomic_write
+
+ITEMS = "items.html"
+"""page of single items beside the report"""
 
 
 def report(
@@ -19,7 +23,7 @@ def report(
 
 
 def show_report(folder: Path, as_json: bool, facts: dict[str, Any]) -> None:
-    """Writes the report of a run and prints its summary.
+    """Writes the report of a run, with a page of its single items, and prints the summary.
 
     Args:
         folder: folder of the run.
@@ -27,17 +31,21 @@ def show_report(folder: Path, as_json: bool, facts: dict[str, Any]) -> None:
         facts: more numbers to print.
     """
     from gldbench.console import print_table
+    from gldbench.items.page import page
+    from gldbench.items.read import read_folder
     from gldbench.report import analyse, read_run, summary_json, summary_table, trainings, write_report
     from gldbench.tasks import load_task, task_names
 
     made = read_run(folder)
     analysis = analyse(made.rows, made.spec, {name: load_task(name).chance for name in task_names()})
-    paths = write_report(made, analysis, folder / "report")
+    paths = write_report(made, analysis, folder / "report", ITEMS)
+    with atomic_write(paths.html.with_name(ITEMS)) as file:
+        file.write(page(read_folder(folder), f"Items of {analysis.run_id}", paths.html.name).encode())
     if as_json:
         summary = summary_json(analysis, trainings(made.rows), made.environment)
-        print_json(summary | facts | {"report": str(paths.html)})
+        print_json(summary | facts | {"report": str(paths.html), "items": str(paths.html.with_name(ITEMS))})
         return
     print_table(summary_table(analysis))
     for name, value in facts.items():
         print(f"{name.replace('_', ' ')}: {value}")
-    print(f"report: {paths.html}")
+    print(f"report: {paths.html}\nitems: {paths.html.with_name(ITEMS)}")

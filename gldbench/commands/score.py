@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gldbench.commands.options import ChangedData, Data, Json, UnsafeCode, print_json
+from gldbench.commands.options import ChangedData, Data, Json, TasksDir, UnsafeCode, print_json
 
 
 def score(
@@ -22,6 +22,11 @@ def score(
     ] = None,
     unsafe_code: UnsafeCode = False,
     allow_changed_data: ChangedData = False,
+    items: Annotated[
+        Path | None,
+        typer.Option(help="Write prompt, gold answer, output and grades of every item: JSON lines, or a page (.html)."),
+    ] = None,
+    tasks_dir: TasksDir = None,
     as_json: Json = False,
 ) -> None:
     """Grade responses from a file, whoever made them.
@@ -38,11 +43,14 @@ def score(
         graders_named(harness),
         unsafe_code=unsafe_code,
         allow_changed=allow_changed_data,
+        items_file=items,
     )
     if as_json:
         print_json(result)
-    else:
-        _print(result)
+        return
+    _print(result)
+    if items is not None:
+        print(f"items: {items}")
 
 
 def _print(result: Mapping[str, Any]) -> None:
@@ -61,6 +69,10 @@ def _print(result: Mapping[str, Any]) -> None:
         f"{result['n']} of {result['n_task']} items, by {first['grader']} under {first['filter']}"
     )
     print_rows(("grader", "filter", "metric", "score", "no answer", "errors"), *lines)
+    if first["strict"] is not None:
+        print(f"marked answers only: {first['strict']:.4f}; by any rule: {first['lenient']:.4f}")
+    for note in result["notes"]:
+        print(f"note: {note}")
     for name in result["not_applicable"]:
         print(f"{name} does not grade {result['task']}")
     if result["changed_data"]:

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gldbench.compare.read import ItemScores, Side, TaskRows, read_side
+from gldbench.compare.read import ItemScores, Side, TaskRows, listed, read_side
 from gldbench.schema import Estimate, Task
 from gldbench.stats import PairedItems, holm, macro_mean, paired_items
 from gldbench.stats.averages import BOOTSTRAP_SEED, averaged, has_strata, subtask_mean
 from gldbench.tasks import DEFAULT_VARIANT, load_task
 from gldfusion.errors import InputError, did_you_mean
+
+RUN_SET = "test"
+"""the set of items that is compared if the results come from `gldbench run`, whose variants are sets"""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ def compare(
         a: output folder of `gldbench eval`, or FOLDER:CHECKPOINT if the folder holds several checkpoints.
         b: the second checkpoint, in the same form as `a`. It may lie in the same folder.
         tasks: names of tasks; if empty, all tasks that both checkpoints have.
-        variant: prompt variant. None: the only variant that both have, or the task's default if they share several.
+        variant: prompt variant, or set of a `gldbench run`. None: the only one that both have; if they share several,
+            the task's default variant, or the set "test".
         across_environments: compare rows of different environments; a note says so.
         across_versions: compare rows of different versions of a task; a note says so.
 
@@ -97,6 +101,7 @@ def compare(
         rows = [side.rows_of(task) for side in sides]
         notes += _check_versions(name, rows, across_versions)
         first, second = _of_variant(task, rows, variant)
+        _check_graders(task, first.grader_versions | second.grader_versions)
         environments |= first.environments | second.environments
         found.append(_compare_task(task, first, second))
     notes += _check_environments(environments, across_environments)
@@ -122,15 +127,15 @@ def _shared_tasks(a: Side, b: Side, wanted: Sequence[str]) -> tuple[list[str], l
             if name not in side.tasks:
                 raise InputError(
                     f'{side.name} has no rows of task "{name}"{did_you_mean(name, side.tasks)}\n'
-                    f"it has rows of {', '.join(side.tasks)}"
+                    f"it has rows of{listed(side.tasks)}"
                 )
     if wanted:
         return list(dict.fromkeys(wanted)), []
     shared = [name for name in a.tasks if name in b.tasks]
     if not shared:
         raise InputError(
-            f"no task in common: {a.name} has {', '.join(a.tasks)}; {b.name} has {', '.join(b.tasks)}\n"
-            "evaluate both checkpoints on the same tasks"
+            "no task in common: evaluate both checkpoints on the same tasks\n"
+            f"{a.name} has{listed(a.tasks)}\n{b.name} has{listed(b.tasks)}"
         )
     lone = {"A": [n for n in a.tasks if n not in shared], "B": [n for n in b.tasks if n not in shared]}
     return shared, [f"only {side} was asked {', '.join(names)}" for side, names in lone.items() if names]
@@ -146,6 +151,17 @@ def _check_versions(name: str, rows: Sequence[TaskRows], across: bool) -> list[s
             "evaluate the older one again, or compare all the same with --across-versions"
         )
     return [f"{name}: version {first} of the task in A is compared with version {second} in B"]
+
+
+def _check_graders(task: Task, versions: set[str]) -> None:
+    """Refuses scores that were graded by different rules: they can be graded again without generating anything."""
+    if len(versions) > 1:
+        listed = ", ".join(sorted(version or "older than 2" for version in versions))
+        raise InputError(
+            f"task {task.name}: scores of different versions of the grader {task.headline.grader} ({listed})\n"
+            "run the same `gldbench eval` again, into the same --output and with the same or a larger --limit:\n"
+            "it grades the stored responses again and generates nothing"
+        )
 
 
 def _check_environments(environments: Iterable[str], across: bool) -> list[str]:
@@ -167,6 +183,8 @@ def _of_variant(task: Task, rows: Sequence[TaskRows], wanted: str | None) -> tup
     chosen = task.prompt_name if wanted in (None, DEFAULT_VARIANT) else wanted
     if wanted is None and len(shared) == 1:
         (chosen,) = shared
+    elif wanted is None and chosen not in shared and RUN_SET in shared:
+        chosen = RUN_SET
     if chosen not in shared:
         raise InputError(
             f"task {task.name}: A was asked the prompt variants {', '.join(first.variants)}, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class ItemScores:
     clusters: dict[str, str]
     """item id -> cluster"""
     environments: set[str]
+    grader_versions: set[str]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class TaskRows:
             values=dict(zip(items, map(float, own["value"]), strict=True)),
             clusters=dict(zip(items, own["cluster"], strict=True)),
             environments=set(own["env_id"]),
+            grader_versions=set(own["grader_version"]),
         )
 
 
@@ -124,17 +127,22 @@ def read_side(text: str) -> Side:
     if not known:
         raise InputError(f"{folder} holds no rows\nexpected the --output folder of `gldbench eval`")
     if not subject and len(known) > 1:
-        listed = ", ".join(f"{folder}:{name}" for name in known)
-        raise InputError(f"{folder} holds {len(known)} checkpoints\nname one of {listed}")
+        names = listed(f"{folder}:{name}" for name in known)
+        raise InputError(f"{folder} holds {len(known)} checkpoints\nname one of{names}")
     if subject:
         known = [name for name in known if subject in (name, name.rpartition("@")[0])]
         if len(known) != 1:
             what = "no" if not known else f"{len(known)}"
             raise InputError(
                 f"{folder} holds {what} checkpoint {subject}{did_you_mean(subject, everyone)}\n"
-                f"it holds {', '.join(everyone)}"
+                f"it holds{listed(everyone)}"
             )
     return Side(folder, known[0], _where(rows, rows["subject"] == known[0]))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for the end of a message, one in each line."""
+    return "".join(f"\n  {name}" for name in names)
 
 
 def _where(frame: pd.DataFrame, mask: Any) -> pd.DataFrame:

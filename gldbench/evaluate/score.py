@@ -13,6 +13,8 @@ from gldbench.evaluate.results import TaskScore, estimate_json, graders_json, he
 from gldbench.grade import GRADERS
 from gldbench.grade.judges.loglikelihood import likelihoods
 from gldbench.grade.rows import RowLabels, bare_response, grade
+from gldbench.items.read import scored_items
+from gldbench.items.text import require_folder, write_items
 from gldbench.schema import Item, Task
 from gldbench.tasks import CHANGED, load_items, load_task
 from gldfusion.errors import InputError, did_you_mean
@@ -28,6 +30,7 @@ def score(
     *,
     unsafe_code: bool = False,
     allow_changed: bool = False,
+    items_file: Path | None = None,
 ) -> dict[str, Any]:
     """Scores the responses in a file.
 
@@ -40,15 +43,19 @@ def score(
             headline is always used.
         unsafe_code: if there is no sandbox, run model-written code without one; every row then says so.
         allow_changed: accept data files with another checksum.
+        items_file: file for prompt, gold answer, output and grades of every graded item: an HTML page if its name ends
+            in .html, else JSON lines; None: none is written.
 
     Returns:
-        A dictionary with the keys "task", "n", "n_task", "headline", "by_subtask", "graders", "not_applicable" and
-        "changed_data". Scores are in [0, 1]; "n" of the task's "n_task" items were graded; "graders" has an entry for
-        each grader that applies.
+        A dictionary with the keys "task", "n", "n_task", "headline", "by_subtask", "graders", "not_applicable",
+        "notes" and "changed_data". Scores are in [0, 1]; "n" of the task's "n_task" items were graded; "graders" has an
+        entry for each grader that applies.
 
     Raises:
         InputError: a name, the data or a line of the file is not as it should be; the message names the line.
     """
+    if items_file is not None:
+        require_folder(items_file)
     task = load_task(task_name)
     items = load_items(task, data, allow_changed=allow_changed)
     outputs = read_outputs(responses, task, items)
@@ -62,6 +69,9 @@ def score(
             RowLabels(run_id="", env_id="", suite="score", subject=str(responses), method="stored"),
             wanted,
         )
+    if items_file is not None:
+        views = scored_items(str(responses), task, given, outputs, rows)
+        write_items(views, items_file, f"{task.name}: items of {responses.name}")
     result = TaskScore(
         subject=str(responses),
         checkpoint="",
@@ -82,6 +92,7 @@ def score(
         "by_subtask": None if by_subtask is None else estimate_json(by_subtask),
         "graders": graders_json(rows, task),
         "not_applicable": [name for name in wanted if not GRADERS[name].applies(task)],
+        "notes": result.notes,
         "changed_data": any(item.variant.endswith(CHANGED) for item in items),
     }
 

@@ -12,6 +12,7 @@ import numpy as np
 from gldbench import stats
 from gldbench.report import names
 from gldbench.report.gate import Check, Gate, check_families, gate_of
+from gldbench.report.ranges import RAW, corrected_bounds, difference_bounds, inside
 from gldbench.report.scores import (
     SUITE,
     Scores,
@@ -177,11 +178,13 @@ def _method_scores(scores: Scores, kept: tuple[str, ...], chance: Mapping[str, f
     for method, seeds in scores.seeds.items():
         cells = {}
         for family in scores.families:
-            raw = stats.binary_mean(scores.matrices[family][method], seed=BOOTSTRAP_SEED)
+            raw = inside(stats.binary_mean(scores.matrices[family][method], seed=BOOTSTRAP_SEED), RAW)
             cells[family] = Cell(raw, stats.correct_estimate(raw, chance[family]))
         strata = [scores.matrices[family][method] for family in kept]
         corrected = [_corrected(scores, method, family, chance) for family in kept]
-        mean = Cell(*(stats.bootstrap_mean(arrays, seed=BOOTSTRAP_SEED) for arrays in (strata, corrected)))
+        raw, own = (stats.bootstrap_mean(arrays, seed=BOOTSTRAP_SEED) for arrays in (strata, corrected))
+        bounds = corrected_bounds([chance[family] for family in kept])
+        mean = Cell(inside(raw, RAW), inside(own, bounds))
         result.append(MethodScore(method, seeds, mean, cells))
     return result
 
@@ -202,7 +205,10 @@ def _differences(
             ]
             for method in (baseline, candidate)
         )
-        result.append(stats.paired_difference(baseline, candidate, first, second, seed=BOOTSTRAP_SEED))
+        found = stats.paired_difference(baseline, candidate, first, second, seed=BOOTSTRAP_SEED)
+        bounds = difference_bounds([chance[family] for family in kept])
+        difference = inside(found.comparison.difference, bounds)
+        result.append(replace(found, comparison=replace(found.comparison, difference=difference)))
     return result
 
 

@@ -49,7 +49,7 @@ def _means(analysis: Analysis, look: Mapping[str, Style]) -> Picture:
         _interval(axes, score.mean.corrected, y, look[score.method], "{:.1f}")
     axes.set_xlabel("chance-corrected exact match, mean over families (%)")
     low = min(score.mean.corrected.low for score in analysis.scores)
-    axes.set_xlim(min(0.0, 100 * low), 100)
+    axes.set_xlim(*_padded(min(0.0, 100 * low), 100))
     listed = ", ".join(f"{score.method} {100 * score.mean.corrected.value:.1f}" for score in analysis.scores)
     order = (
         "Fusion methods are sorted by mean score, highest first."
@@ -232,6 +232,12 @@ def _bar(axes: Axes, spread: Spread, y: float, style: Style, scale: float, form:
         [spread.low / scale, spread.high / scale], [y, y], color=style.colour, linewidth=2.0, solid_capstyle="butt"
     )
     _value(axes, y, form.format(spread.mean / scale))
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    """Limits of an axis on which a mark at either end is not cut."""
+    pad = 0.03 * (high - low)
+    return low - pad, high + pad
 
 
 def _value(axes: Axes, y: float, text: str) -> None:

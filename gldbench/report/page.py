@@ -62,14 +62,20 @@ def read_run(run_dir: Path) -> Run:
     return Run(rows, spec, environment)
 
 
-def write_report(run: Run, analysis: Analysis, folder: Path) -> ReportPaths:
+def write_report(run: Run, analysis: Analysis, folder: Path, items: str = "") -> ReportPaths:
     """Writes index.html, report.md and figures/*.png into `folder`, and deletes figures of an earlier report.
 
     Equal rows, specs and environments give equal bytes. Every file is written completely or not at all.
+
+    Args:
+        run: rows, spec and environment.
+        analysis: the analysis of these rows.
+        folder: where the files go.
+        items: address of a page with the single items, which the page then links; empty: there is none.
     """
     trained = trainings(run.rows)
     pictures = draw_all(analysis, run.rows, trained)
-    facts = _facts(run, analysis, trained, pictures)
+    facts = _facts(run, analysis, trained, pictures, items)
     files = {folder / "figures" / f"{picture.name}.png": picture.png for picture in pictures}
     paths = ReportPaths(folder / "index.html", folder / "report.md", tuple(files))
     files[paths.markdown] = _render("report.md.j2", facts, escape=False).encode()
@@ -82,7 +88,14 @@ def write_report(run: Run, analysis: Analysis, folder: Path) -> ReportPaths:
     return paths
 
 
-def _facts(run: Run, analysis: Analysis, trained: tuple[Training, ...], pictures: list[Picture]) -> dict[str, Any]:
+def colours() -> list[tuple[str, str, str]]:
+    """(CSS variable, colour on a light page, colour on a dark page) of all colours of figures."""
+    return [(variable(light), light, dark) for light, dark in names.DARK.items()]
+
+
+def _facts(
+    run: Run, analysis: Analysis, trained: tuple[Training, ...], pictures: list[Picture], items: str
+) -> dict[str, Any]:
     """Everything that the templates print."""
     return {
         **words.FIXED,
@@ -90,7 +103,11 @@ def _facts(run: Run, analysis: Analysis, trained: tuple[Training, ...], pictures
         "spec": run.spec,
         "spec_text": yaml.safe_dump(run.spec, sort_keys=False, allow_unicode=True),
         "environment": run.environment,
-        "verdict": words.verdict(analysis),
+        "answer": words.answer(analysis),
+        "basis": words.basis(analysis),
+        "gate": words.gate_sentences(analysis),
+        "items": items,
+        "script": (TEMPLATES / "page.js").read_text(),
         "setup": words.setup(run.spec, analysis),
         "order": words.order(analysis),
         "dropped": words.dropped(analysis),
@@ -101,7 +118,7 @@ def _facts(run: Run, analysis: Analysis, trained: tuple[Training, ...], pictures
         "pictures": {picture.name: picture for picture in pictures},
         "losses": [picture for picture in pictures if picture.name.startswith("loss")],
         "styles": names.styles([s.method for s in analysis.scores] + [t.method for t in trained] + list(names.GATE)),
-        "colours": [(variable(light), light, dark) for light, dark in names.DARK.items()],
+        "colours": colours(),
         "variable": variable,
         "label_of": names.label_of,
     }

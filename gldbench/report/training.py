@@ -14,8 +14,8 @@ from gldbench.schema import Row
 SUITE = "training"
 TOTAL = "total"
 """`item` of rows that hold one value for a whole training run; in all other rows `item` is the step"""
-BINS = 40
-"""largest number of points of a curve: each is a mean over several steps, because single batches vary too much"""
+BINS = 250
+"""largest number of points of a curve. Where a method logs more steps, each point is a mean over several of them"""
 LATE = 0.1
 """share of the steps, at the end, over which a final loss is averaged"""
 
@@ -79,19 +79,26 @@ def unit_of(rows: Sequence[Row], metric: str) -> str:
 
 
 def curves(rows: Sequence[Row], metric: str) -> dict[str, Curve]:
-    """The curve of `metric` over the training steps of each method: mean, lowest and highest seed in each bin."""
+    """The curve of `metric` over the training steps of each method: mean, lowest and highest seed in each bin.
+
+    The bins of a method depend on its own steps only: the models of the world train for more steps than a fusion.
+    """
     logged = [(row, int(row.item)) for row in _logged(rows) if row.metric == metric and row.item != TOTAL]
-    width = -(-(max((step for _, step in logged), default=0) + 1) // BINS)
-    values: dict[str, dict[int, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    steps: dict[int, set[int]] = defaultdict(set)
+    last: dict[str, int] = defaultdict(int)
     for row, step in logged:
-        values[row.method][step // width][row.seed].append(_value(row))
-        steps[step // width].add(step)
+        last[row.method] = max(last[row.method], step)
+    widths = {method: -(-(step + 1) // BINS) for method, step in last.items()}
+    values: dict[str, dict[int, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    steps: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for row, step in logged:
+        place = step // widths[row.method]
+        values[row.method][place][row.seed].append(_value(row))
+        steps[row.method][place].add(step)
     result = {}
     for method in in_fixed_order(values):
         bins = sorted(values[method])
         by_seed = [[float(np.mean(seed)) for seed in values[method][place].values()] for place in bins]
-        middles = np.array([float(np.mean(list(steps[place]))) for place in bins])
+        middles = np.array([float(np.mean(list(steps[method][place]))) for place in bins])
         mean, low, high = (np.array([reduce(seeds) for seeds in by_seed]) for reduce in (np.mean, np.min, np.max))
         result[method] = Curve(middles, mean, low, high)
     return result

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gldbench.report import names
 from gldbench.report.analysis import Analysis
 from gldbench.report.gate import CEILING, MARGIN
+from gldbench.report.ranges import CUT
 from gldbench.schema import Environment, Estimate
 from gldbench.stats import PairedDifference
 
@@ -41,7 +43,8 @@ FIXED = {
     "intervals": (
         "All intervals are 95% intervals. With several seeds they come from a hierarchical bootstrap over seeds and "
         "items, widened by Student's t because there are few seeds. With one checkpoint they cover the items only, and "
-        "a score in one family has Wilson's interval. Intervals are not adjusted for the number of cells in a table."
+        "a score in one family has Wilson's interval. An interval is cut where it would leave the range of its metric. "
+        "Intervals are not adjusted for the number of cells in a table."
     ),
 }
 """the sentences that are the same in every report, by their name in the templates"""
@@ -79,8 +82,40 @@ def significance(differences: Sequence[PairedDifference]) -> str:
     )
 
 
-def verdict(analysis: Analysis) -> list[str]:
-    """The opening paragraph, sentence by sentence. The first sentence is the verdict of the world gate."""
+def answer(analysis: Analysis) -> str:
+    """What the run says about the fusion methods, in one or two sentences: the first thing on the page."""
+    methods = [d for d in analysis.differences if names.group_of(d.comparison.candidate) == "method"]
+    if not analysis.gate.passes:
+        return (
+            "This report ranks no methods: its world cannot tell a good method from a bad one, so the differences "
+            "between methods are evidence neither for nor against any of them."
+        )
+    if not methods:
+        return f"No fusion method other than {names.BASELINE} was run."
+    return f"{'; '.join(_finding(d) for d in methods)}."
+
+
+def _finding(difference: PairedDifference) -> str:
+    """ "sft+uld scores 3.1 points above sft (95% interval +1.0 to +5.2)"; says if the interval holds zero."""
+    estimate, name = difference.comparison.difference, difference.comparison.candidate
+    found = f"{percent(estimate.value, True)} points, 95% interval {interval(estimate, True)}"
+    if estimate.low <= 0 <= estimate.high:
+        return f"{name} cannot be told apart from {names.BASELINE} ({found})"
+    return f"{name} scores {'above' if estimate.low > 0 else 'below'} {names.BASELINE} ({found})"
+
+
+def basis(analysis: Analysis) -> str:
+    """What the numbers of `answer` are, and what the number of seeds allows to claim."""
+    if not analysis.gate.passes:
+        return significance(analysis.differences)
+    return (
+        f"{names.BASELINE} is plain fine-tuning. Each number is a difference of mean chance-corrected scores over "
+        f"{len(analysis.kept)} families. {significance(analysis.differences)}"
+    )
+
+
+def gate_sentences(analysis: Analysis) -> list[str]:
+    """The verdict of the world gate, and what it is based on, sentence by sentence."""
     gate = analysis.gate
     sentences = [f"{gate.verdict[0].upper()}{gate.verdict[1:]} between good and bad methods."]
     if gate.positive and gate.negative:
@@ -95,30 +130,24 @@ def verdict(analysis: Analysis) -> list[str]:
         ]
     else:
         sentences += [f"{reason[0].upper()}{reason[1:]}." for reason in gate.reasons]
-    if gate.passes:
-        sentences.append(_findings(analysis))
-    else:
-        sentences.append(
-            "Therefore this report ranks no methods. They are listed in a fixed order, and the differences between "
-            "them are evidence neither for nor against any method."
-        )
-    return [*sentences, significance(analysis.differences)]
+    return sentences
 
 
-def _findings(analysis: Analysis) -> str:
-    methods = [d for d in analysis.differences if names.group_of(d.comparison.candidate) == "method"]
-    if not methods:
-        return f"No fusion method other than {names.BASELINE} was run."
-    listed = "; ".join(
-        f"{d.comparison.candidate} {percent(d.comparison.difference.value, True)} points "
-        f"({interval(d.comparison.difference, True)})"
-        for d in methods
-    )
-    families = len(analysis.kept)
-    return (
-        f"Differences of the fusion methods to {names.BASELINE}, as means over {families} families with 95% "
-        f"intervals: {listed}."
-    )
+def interval_methods(estimates: Iterable[Estimate]) -> str:
+    """Names the kinds of the given intervals, as one sentence for the caption of a table."""
+    found = list(dict.fromkeys(_kind(estimate.method) for estimate in estimates))
+    cut = any(CUT in estimate.method for estimate in estimates)
+    return f"Kind of the intervals: {'; '.join(found)}{f'; {CUT}, where they would leave it' if cut else ''}."
+
+
+def _kind(method: str) -> str:
+    """The kind of interval that `Estimate.method` names, without the number of items, which differs between cells."""
+    if method.startswith("hierarchical"):
+        seeds = re.search(r"over (\d+) seeds", method)
+        return f"hierarchical bootstrap over {seeds[1] if seeds else 'the'} seeds and the items, widened by Student's t"
+    if method.startswith("Wilson"):
+        return "Wilson's interval over the items (one checkpoint, or equal scores)"
+    return "bootstrap over the items (one checkpoint)"
 
 
 def order(analysis: Analysis) -> str:

@@ -9,6 +9,7 @@ from gldbench.tasks.load import (
     CHANGED,
     DEFAULT_VARIANT,
     PAPER11,
+    TASKS_VARIABLE,
     asked_as,
     expand,
     load_items,
@@ -16,12 +17,14 @@ from gldbench.tasks.load import (
     take,
     task_names,
     tasks_root,
+    tasks_roots,
 )
 
 __all__ = [
     "CHANGED",
     "DEFAULT_VARIANT",
     "PAPER11",
+    "TASKS_VARIABLE",
     "asked_as",
     "expand",
     "load_items",
@@ -29,4 +32,5 @@ __all__ = [
     "take",
     "task_names",
     "tasks_root",
+    "tasks_roots",
 ]

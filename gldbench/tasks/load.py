@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -34,6 +35,9 @@ PAPER11 = (
 )
 """the eleven benchmarks of the paper; its "EvalPlus for MBPP" is MBPP+"""
 
+TASKS_VARIABLE = "GLDBENCH_TASKS"
+"""environment variable that names more folders of task folders, separated like the folders of PATH"""
+
 TASK_LISTS = {"paper11": PAPER11}
 """names that stand for several tasks"""
 
@@ -45,9 +49,49 @@ def tasks_root() -> Path:
     return installed if installed.is_dir() else package.parent / "tasks"
 
 
+def tasks_roots() -> list[Path]:
+    """Returns all folders of task folders: our own tasks/, then those that the variable GLDBENCH_TASKS names.
+
+    Raises:
+        InputError: GLDBENCH_TASKS names a folder that does not exist.
+    """
+    roots = [tasks_root()]
+    for text in filter(None, os.environ.get(TASKS_VARIABLE, "").split(os.pathsep)):
+        root = Path(text).expanduser().resolve()
+        if not root.is_dir():
+            raise InputError(f"no folder of tasks {text}\nname an existing one with --tasks-dir or {TASKS_VARIABLE}")
+        if (root / "task.yaml").is_file():
+            raise InputError(f"{text} is the folder of one task\nname the folder that holds it: {root.parent}")
+        if root not in roots:
+            roots.append(root)
+    return roots
+
+
+def _folders(root: Path | None) -> dict[str, Path]:
+    """name of a benchmark -> its folder, below `root` or below all of `tasks_roots()`."""
+    found: dict[str, Path] = {}
+    for place in [root] if root else tasks_roots():
+        for path in sorted(place.glob("*/task.yaml")):
+            folder = path.parent
+            if folder.name in found:
+                raise InputError(
+                    f'two folders hold a task "{folder.name}": {found[folder.name]} and {folder}\n'
+                    "rename one of them, with its key name, or do not name its folder"
+                )
+            found[folder.name] = folder
+    return dict(sorted(found.items()))
+
+
 def task_names(root: Path | None = None) -> list[str]:
-    """Returns the names of all benchmarks, without their subtasks."""
-    return sorted(path.parent.name for path in (root or tasks_root()).glob("*/task.yaml"))
+    """Returns the names of all benchmarks, without their subtasks.
+
+    Args:
+        root: folder of the task folders; None: all of `tasks_roots()`.
+
+    Raises:
+        InputError: a name occurs in two folders.
+    """
+    return list(_folders(root))
 
 
 def expand(names: str | Iterable[str]) -> list[str]:
@@ -63,7 +107,8 @@ def expand(names: str | Iterable[str]) -> list[str]:
     found = [name for word in words if word.strip() for name in TASK_LISTS.get(word.strip(), (word.strip(),))]
     if not found:
         raise InputError(
-            f"no task is named: expected comma-separated names\nknown: {', '.join((*TASK_LISTS, *task_names()))}"
+            f"no task is named: expected comma-separated names, or {', '.join(TASK_LISTS)}\n"
+            "`gldbench tasks list` shows the known names"
         )
     return list(dict.fromkeys(found))
 
@@ -73,22 +118,23 @@ def load_task(name: str, root: Path | None = None) -> Task:
 
     Args:
         name: name of a benchmark, or of one of its subtasks: "bbh/navigate".
-        root: folder of the task folders; None: `tasks_root()`.
+        root: folder of the task folders; None: all of `tasks_roots()`.
 
     Raises:
-        InputError: the name is unknown, or its task.yaml is not valid (see `read_task`).
+        InputError: the name is unknown or occurs twice, or its task.yaml is not valid (see `read_task`).
     """
-    root = root or tasks_root()
     benchmark, _, subtask = name.partition("/")
-    known = task_names(root)
+    known = _folders(root)
     if benchmark not in known:
-        hint = f"{did_you_mean(benchmark, [*TASK_LISTS, *known])}\nknown: {', '.join(known)}"
-        raise InputError(f'no task is called "{benchmark}"{hint}')
-    task = read_task(root / benchmark / "task.yaml")
-    if task.name != benchmark:
+        hint = did_you_mean(benchmark, [*TASK_LISTS, *known])
         raise InputError(
-            f'{root / benchmark / "task.yaml"}: expected the name of its folder, name: {benchmark}, got "{task.name}"'
+            f'no task is called "{benchmark}"{hint}\n`gldbench tasks list` shows the known ones; '
+            f"--tasks-dir or {TASKS_VARIABLE} names a folder with your own"
         )
+    path = known[benchmark] / "task.yaml"
+    task = read_task(path)
+    if task.name != benchmark:
+        raise InputError(f'{path}: expected the name of its folder, name: {benchmark}, got "{task.name}"')
     if not subtask:
         return task
     if subtask not in task.subtasks:

@@ -54,11 +54,17 @@ def fuse(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path
     if output.exists():
         raise InputError(f"will not overwrite {output}: it is already there\nmove it away or choose another output")
     main = accelerator.is_main_process
-    with lock(output.with_name(f".{output.name}.lock")) if main else nullcontext():
+    lock_file, state = (output.with_name(f".{output.name}.{kind}") for kind in ("lock", "state"))
+    with lock(lock_file) if main else nullcontext():
         if main:
             remove_leftovers(output)
-        fusion = prepare(recipe, accelerator, output.with_name(f".{output.name}.state"))
-        log = train(fusion, progress if main else None)
+        try:
+            fusion = prepare(recipe, accelerator, state)
+            log = train(fusion, progress if main else None)
+        except InputError:
+            if main and not state.exists():
+                lock_file.unlink(missing_ok=True)  # the recipe was refused before anything was saved
+            raise
         accelerator.wait_for_everyone()
         if main:
             finish(fusion, log, output)

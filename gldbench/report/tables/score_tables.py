@@ -8,7 +8,7 @@ from gldbench.report import names
 from gldbench.report.analysis import Analysis, MethodScore
 from gldbench.report.gate import MARGIN, PIVOT_RANGE, SPECIALIST_MINIMUM, Check, beats
 from gldbench.report.tables.table import NONE, Cell, Line, Table
-from gldbench.report.words import interval, percent
+from gldbench.report.words import interval, interval_methods, percent
 from gldbench.stats import PairedDifference
 
 
@@ -31,11 +31,16 @@ def scores_table(name: str, scores: Sequence[MethodScore], analysis: Analysis, c
             score.method,
         )
 
+    shown = [
+        cell.corrected if corrected else cell.raw
+        for score in scores
+        for cell in (score.mean, *(score.families[family] for family in families))
+    ]
     averaged = [family for family in families if family in analysis.averaged]
     what = "Chance-corrected exact match" if corrected else "Exact match"
     caption = (
         f"{what} in percent, with its 95% interval. The mean is over {len(averaged)} families. "
-        "Every family has the same weight."
+        f"Every family has the same weight. {interval_methods(shown)}"
     )
     heads = [names.spoken(family) + (" (dropped)" if family in analysis.dropped else "") for family in families]
     return Table(name, caption, ("method", "mean", *heads), tuple(line(score) for score in scores))
@@ -59,8 +64,10 @@ def gate_table(analysis: Analysis) -> Table:
         value = Cell(percent(difference.value, True), interval(difference, True))
         lines.append(Line(method, (Cell(role), value, Cell(asked), _mark(met)), "", method))
     heads = ("control", "role", f"difference to {names.BASELINE} (points)", "required", "result")
+    estimates = [control.comparison.difference for control, _, _ in wanted.values() if control is not None]
     caption = (
         "Only the differences decide whether a control is met. The 95% intervals show how precisely they were measured."
+        + (f" {interval_methods(estimates)}" if estimates else "")
     )
     return Table("gate", caption, heads, tuple(lines))
 
@@ -97,8 +104,11 @@ def checks_table(analysis: Analysis) -> Table:
         "use",
     )
     caption = (
-        "All values are in percent. Scores are chance-corrected. The range in a heading is the one that every family "
-        "should lie in."
+        "All values are in percent. Scores are chance-corrected. A heading names the range that a score should lie "
+        f'in. "out of range" means: a pivot below {100 * low:g} has hardly learned the family, a pivot above '
+        f"{100 * high:g} has little left to learn, and a source below {100 * SPECIALIST_MINIMUM:g} in its own family "
+        "has little to teach. Such a family is still compared, but a missing difference there says little about a "
+        "method."
     )
     return Table("checks", caption, heads, tuple(line(check) for check in analysis.checks))
 
@@ -127,7 +137,8 @@ def differences_table(name: str, differences: Sequence[PairedDifference]) -> Tab
         return Line(names.label_of(comparison.candidate), cells, group, comparison.candidate)
 
     heads = ("method", "minus", "difference (points)", "seeds", "items", *(["p"] if tested else []))
-    return Table(name, "", heads, tuple(line(difference) for difference in differences))
+    caption = interval_methods([difference.comparison.difference for difference in differences]) if differences else ""
+    return Table(name, caption, heads, tuple(line(difference) for difference in differences))
 
 
 def statuses_table(analysis: Analysis) -> Table:

@@ -13,7 +13,8 @@ import pytest
 
 from gldbench.report import Run, analyse, names, summary_table, write_report
 from gldbench.report.gate import CAN, CANNOT
-from gldbench.schema import Row
+from gldbench.report.ranges import CUT, corrected_bounds, difference_bounds, inside
+from gldbench.schema import Estimate, Row
 from gldfusion.errors import InputError
 
 
@@ -217,3 +218,32 @@ def test_rows_that_do_not_belong_together_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         analyse(spoil(small), made.spec, made.chance)
+
+
+def test_intervals_stay_inside_the_range_of_their_metric(made: SimpleNamespace) -> None:
+    """Three seeds near the ends of the range: the bootstrap widened by t would reach beyond them."""
+    skill = made.skill | {"sft+kl": 0.97, "sft+kl-shuffled": 0.0}
+    rows = made.world_rows(skill, items=50, variants=("test",))
+    analysis = analyse(rows, made.spec, made.chance)
+    cut = 0
+    for score in analysis.scores:
+        for family, cell in score.families.items():
+            chance = made.chance[f"world_{family}"]
+            lowest = -chance / (1 - chance)
+            assert 0 <= cell.raw.low <= cell.raw.value <= cell.raw.high <= 1
+            assert lowest - 1e-12 <= cell.corrected.low <= cell.corrected.value <= cell.corrected.high <= 1 + 1e-12
+            cut += CUT in cell.raw.method
+        assert score.mean.corrected.high <= 1
+    assert cut
+    lowest, highest = difference_bounds([made.chance[f"world_{family}"] for family in analysis.kept])
+    for difference in (*analysis.differences, *analysis.control_differences):
+        estimate = difference.comparison.difference
+        assert lowest <= estimate.low <= estimate.value <= estimate.high <= highest
+
+
+def test_an_interval_is_cut_only_where_it_leaves_the_range() -> None:
+    estimate = Estimate(0.97, 0.9, 1.007, 50, "bootstrap")
+    assert inside(estimate, (0.0, 1.0)) == Estimate(0.97, 0.9, 1.0, 50, f"bootstrap, {CUT}")
+    assert inside(estimate, (0.0, 2.0)) is estimate
+    assert corrected_bounds([0.5, 0.0]) == (-0.5, 1.0)
+    assert difference_bounds([0.5]) == (-2.0, 2.0)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from gldbench.report import analyse, names, read_run, summary_json, summary_table, trainings, write_report
+from gldbench.report.figures import draw_all
 from gldbench.report.gate import CAN
 from gldbench.report.training import Spread, curves
 from gldbench.schema import Row
@@ -36,14 +37,43 @@ def test_training_numbers(rows: list[Row]) -> None:
     assert by_method["pivot"].totals["truncated_examples"].mean == 0
 
 
-def test_curves_bin_steps_and_keep_seeds_apart(rows: list[Row]) -> None:
-    curve = curves(rows, "loss/sft")["sft"]
-    assert len(curve.steps) <= 40
-    first = [r for r in rows if (r.method, r.metric) == ("sft", "loss/sft") and int(r.item) < 4]
-    seeds = [np.mean([r.value for r in first if r.seed == seed and r.value is not None]) for seed in range(3)]
-    assert curve.steps[0] == 2.0
-    assert curve.mean[0] == pytest.approx(np.mean(seeds))
-    assert (curve.low[0], curve.high[0]) == pytest.approx((min(seeds), max(seeds)))
+def test_a_curve_has_a_point_for_each_step_of_its_own_method(made: SimpleNamespace, rows: list[Row]) -> None:
+    """The bins of a fusion of 150 steps do not come from a model of the world that trained for 5000."""
+    longer = made.row(suite="training", method="control", subject="control", metric="loss/sft", item="5000", value=1.0)
+    found = curves([*rows, longer], "loss/sft")
+    curve = found["sft"]
+    assert list(curve.steps) == list(range(1, 151))
+    first = [r.value for r in rows if (r.method, r.metric, r.item) == ("sft", "loss/sft", "1") and r.value is not None]
+    assert curve.mean[0] == pytest.approx(np.mean(first))
+    assert (curve.low[0], curve.high[0]) == pytest.approx((min(first), max(first)))
+
+
+def test_a_longer_curve_bins_its_steps_and_keeps_seeds_apart(made: SimpleNamespace) -> None:
+    rows = [
+        made.row(suite="training", metric="loss", item=str(step), seed=seed, value=float(step + seed))
+        for step in range(1, 1000)
+        for seed in (0, 2)
+    ]
+    curve = curves(rows, "loss")["sft"]
+    assert len(curve.steps) == 250
+    assert (curve.steps[0], curve.steps[1]) == (2.0, 5.5)
+    assert (curve.low[1], curve.mean[1], curve.high[1]) == (5.5, 6.5, 7.5)
+
+
+def test_no_mark_is_cut_by_the_axis(made: SimpleNamespace) -> None:
+    """A method at the lowest possible score has a whole mark in the figure of the means."""
+    rows = made.world_rows(made.skill | {"sft+kl-shuffled": 0.0}, items=20, variants=("test",))
+    rows = [dataclasses.replace(r, value=0.0) if r.method == "sft+kl-shuffled" else r for r in rows]
+    analysis = analyse(rows, made.spec, made.chance)
+    (figure,) = (made for made in draw_all(analysis, rows, ()) if made.name == "means")
+    plot = re.search(r'<g id="means-patch_2">\s*<path d="M ([\d.]+) [\d.]+\s+L ([\d.]+)', figure.svg)
+    assert plot is not None
+    marks = [
+        float(x)
+        for x in re.findall(r'<use [^>]*xlink:href="[^"]*" x="([\d.]+)" y="[\d.]+" style="[^"]*stroke', figure.svg)
+    ]
+    assert marks
+    assert min(marks) - float(plot[1]) > 3
 
 
 class Page(html.parser.HTMLParser):
@@ -99,10 +129,10 @@ def test_the_page_is_whole_and_stands_alone(run_dir: Path) -> None:
     used, defined = set(re.findall(r"var\((--[\w-]+)", text)), set(re.findall(r"(--[\w-]+):", text))
     assert used <= defined
     order = [
-        "gate",
-        "world",
         "scores",
         "differences-to-baseline",
+        "gate",
+        "world",
         "training",
         "cost",
         "answers",
@@ -129,6 +159,31 @@ def test_the_report_says_what_it_must(made: SimpleNamespace, run_dir: Path) -> N
             "35% of the labels",
         ):
             assert words in text, (name, words)
+
+
+def test_the_answer_comes_first_and_the_gate_after_it(run_dir: Path) -> None:
+    for name in ("index.html", "report.md"):
+        text = (run_dir / "report" / name).read_text()
+        assert 0 < text.index("sft+uld+gld scores above sft (+") < text.index("World gate: This world can discriminate")
+
+
+def test_the_page_links_the_items_only_if_they_are_there(made: SimpleNamespace, run_dir: Path, tmp_path: Path) -> None:
+    assert "items.html" not in (run_dir / "report/index.html").read_text()
+    run = read_run(run_dir)
+    paths = write_report(run, analyse(run.rows, run.spec, made.chance), tmp_path, items="items.html")
+    assert '<a href="items.html">' in paths.html.read_text()
+
+
+def test_tables_name_the_kind_of_their_intervals_and_explain_their_ranges(run_dir: Path) -> None:
+    text = (run_dir / "report/report.md").read_text()
+    kinds = (
+        "hierarchical bootstrap over 3 seeds and the items, widened by Student's t",
+        "Wilson's interval over the items (one checkpoint, or equal scores)",
+        "bootstrap over the items (one checkpoint)",
+    )
+    for kind in kinds:
+        assert kind in text, kind
+    assert '"out of range" means: a pivot below 5 has hardly learned the family' in text
 
 
 def test_markdown_names_the_figures_that_are_there(run_dir: Path) -> None:
