@@ -30,7 +30,7 @@ class Move:
     subject: str
     """the number, such as a solver or "gradient" """
     what: str
-    """"value", "ratio" (of two times), "seconds" or "missing" (in the baseline)"""
+    """"value", "ratio" (of two times), "seconds" or "new" (not in the baseline)"""
     before: float | None
     now: float | None
     limit: str
@@ -51,6 +51,10 @@ class CheckResult:
     compared: int
     """how many numbers were compared"""
     notes: tuple[str, ...]
+    new: tuple[Move, ...] = ()
+    """the numbers that the baseline does not hold; they are not compared, and do not fail"""
+    inconclusive: tuple[Move, ...] = ()
+    """the speeds that look worse while the machine is busy; they do not fail"""
 
     @property
     def passed(self) -> bool:
@@ -65,7 +69,7 @@ def equal_values(before: float | None, now: float | None, absolute: float) -> bo
     return abs(now - before) <= VALUE_TOLERANCE * abs(before) + absolute
 
 
-def moved_values(values: Values, expected: Values, absolute: float) -> tuple[list[Move], int]:
+def moved_values(values: Values, expected: Values, absolute: float) -> tuple[list[Move], list[Move], int]:
     """Compares values with expected ones.
 
     Args:
@@ -74,17 +78,17 @@ def moved_values(values: Values, expected: Values, absolute: float) -> tuple[lis
         absolute: absolute tolerance, in addition to `VALUE_TOLERANCE`.
 
     Returns:
-        The moves (a value that only one side has is a move), and the number of expected values.
+        The moves (a value that is only in the baseline is a move), the new values, and the number of expected values.
     """
-    moves = []
+    moves, fresh = [], []
     for case in dict.fromkeys([*expected, *values]):
         old, new = expected.get(case, {}), values.get(case, {})
         for name in dict.fromkeys([*old, *new]):
             if name not in old:
-                moves.append(Move(case, name, "missing", None, new[name], "not in the baseline"))
+                fresh.append(Move(case, name, "new", None, new[name], "not in the baseline"))
             elif not equal_values(old[name], new.get(name), absolute):
                 moves.append(Move(case, name, "value", old[name], new.get(name), f"± {VALUE_TOLERANCE:g}"))
-    return moves, sum(map(len, expected.values()))
+    return moves, fresh, sum(map(len, expected.values()))
 
 
 def check_values(values: Values, baseline: Path, update: bool, absolute: float) -> CheckResult:
@@ -104,10 +108,10 @@ def check_values(values: Values, baseline: Path, update: bool, absolute: float) 
         write_json(baseline, {"format": FORMAT, "environment": dataclasses.asdict(env), "values": values})
         return CheckResult((), 0, (f"wrote {baseline}",))
     before = read_baseline(baseline, {"format": FORMAT})
-    moves, compared = moved_values(values, before["values"], absolute)
+    moves, fresh, compared = moved_values(values, before["values"], absolute)
     here = env.env_id == before["environment"]["env_id"]
     notes = () if here else (f"the baseline was made in another environment ({before['environment']['env_id']})",)
-    return CheckResult(tuple(moves), compared, notes)
+    return CheckResult(tuple(moves), compared, notes, tuple(fresh))
 
 
 def read_baseline(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,7 +136,7 @@ def read_baseline(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def print_results(results: Mapping[str, CheckResult], as_json: bool) -> None:
-    """Prints the numbers that moved, one table for each guard, or all results as one JSON document."""
+    """Prints the numbers that moved, are new or inconclusive, or all results as one JSON document."""
     if as_json:
         found = {name: dataclasses.asdict(r) | {"passed": r.passed} for name, r in results.items()}
         print(json.dumps(found, indent=2, ensure_ascii=False, default=float))
@@ -140,9 +144,20 @@ def print_results(results: Mapping[str, CheckResult], as_json: bool) -> None:
     for name, result in results.items():
         for note in result.notes:
             print(f"{name}: {note}")
-        if result.moves:
-            print_rows(
-                ("case", "subject", "what", "baseline", "now", "limit"), *(move.cells() for move in result.moves)
-            )
+        for heading, lines in (("", result.moves), ("new", result.new), ("inconclusive", result.inconclusive)):
+            if lines:
+                if heading:
+                    print(f"{name}: {heading}")
+                print_rows(("case", "subject", "what", "baseline", "now", "limit"), *(move.cells() for move in lines))
         if result.compared:
-            print(f"{name}: {len(result.moves)} of {result.compared} numbers moved")
+            print(f"{name}: {_verdict(result)}")
+
+
+def _verdict(result: CheckResult) -> str:
+    """How many numbers moved, and if there are any, how many are new or inconclusive."""
+    text = f"{len(result.moves)} of {result.compared} numbers moved"
+    if result.new:
+        text += f", {len(result.new)} new (not in the baseline, add them with --update)"
+    if result.inconclusive:
+        text += f", {len(result.inconclusive)} inconclusive (the machine is busy, run the check again later)"
+    return text

@@ -2,18 +2,20 @@
 
 A baseline holds numbers for a small fixed set of problems: the value of every guarded solver, and the ratio of its time
 to that of a reference solver in the same run. The smallest of several interleaved samples counts, because other work on
-the machine only adds time. A solver that looks slow is measured again, and is reported only if it stays slow.
+the machine only adds time. A solver that looks slow is measured again, and is reported only if it stays slow. If the
+machine is busy in these measurements, the speed is inconclusive: it is listed, and does not fail.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,6 +53,12 @@ REPEATS = 9
 """samples per measurement"""
 TRIES = 8
 """a solver is reported as slow if it is slow in this many measurements"""
+QUIET = 3
+"""of these measurements at least so many must have found a quiet machine; otherwise the speed is inconclusive"""
+SPREAD = 1.5
+"""the machine is busy if the median sample of the reference is more than this many times its smallest sample"""
+SHARE = 0.9
+"""the machine is busy if this process had less than this share of one core while it measured"""
 PAUSE = 0.5
 """seconds between measurements, in which disturbing work on the machine may end"""
 
@@ -73,11 +81,48 @@ def check_gw(baseline: Path, update: bool) -> CheckResult:
         before = read_baseline(baseline, {"format": FORMAT, "reference": REFERENCE})
         notes = _notes(before["environment"])
         same = before["environment"]["env_id"] == environment(1, 1).env_id
-        moves, compared = _compare(problems, before, SLOWER if same else SLOWER_ELSEWHERE)
+        found = _compare(problems, before, SLOWER if same else SLOWER_ELSEWHERE)
         if not notes:
-            moves += _reference_moves(problems, before["seconds"])
-            compared += len(before["seconds"])
-    return CheckResult(tuple(moves), compared, notes)
+            _compare_seconds(problems, before["seconds"], found)
+    notes += tuple(f"a speed is inconclusive: {reason}" for reason in dict.fromkeys(found.reasons))
+    return CheckResult(tuple(found.moves), found.compared, notes, tuple(found.new), tuple(found.inconclusive))
+
+
+class Measurement(NamedTuple):
+    """One measurement of speeds."""
+
+    ratios: dict[str, float]
+    """the smallest sample of each solver over that of the reference solver"""
+    seconds: float
+    """the smallest sample of the reference solver"""
+    busy: str
+    """how one can see that other work disturbed the measurement; "" if nothing shows that"""
+
+
+class Slow(NamedTuple):
+    """A speed that was worse than its limit in every measurement."""
+
+    now: float
+    """the best measured"""
+    busy: str
+    """"" if enough measurements found a quiet machine, otherwise what disturbed the last of the others"""
+
+
+@dataclasses.dataclass
+class _Found:
+    """The results of the comparison."""
+
+    moves: list[Move] = dataclasses.field(default_factory=list)
+    new: list[Move] = dataclasses.field(default_factory=list)
+    inconclusive: list[Move] = dataclasses.field(default_factory=list)
+    reasons: list[str] = dataclasses.field(default_factory=list)
+    compared: int = 0
+
+    def add_slow(self, move: Move, busy: str) -> None:
+        """Lists a speed as moved, or as inconclusive if the machine was busy."""
+        (self.inconclusive if busy else self.moves).append(move)
+        if busy:
+            self.reasons.append(busy)
 
 
 def _problems() -> dict[str, Problem]:
@@ -87,10 +132,10 @@ def _problems() -> dict[str, Problem]:
 def _fresh(problems: dict[str, Problem]) -> dict[str, Any]:
     """Makes a baseline. It keeps the larger of two measured ratios, so that clean runs are not flagged by chance."""
     values = {name: _values(problem) for name, problem in problems.items()}
-    runs = [{name: _ratios(problem, list(values[name])) for name, problem in problems.items()} for _ in range(2)]
+    runs = [{k: _measure(problem, list(values[k])).ratios for k, problem in problems.items()} for _ in range(2)]
     ratios = {name: {s: max(run[name][s] for run in runs) for s in runs[0][name]} for name in problems}
     env = dataclasses.asdict(environment(1, 1))
-    seconds = {name: _reference_seconds(problem) for name, problem in problems.items()}
+    seconds = {name: _measure(problem, []).seconds for name, problem in problems.items()}
     numbers = {"values": values, "ratios": ratios, "seconds": seconds}
     return {"format": FORMAT, "environment": env, "reference": REFERENCE, **numbers}
 
@@ -133,60 +178,74 @@ def _value(problem: Problem, answer: Answer) -> float:
         return math.nan
 
 
-def _ratios(problem: Problem, solvers: Sequence[str]) -> dict[str, float]:
-    """The smallest sample of each solver over that of the reference solver."""
+def _measure(problem: Problem, solvers: Sequence[str]) -> Measurement:
+    """Times solvers and the reference solver in turn, and looks for signs that the machine is busy."""
     tasks = {name: (lambda name=name: SOLVERS[name].run(problem)) for name in dict.fromkeys([REFERENCE, *solvers])}
+    wall, own = time.perf_counter(), time.process_time()
     timings: dict[str, Timing[Any]] = interleaved(tasks, REPEATS, budget=math.inf)
-    return {name: timings[name].best / timings[REFERENCE].best for name in solvers}
+    share = (time.process_time() - own) / max(time.perf_counter() - wall, 1e-9)
+    reference = timings[REFERENCE]
+    ratios = {name: timings[name].best / reference.best for name in solvers}
+    return Measurement(ratios, reference.best, _busy(reference.median / reference.best, share))
 
 
-def _compare(problems: dict[str, Problem], before: dict[str, Any], factor: float) -> tuple[list[Move], int]:
-    """The values that moved and the ratios that grew by more than `factor`, and how many numbers were compared."""
-    moves: list[Move] = []
-    compared = 0
+def _busy(spread: float, share: float) -> str:
+    """The sign that the machine is busy, or "".
+
+    Args:
+        spread: median sample of the reference over its smallest sample.
+        share: of one core that this process had.
+    """
+    if spread > SPREAD:
+        return f"the samples of {REFERENCE} spread: their median is {spread:.2g} times the smallest"
+    if share < SHARE:
+        return f"other work took the processor: this process had {share:.0%} of one core"
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return f"the load of the machine is {load:.2g} on {cores} cores" if load > cores else ""
+
+
+def _compare(problems: dict[str, Problem], before: dict[str, Any], factor: float) -> _Found:
+    """Compares the values, and the ratios of which none may have grown by more than `factor`."""
+    found = _Found()
     for case, problem in problems.items():
         values, expected = _values(problem), before["values"].get(case, {})
         ratios = before["ratios"].get(case, {})
-        compared += len(ratios)
-        moved, count = moved_values({case: values}, {case: expected}, ROUNDING)
-        moves += moved
-        compared += count
-        slow = _slow(problem, {s: r for s, r in ratios.items() if s in values}, factor)
-        limit = f"x {factor:g}"
-        moves += [
-            Move(case=case, subject=name, what="ratio", before=ratios[name], now=now, limit=limit)
-            for name, now in slow.items()
-        ]
-    return moves, compared
+        moved, fresh, count = moved_values({case: values}, {case: expected}, ROUNDING)
+        found.moves += moved
+        found.new += fresh
+        found.compared += count + len(ratios)
+        for name, slow in _slow(problem, {s: factor * r for s, r in ratios.items() if s in values}).items():
+            move = Move(case, name, what="ratio", before=ratios[name], now=slow.now, limit=f"x {factor:g}")
+            found.add_slow(move, slow.busy)
+    return found
 
 
-def _slow(problem: Problem, expected: dict[str, float], factor: float) -> dict[str, float]:
-    """The solvers whose ratio is above its limit in every measurement, with the smallest ratio measured."""
-    suspects, seen = list(expected), dict.fromkeys(expected, math.inf)
+def _slow(problem: Problem, limits: dict[str, float]) -> dict[str, Slow]:
+    """The solvers whose ratio is above its limit in every measurement."""
+    suspects, seen = list(limits), dict.fromkeys(limits, math.inf)
+    quiet, busy = 0, ""
     for attempt in range(TRIES):
         if not suspects:
             break
         time.sleep(PAUSE * min(attempt, 1))
-        for name, ratio in _ratios(problem, suspects).items():
+        measured = _measure(problem, suspects)
+        quiet, busy = quiet + (not measured.busy), measured.busy or busy
+        for name, ratio in measured.ratios.items():
             seen[name] = min(seen[name], ratio)
-        suspects = [name for name in suspects if seen[name] > factor * expected[name]]
-    return {name: seen[name] for name in suspects}
+        suspects = [name for name in suspects if seen[name] > limits[name]]
+    return {name: Slow(seen[name], "" if quiet >= QUIET else busy) for name in suspects}
 
 
-def _reference_seconds(problem: Problem) -> float:
-    """The smallest sample of the reference solver."""
-    run = SOLVERS[REFERENCE].run
-    return interleaved({REFERENCE: lambda: run(problem)}, REPEATS, budget=math.inf)[REFERENCE].best
-
-
-def _reference_moves(problems: dict[str, Problem], expected: dict[str, float]) -> list[Move]:
-    """The problems on which the reference itself became slow. No ratio would show that."""
-    moves = []
+def _compare_seconds(problems: dict[str, Problem], expected: dict[str, float], found: _Found) -> None:
+    """Compares the seconds of the reference itself. If it became slow, no ratio would show that."""
     for case, before in expected.items():
-        now = math.inf
-        for _ in range(TRIES):
-            now = min(now, _reference_seconds(problems[case]))
+        found.compared += 1
+        measured = [_measure(problems[case], [])]
+        while len(measured) < TRIES and min(m.seconds for m in measured) > SLOWER_SECONDS * before:
+            measured.append(_measure(problems[case], []))
+        now = min(m.seconds for m in measured)
         if now > SLOWER_SECONDS * before:
+            signs = [m.busy for m in measured if m.busy]
             limit = f"x {SLOWER_SECONDS:g}"
-            moves.append(Move(case=case, subject=REFERENCE, what="seconds", before=before, now=now, limit=limit))
-    return moves
+            move = Move(case=case, subject=REFERENCE, what="seconds", before=before, now=now, limit=limit)
+            found.add_slow(move, signs[-1] if len(measured) - len(signs) < QUIET else "")

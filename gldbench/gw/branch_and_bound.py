@@ -7,7 +7,11 @@ matching the other free entries of row i of C, in sorted order, with those of ro
 
 The reduced costs of the assignment bound each child before it is created. The search branches on the row or column
 that prunes most. Twins are columns that can be swapped without a change of D (or rows, of C); the search tries only one
-of them. It bounds nodes in batches of one depth, the deepest first.
+of them. If a shift of all nodes leaves D (or C) as it is, the search tries only one image of the first node. It bounds
+nodes in batches of one depth, the deepest first.
+
+No bound is too high by rounding. The entries of an assignment problem are lowered by their own error and rounded down
+to integers times a grid, so that the assignment and the reduced costs have no rounding error (see `on_grid`).
 """
 
 from __future__ import annotations
@@ -20,14 +24,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from gldbench.gw.certified import on_grid
 from gldbench.gw.local_search import two_opt
 from gldbench.gw.problem import Array
+from gldbench.gw.rounding import UNIT, gamma
 
 Index = NDArray[np.int64]
 BATCH = 256
 """nodes that are bounded at once"""
 RESTARTS = 8
 """random permutations from which 2-opt looks for a first solution"""
+PRECISION = 1e-13
+"""a node is closed if it can improve the best solution by this share of |C|^2 + |D|^2 at most"""
 
 
 class Node(NamedTuple):
@@ -47,7 +55,7 @@ class Optimum:
     """GW_2^2 of `columns`"""
     columns: Index
     lower: float
-    """a certified lower bound; equal to `value` if the search was finished"""
+    """a certified lower bound of the minimum; `value` but for PRECISION if the search was finished"""
     nodes: int
     """nodes of the tree that were bounded"""
     proved: bool
@@ -63,13 +71,22 @@ class _Search:
     best: float
     columns: Index
     slack: float
-    """a node is closed if its bound is within this of `best`: the result is exact up to rounding"""
+    """a node is closed if its bound is within this of `best`; `lower` accounts for it"""
     open: list[list[Node]]
     """open nodes, by depth"""
     nodes: int = 0
+    leaves: float = np.inf
+    """the smallest bound of a node whose permutations were all tried"""
     twins: tuple[Index, Index] = field(init=False)
+    cyclic: tuple[bool, bool] = field(init=False)
+    """whether a shift of all nodes leaves C, or D, as it is: then all images of the first node are alike"""
+    errors: tuple[Array, Array] = field(init=False)
+    """[n] each: the sum of the two for a row and a column is at least the rounding error of their cost"""
 
     def __post_init__(self) -> None:
+        share = 4 * gamma(4 * len(self.c) + 40)
+        self.errors = share * np.square(self.c).sum(1), share * np.square(self.d).sum(1)
+        self.cyclic = _is_cyclic(self.c), _is_cyclic(self.d)
         self.twins = _twin_classes(self.c), _twin_classes(self.d)
 
     @property
@@ -92,7 +109,7 @@ def branch_and_bound(c: Array, d: Array, seconds: float, seed: int = 0) -> Optim
     n = len(c)
     ends = time.perf_counter() + seconds
     value, columns = _incumbent(c, d, np.random.default_rng(seed))
-    slack = 1e-13 * float((c**2).sum() + (d**2).sum())
+    slack = PRECISION * float((c**2).sum() + (d**2).sum())
     search = _Search(c, d, value, columns, slack, [[] for _ in range(n + 1)])
     search.open[0].append(Node(0.0, (), ()))
     while (depth := max((k for k in range(n + 1) if search.open[k]), default=None)) is not None:
@@ -100,8 +117,8 @@ def branch_and_bound(c: Array, d: Array, seconds: float, seed: int = 0) -> Optim
             break
         _expand(search, _take(search, depth), depth)
     left = min((node.bound for nodes in search.open for node in nodes), default=np.inf)
-    lower = min(search.best, left)
-    return Optimum(search.best / n**2, search.columns, lower / n**2, search.nodes, bool(left >= search.limit))
+    lower = max(0.0, min(search.limit, left, search.leaves)) / n**2 * (1 - 4 * UNIT)
+    return Optimum(search.best / n**2, search.columns, lower, search.nodes, bool(left >= search.limit))
 
 
 def _objective(c: Array, d: Array, columns: Index) -> Array:
@@ -124,15 +141,19 @@ def _twin_classes(graph: Array) -> Index:
     """The class of each node [n]. Two nodes share a class if swapping them does not change the graph."""
     n = len(graph)
     classes = np.arange(n)
-    tolerance = 1e-13 * np.abs(graph).max()
     for i in range(n):
         for j in range(i):
             swap = np.arange(n)
             swap[[i, j]] = j, i
-            if classes[j] == j and np.abs(graph[np.ix_(swap, swap)] - graph).max() <= tolerance:
+            if classes[j] == j and np.array_equal(graph[np.ix_(swap, swap)], graph):
                 classes[i] = j
                 break
     return classes
+
+
+def _is_cyclic(graph: Array) -> bool:
+    """Whether the shift i -> i + 1 mod n leaves the graph as it is."""
+    return np.array_equal(np.roll(graph, (1, 1), (0, 1)), graph)
 
 
 def _take(search: _Search, depth: int) -> list[Node]:
@@ -151,17 +172,18 @@ def _expand(search: _Search, nodes: list[Node], depth: int) -> None:
     rows = np.array([node.rows for node in nodes], dtype=np.int64).reshape(count, depth)
     columns = np.array([node.columns for node in nodes], dtype=np.int64).reshape(count, depth)
     free_rows, free_columns = _free(rows, n), _free(columns, n)
-    costs = _costs(search, rows, columns, free_rows, free_columns)
+    costs, grid = on_grid(_costs(search, rows, columns, free_rows, free_columns))
     chosen = np.stack([linear_sum_assignment(matrix)[1] for matrix in costs])
     fixed = np.square(_block(search.c, rows, rows) - _block(search.d, columns, columns)).sum((1, 2))
-    bounds = fixed + np.take_along_axis(costs, chosen[:, :, None], 2).sum((1, 2))
-    bounds = np.maximum(bounds, [node.bound for node in nodes])
+    bounds = fixed * (1 - gamma(depth**2 + 8)) + grid * np.take_along_axis(costs, chosen[:, :, None], 2).sum((1, 2))
+    bounds = np.maximum(bounds * (1 - 2 * UNIT), [node.bound for node in nodes])
     _try(search, rows, columns, free_rows, np.take_along_axis(free_columns, chosen, 1))
-    if n - depth <= 2:
-        return  # with two free nodes the assignment is exact
+    if n - depth <= 2:  # with two free nodes the assignment is the better of the two permutations
+        search.leaves = min(search.leaves, float(bounds.min()))
+        return
     live = np.nonzero(bounds < search.limit)[0]
     if len(live):
-        reduced = _reduced_costs(costs[live], chosen[live])
+        reduced = grid * _reduced_costs(costs[live], chosen[live])
         for index, gaps in zip(live, reduced, strict=True):
             _branch(search, nodes[index], bounds[index], gaps, free_rows[index], free_columns[index])
 
@@ -179,11 +201,18 @@ def _block(graph: Array, rows: Index, columns: Index) -> Array:
 
 
 def _costs(search: _Search, rows: Index, columns: Index, free_rows: Index, free_columns: Index) -> Array:
-    """The cost matrix of each node's assignment problem: [count, u, u] for u free rows and columns."""
+    """The cost matrix of each node's assignment problem: [count, u, u] for u free rows and columns.
+
+    Rounding: let S be the sum of squares of row i of C and of row j of D. Each of the three terms is at most 2 S, and
+    so are their parts a^2, b^2 and 2 a b. A part is a sum of at most n products. So the entry is wrong by at most
+    4 gamma(2 n + 20) S, and the entry minus that error is not above the true cost.
+    """
     own = search.c.diagonal()[free_rows][:, :, None] - search.d.diagonal()[free_columns][:, None, :]
     against = _squares(_block(search.c, free_rows, rows), _block(search.d, free_columns, columns))
     rest = _squares(_sorted_off_diagonal(search.c, free_rows), _sorted_off_diagonal(search.d, free_columns))
-    return own**2 + 2 * against + rest
+    c_errors, d_errors = search.errors
+    errors = c_errors[free_rows][:, :, None] + d_errors[free_columns][:, None, :]
+    return np.maximum(own**2 + 2 * against + rest - errors, 0)
 
 
 def _squares(a: Array, b: Array) -> Array:
@@ -237,14 +266,19 @@ def _branch(search: _Search, node: Node, bound: float, gaps: Array, free_rows: I
     by_row, by_column = closed.sum(1), closed.sum(0)
     depth = len(node.rows) + 1
     along_row = by_row.max() >= by_column.max()
+    if depth == 1 and any(search.cyclic):
+        along_row = search.cyclic[1]
     line = gaps[by_row.argmax()] if along_row else gaps[:, by_column.argmax()]
     choices = free_columns if along_row else free_rows
     seen: set[int] = set()
     for gap, choice in zip(line, choices, strict=True):
         twin = int(search.twins[1 if along_row else 0][choice])
-        if bound + gap < search.limit and twin not in seen:
+        child = (bound + gap) * (1 - 2 * UNIT)
+        if child < search.limit and twin not in seen:
             row, column = (
                 (free_rows[by_row.argmax()], choice) if along_row else (choice, free_columns[by_column.argmax()])
             )
-            search.open[depth].append(Node(bound + gap, (*node.rows, int(row)), (*node.columns, int(column))))
+            search.open[depth].append(Node(child, (*node.rows, int(row)), (*node.columns, int(column))))
         seen.add(twin)
+        if depth == 1 and search.cyclic[1 if along_row else 0]:
+            return

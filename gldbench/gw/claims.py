@@ -1,7 +1,8 @@
 """The paper's error bound, |GW - gGW| <= (n - 1)/n^2 + (m - 1)/m^2, compared with certified errors.
 
-The paper does not say which power of GW and which normalisation of gGW it means, so every reading is tested. The test
-uses the units of each family: the bound does not scale with the graphs, so scaling them to unit mass would change it.
+The paper does not say which power of GW and which normalisation of gGW it means, so every reading is tested. The bound
+does not scale with the graphs, but both distances do. So it is tested in three units (`SCALES`): in those of each
+family, and in two that do not depend on the scale of the family.
 
     holds            the error cannot be larger than the bound
     holds vacuously  the bound holds, and it would also hold if gGW were replaced by the constant 0
@@ -19,6 +20,12 @@ import pandas as pd
 
 FORMS = ("GW_1", "GW_2", "GW_2^2")
 NORMALISATIONS = ("ggw_sum", "ggw_mean")
+SCALES = {
+    "family": "the units of the family, in which a training loss would use the graphs",
+    "unit mass": "the larger mean absolute edge weight of the two graphs is 1",
+    "largest entry 1": "the largest absolute edge weight of the two graphs is 1",
+}
+"""units in which the bound is tested -> what they are"""
 VERDICTS = ("fails", "open", "holds", "holds vacuously")
 """worst first; a family gets the worst verdict of its problems"""
 
@@ -51,17 +58,23 @@ def judged(solved: pd.DataFrame, problems: pd.DataFrame) -> pd.DataFrame:
     """Judges every problem that has an upper bound, in every reading.
 
     Returns:
-        One line per problem and reading: family, n, m, form, normalisation, least_error, bound, verdict.
+        One line per problem and reading: family, n, m, scale, form, normalisation, least_error, bound, verdict.
     """
     keys = ["family", "item", "instance", "device"]
     paper = solved[(solved["solver"] == "ggw") & (solved["device"] == "cpu")][[*keys, "value"]]
     joined = paper.merge(problems, on=keys, suffixes=("", "_problem"))
-    lines = [line for _, row in joined.dropna(subset=["upper", "gw1_upper"]).iterrows() for line in _readings(row)]
+    lines = []
+    for _, row in joined.dropna(subset=["upper", "gw1_upper"]).iterrows():
+        units = {"family": float(row["divisor"]), "unit mass": 1.0}
+        if "largest" in row and row["largest"] > 0:
+            units["largest entry 1"] = 1 / float(row["largest"])
+        lines += [line for scale, unit in units.items() for line in _readings(row, scale, unit)]
     return pd.DataFrame(lines)
 
 
-def _readings(row: pd.Series) -> list[dict[str, object]]:
-    n, m, unit = int(row["n"]), int(row["m"]), float(row["divisor"])
+def _readings(row: pd.Series, scale: str, unit: float) -> list[dict[str, object]]:
+    """The lines of one problem, whose stored values are for unit mass, in the given unit."""
+    n, m = int(row["n"]), int(row["m"])
     low, high = unit**2 * row["lower"], unit**2 * row["upper"]
     ends = {
         "GW_1": (unit * row["gw1_lower"], unit * row["gw1_upper"]),
@@ -77,19 +90,25 @@ def _readings(row: pd.Series) -> list[dict[str, object]]:
             estimate = mean * n if normalisation == "ggw_sum" else mean
             error = max(0.0, ends[form][0] - estimate, estimate - ends[form][1])
             lines.append(
-                {"family": row["family"], "n": n, "m": m, "form": form, "normalisation": normalisation}
+                {"family": row["family"], "n": n, "m": m, "scale": scale, "form": form, "normalisation": normalisation}
                 | {"least_error": error, "bound": bound(n, m)}
                 | {"verdict": verdict(*ends[form], estimate, bound(n, m))}
             )
     return lines
 
 
-def table(lines: pd.DataFrame) -> pd.DataFrame:
-    """The worst verdict of each family (rows) in each reading (columns). For "fails" also the smallest n that fails."""
-    if lines.empty:
+def table(lines: pd.DataFrame, scale: str = "family") -> pd.DataFrame:
+    """The worst verdict of each family (rows) in each reading (columns). For "fails" also the smallest n that fails.
+
+    Args:
+        lines: of `judged`.
+        scale: a key of SCALES.
+    """
+    chosen = lines if lines.empty else lines[lines["scale"] == scale]
+    if chosen.empty:
         return pd.DataFrame()
     cells = {}
-    for (family, form, normalisation), part in lines.groupby(["family", "form", "normalisation"], sort=False):
+    for (family, form, normalisation), part in chosen.groupby(["family", "form", "normalisation"], sort=False):
         worst = next(v for v in VERDICTS if (part["verdict"] == v).any())
         failing = part[part["verdict"] == "fails"]
         note = f" from n = {failing['n'].min()}" if worst == "fails" else ""
@@ -99,7 +118,8 @@ def table(lines: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([[cells.get((f, c), "–") for c in columns] for f in families], index=families, columns=columns)
 
 
-def worst_ratio(lines: pd.DataFrame) -> float:
-    """The largest certified error relative to the bound, over all problems and readings."""
-    limits = lines["bound"].where(lines["bound"] > 0, np.nan)
-    return float((lines["least_error"] / limits).max())
+def worst_ratio(lines: pd.DataFrame, scale: str = "family") -> float:
+    """The largest certified error relative to the bound, over all problems and readings in one unit."""
+    chosen = lines[lines["scale"] == scale]
+    limits = chosen["bound"].where(chosen["bound"] > 0, np.nan)
+    return float((chosen["least_error"] / limits).max())

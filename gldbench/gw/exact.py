@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from gldbench.gw.branch_and_bound import branch_and_bound
-from gldbench.gw.couplings import Coupling, permutation
-from gldbench.gw.problem import Array, NotApplicableError, Problem
+from gldbench.gw.certified import off_constant_spectrum
+from gldbench.gw.couplings import Coupling, lower_cost, permutation
+from gldbench.gw.problem import Graph, NotApplicableError, Problem
+from gldbench.gw.rounding import SAFE, entry_error, lowered
 from gldfusion import gw
+from gldfusion.gw.graphs import sorted_order
 
 LARGEST_SEARCH = 40
 """nodes; above this number branch and bound does not start, because its bounds alone take minutes"""
@@ -40,6 +44,10 @@ def solve_exact(problem: Problem, seconds: float, largest: int = LARGEST_SEARCH)
     graphs are positive, or both negative, semi-definite on vectors of sum 0. PSD graphs are positive semi-definite
     there, matrices of Euclidean distances are negative semi-definite there.
 
+    Both conditions are checked in float64. `lower` therefore belongs to graphs C' and D' that satisfy them exactly and
+    are nearest by: GW(C, D) >= GW(C', D') - e, and the cost of the best coupling of C' and D' is at least its cost for
+    C and D minus e, so sqrt(cost) - 2 e is a lower bound, with e = |C - C'| + |D - D'|.
+
     Args:
         problem: the problem, with its graphs.
         seconds: time limit of branch and bound.
@@ -51,12 +59,13 @@ def solve_exact(problem: Problem, seconds: float, largest: int = LARGEST_SEARCH)
     """
     c, d = problem.matrices
     p, q = problem.weights
-    if bool(gw.is_rank_monotone(c, p)) and bool(gw.is_rank_monotone(d, q)):
-        value = float(gw.exact(c, d, p, q))
+    far = monotone_error(problem)
+    if far is not None:
+        coupling = gw.sorted_coupling(c, d, p, q)
         return Exact(
-            value=value,
-            coupling=gw.sorted_coupling(c, d, p, q),
-            lower=value,
+            value=float(gw.exact(c, d, p, q)),
+            coupling=coupling,
+            lower=lower_cost(problem, coupling, 2 * far),
             nodes=0,
             method="rank-monotone graphs: the sorted coupling is optimal",
         )
@@ -64,30 +73,59 @@ def solve_exact(problem: Problem, seconds: float, largest: int = LARGEST_SEARCH)
         raise NotApplicableError("not rank-monotone, and branch and bound needs equal sizes and uniform weights")
     if problem.n > largest:
         raise NotApplicableError(f"not rank-monotone, and branch and bound is for at most {largest} nodes")
-    first, second, _, _ = problem.arrays
-    if not _same_sign(first, second):
+    far = _definite_error(problem)
+    if far is None:
         raise NotApplicableError("indefinite graphs: no permutation is certified to attain the minimum")
+    first, second = ((graph + graph.T) / 2 for graph in problem.arrays[:2])  # Z^T Z may differ from this by rounding
     found = branch_and_bound(first, second, seconds)
     return Exact(
         value=found.value if found.proved else None,
         coupling=permutation(found.columns),
-        lower=found.lower,
+        lower=lowered(found.lower, 0.0, 0.0, 2 * far + entry_error(problem)),
         nodes=found.nodes,
         method="branch and bound",
         why_null="" if found.proved else f"the budget of {seconds:g} s ended after {found.nodes} nodes",
     )
 
 
-def _same_sign(c: Array, d: Array) -> bool:
-    """Whether both graphs are positive, or both negative, semi-definite on vectors of sum 0, up to rounding."""
-    signs = [_definite(graph) for graph in (c, d)]
-    return bool(signs[0] & signs[1])
+def monotone_error(problem: Problem) -> float | None:
+    """How far the graphs are from rank-monotone ones, at their farthest entries; None if rounding does not explain it.
+
+    For each graph the nearest one is bounded by the graph that holds, at each entry, the largest entry to its right
+    and below it. Its rows are non-increasing, and it is symmetric if the graph is.
+    """
+    far = 0.0
+    for graph, weights in zip(problem.matrices, problem.weights, strict=True):
+        if not bool(gw.is_rank_monotone(graph, weights)):
+            return None
+        order = sorted_order(graph, weights).cpu().numpy()
+        sorted_graph = graph.cpu().numpy()[np.ix_(order, order)]
+        above = np.maximum.accumulate(np.maximum.accumulate(sorted_graph[::-1, ::-1], 0), 1)[::-1, ::-1]
+        far += SAFE * float((above - sorted_graph).max())
+    return far
 
 
-def _definite(graph: Array) -> set[str]:
-    """The signs with which a graph is semi-definite on vectors of sum 0: "+", "-", both or none."""
-    n = len(graph)
-    centred = graph - graph.mean(0) - graph.mean(1)[:, None] + graph.mean()
-    values = np.linalg.eigvalsh(centred)
-    tolerance = 1e-14 * n * np.linalg.norm(graph, 2)
-    return {sign for sign, worst in (("+", -values[0]), ("-", values[-1])) if worst <= tolerance}
+def _definite_error(problem: Problem) -> float | None:
+    """How far the graphs are from two that are both positive, or both negative, semi-definite on vectors of sum 0.
+
+    Adding t times the projection onto these vectors to C raises the eigenvalues there by t. With the smallest one of
+    the projected C / n being -t / n, this is a change of sqrt(n - 1) times t / n in the norm of C.
+
+    Returns:
+        The sum of both distances, or None if they are larger than rounding explains.
+    """
+    errors = [_definite(graph) for graph in (problem.a, problem.b)]
+    both = [errors[0][sign] + errors[1][sign] for sign in errors[0] if sign in errors[1]]
+    return min(both, default=None)
+
+
+def _definite(graph: Graph) -> dict[str, float]:
+    """The signs, "+" or "-", with which a graph is semi-definite on vectors of sum 0, and its distance from that."""
+    values, error = off_constant_spectrum(graph, None, 0.0)
+    n = graph.nodes
+    assert graph.matrix is not None
+    tolerance = 1e-14 * float(np.linalg.norm(graph.matrix.cpu().numpy(), 2))
+    worst = {"+": -float(values[0]), "-": float(values[-1])}
+    return {
+        sign: SAFE * math.sqrt(n - 1) * max(0.0, below + error) for sign, below in worst.items() if below <= tolerance
+    }

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from gldbench.gw.couplings import Coupling, InfeasibleError, upper_bound
+from gldbench.gw.couplings import Coupling, InfeasibleError, lower_cost, upper_bound
+from gldbench.gw.exact import monotone_error
 from gldbench.gw.problem import NotApplicableError, Problem
+from gldbench.gw.rounding import SAFE, UNIT, entry_error, feature_error, gamma, line_error, spread, weight_error
 from gldbench.gw.solvers import Answer
 from gldbench.schema import Status
 from gldbench.timing import Timing
@@ -34,7 +35,7 @@ class Measured:
     """A solver's answer after the check of its coupling, for graphs of unit mass."""
 
     value: float | None
-    """GW_2^2 or a bound of it; for the paper's solver ggw_mean, a lower bound of GW_1"""
+    """GW_2^2 or a bound of it with its rounding error; for the paper's solver ggw_mean, which bounds GW_1 from below"""
     absolute_cost: float | None
     """sum |C_ik - D_jl| pi_ij pi_kl of its coupling, an upper bound of GW_1; None for dense plans"""
     detail: Mapping[str, float]
@@ -65,7 +66,8 @@ def measured(problem: Problem, kind: str, timing: Timing[Answer | str]) -> Measu
         return Measured(answer.value, None, answer.detail)
     assert answer.coupling is not None
     try:
-        return Measured(upper_bound(problem, answer.coupling), _absolute_cost(problem, answer.coupling), answer.detail)
+        absolute = None if _is_dense(problem, answer.coupling) else upper_bound(problem, answer.coupling, 1)
+        return Measured(upper_bound(problem, answer.coupling), absolute, answer.detail)
     except InfeasibleError as error:
         return Measured(None, None, answer.detail, str(error))
 
@@ -80,18 +82,23 @@ def problem_facts(problem: Problem, divisor: float, found: Mapping[str, tuple[st
         found: kind and answer of each solver, by name.
 
     Returns:
-        Values by metric: divisor, n, m, lower, and where known upper, exact, gw1_lower and gw1_upper.
+        Values by metric: divisor, n, m, lower, and where known largest (absolute entry), upper, exact, gw1_lower and
+        gw1_upper.
     """
     facts = {"divisor": divisor, "n": float(problem.n), "m": float(problem.m)}
+    if problem.a.matrix is not None and problem.b.matrix is not None:
+        facts["largest"] = max(float(graph.abs().max()) for graph in problem.matrices)
     values = {name: m.value for name, (_, m) in found.items() if m.value is not None}
-    known = [values[name] for name, (kind, _) in found.items() if kind == "exact" and name in values]
-    lower = [values[name] for name, (kind, _) in found.items() if kind == "lower" and name in values]
-    upper = [values[name] for name, (kind, _) in found.items() if kind == "upper" and name in values]
-    facts["lower"] = max([0.0, *lower, *known])
-    if known or upper:
-        facts["upper"] = min([*upper, *known])
+    kinds = {name: kind for name, (kind, _) in found.items() if name in values}
+    known = [name for name, kind in kinds.items() if kind == "exact"]
+    lower = [values[name] for name, kind in kinds.items() if kind == "lower"]
+    upper = [values[name] for name, kind in kinds.items() if kind == "upper"]
+    facts["lower"] = max([0.0, *lower, *(found[name][1].detail["proved_lower"] for name in known)])
+    upper += [found[name][1].detail["proved_upper"] for name in known]
+    if upper:
+        facts["upper"] = min(upper)
     if known:
-        facts["exact"] = known[0]
+        facts["exact"] = min(max(values[known[0]], facts["lower"]), facts["upper"])
     costs = [m.absolute_cost for _, m in found.values() if m.absolute_cost is not None]
     return facts | _absolute_bounds(problem, values.get("ggw"), costs)
 
@@ -99,28 +106,30 @@ def problem_facts(problem: Problem, divisor: float, found: Mapping[str, tuple[st
 def _absolute_bounds(problem: Problem, ggw_mean: float | None, costs: list[float]) -> dict[str, float]:
     """Bounds of GW_1. On rank-monotone graphs both are the cost of the sorted coupling, which is optimal there.
 
-    Otherwise ggw_mean and W_1 of all entries are lower bounds, and the costs of couplings are upper bounds.
+    Otherwise ggw_mean and W_1 of all entries are lower bounds, and the costs of couplings are upper bounds. All
+    include rounding errors, as in `gldbench.gw.rounding`: W_1 and GW_1 are metrics, and their norms are at most those
+    of W_2 and GW_2. A wrong mass changes W_1 by less than W_2^2.
     """
     try:
         c, d = problem.matrices
     except NotApplicableError:
         return {}
     p, q = problem.weights
-    sorted_cost = float(gw.coupling_cost(c, d, gw.sorted_coupling(c, d, p, q), power=1))
-    if bool(gw.is_rank_monotone(c, p)) and bool(gw.is_rank_monotone(d, q)):
-        return {"gw1_lower": sorted_cost, "gw1_upper": sorted_cost}
-    entries = [0.0 if ggw_mean is None else ggw_mean]
+    pieces = gw.sorted_coupling(c, d, p, q)
+    sorted_cost = upper_bound(problem, pieces, 1)
+    far = monotone_error(problem)
+    if far is not None:
+        return {"gw1_lower": lower_cost(problem, pieces, 2 * far, 1), "gw1_upper": min([sorted_cost, *costs])}
+    weights, ends = sum(weight_error(problem)), problem.n + problem.m
+    f, g = problem.a.features(), problem.b.features()
+    line = line_error(ends, weights) * spread(f, g) + feature_error(problem)
+    entries = [0.0 if ggw_mean is None else ggw_mean * (1 - gamma(ends + 12)) - SAFE * line]
     if problem.uniform:
-        entries.append(float(gw.ggw_mean(c.flatten(), d.flatten())))
-    return {"gw1_lower": max(entries), "gw1_upper": min([sorted_cost, *costs])}
+        between = float(gw.ggw_mean(c.flatten(), d.flatten()))
+        entries.append(between * (1 - gamma(problem.n**2 + problem.m**2 + 12)) - SAFE * entry_error(problem))
+    return {"gw1_lower": max([0.0, *entries]) * (1 - 4 * UNIT), "gw1_upper": min([sorted_cost, *costs])}
 
 
-def _absolute_cost(problem: Problem, coupling: Coupling) -> float | None:
-    """sum |C_ik - D_jl| pi_ij pi_kl, or None for a plan with many entries, for which it takes too long."""
-    c, d, _, _ = problem.arrays
-    if not isinstance(coupling, Pieces):
-        i, j = np.nonzero(coupling)
-        if len(i) > 4 * (problem.n + problem.m):
-            return None
-        coupling = Pieces(*(torch.from_numpy(x) for x in (i, j, coupling[i, j])))
-    return float(gw.coupling_cost(torch.from_numpy(c), torch.from_numpy(d), coupling, power=1))
+def _is_dense(problem: Problem, coupling: Coupling) -> bool:
+    """Whether a plan has so many entries that its absolute cost takes too long."""
+    return not isinstance(coupling, Pieces) and int(np.count_nonzero(coupling)) > 4 * (problem.n + problem.m)

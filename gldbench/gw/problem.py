@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,6 +17,10 @@ from gldfusion.graph import coactivation_graph, node_features
 Array = NDArray[np.float64]
 WEIGHT_TOLERANCE = 1e-6
 """the sum of given weights may differ from 1 by this much; the weights are then divided by their sum"""
+
+
+SMALLEST, LARGEST = 1e-140, 1e140
+"""limits of the largest entry of a graph, unless it is 0: beyond them, sums of squares leave the range of float64"""
 
 
 class NotApplicableError(Exception):
@@ -127,6 +132,18 @@ class Problem:
         divisor = self.mass() or 1.0
         return Problem(self.a.scaled(1 / divisor), self.b.scaled(1 / divisor)), divisor
 
+    def scaled_exactly(self) -> tuple[Problem, float]:
+        """Divides both graphs by a power of 4 near `mass()`, which makes no rounding error, not even in the logits.
+
+        Returns:
+            The problem, and the divisor (1 for two empty graphs). The mass of the problem is then between 1/2 and 2. It
+            is less if nearly all weight is on nodes with tiny entries: no entry may become larger than 1e20.
+        """
+        graphs = [g.matrix for g in (self.a, self.b) if g.matrix is not None]
+        mass = max([self.mass(), *(1e-20 * float(c.abs().max()) for c in graphs)])
+        divisor = 4.0 ** round(math.log(mass, 4)) if mass else 1.0
+        return Problem(self.a.scaled(1 / divisor), self.b.scaled(1 / divisor)), divisor
+
     def to(self, device: str) -> Problem:
         """The problem on another device."""
         return Problem(self.a.to(device), self.b.to(device))
@@ -152,7 +169,8 @@ def graph_from_matrix(matrix: NDArray, weights: NDArray | None, name: str) -> Gr
         name: of the matrix, for messages.
 
     Raises:
-        InputError: the matrix is not square, symmetric, finite and real, or the weights do not fit it.
+        InputError: the matrix is not square, symmetric, finite and real, its entries are so large or so small that
+            their squares leave the range of float64, or the weights do not fit it.
     """
     matrix = _numbers(matrix, name)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or 0 in matrix.shape:
@@ -160,6 +178,7 @@ def graph_from_matrix(matrix: NDArray, weights: NDArray | None, name: str) -> Gr
             f"{name} must be a square matrix, got shape {list(matrix.shape)}\nif it holds logits T x k, add --logits"
         )
     size = np.abs(matrix).max()
+    _check_range(size, name, "entry", 1)
     if np.abs(matrix - matrix.T).max() > 1e-10 * size:
         raise InputError(
             f"{name} must be symmetric: the bounds hold for symmetric graphs only\n"
@@ -189,13 +208,37 @@ def graph_from_logits(logits: NDArray, name: str) -> Graph:
         name: of the logits, for messages.
 
     Raises:
-        InputError: the logits are not a finite, real, non-empty matrix.
+        InputError: the logits are not a finite, real, non-empty matrix, or they are so large or so small that the
+            squares of the entries of C leave the range of float64.
     """
     logits = _numbers(logits, name)
     if logits.ndim != 2 or 0 in logits.shape:
         raise InputError(f"{name} must hold logits T x k (positions x kept logits), got shape {list(logits.shape)}")
+    _check_range(np.abs(logits).max(), name, "logit", 0.5)
     z = torch.from_numpy(logits)
     return Graph(z.shape[1], coactivation_graph(z), logits=z)
+
+
+def _check_range(largest: float, name: str, what: str, power: float) -> None:
+    """Checks that the squares of the entries of a graph neither overflow nor underflow.
+
+    Args:
+        largest: the largest absolute entry, or logit.
+        name: of the input, for messages.
+        what: "entry" or "logit".
+        power: an entry of the graph to this power has the size of `largest`.
+
+    Raises:
+        InputError: they do.
+    """
+    low, high = SMALLEST**power, LARGEST**power
+    if largest == 0 or low <= largest <= high:
+        return
+    flow, way = ("underflow", "up") if largest < low else ("overflow", "down")
+    raise InputError(
+        f"{name} must have its largest {what} between {low:.0e} and {high:.0e} in size, or hold zeros only\n"
+        f"got {largest:.2g}: squares of the graph's entries {flow}\nscale both graphs {way}"
+    )
 
 
 def _numbers(values: NDArray, name: str) -> Array:

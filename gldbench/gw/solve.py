@@ -10,30 +10,24 @@ from typing import Any, NamedTuple
 from gldbench.gw.couplings import InfeasibleError, upper_bound
 from gldbench.gw.exact import Exact, solve_exact
 from gldbench.gw.problem import NotApplicableError, Problem
-from gldbench.gw.solvers import SOLVERS, Answer, require
+from gldbench.gw.solvers import SOLVERS, Answer, missing, require
 from gldfusion import gw
-from gldfusion.errors import InputError
 
-LOWER = ("flb", "anova", "slb", "proj", "tlb")
-UPPER = {"sorted": ("sorted",), "cg": ("sorted_cg", "pot_cg"), "two_opt": ("sorted_two_opt",)}
+LOWER = ("flb", "anova", "slb", "proj", "tlb", "circulant")
+UPPER = {"sorted": ("sorted",), "cg": ("sorted_cg", "pot_cg"), "two_opt": ("sorted_two_opt", "circulant_two_opt")}
 """field of the document -> its solvers; the smallest of their values counts"""
 PARTS = (*LOWER, *(name for names in UPPER.values() for name in names), "exact")
 """the solvers that `solve` runs by default"""
-LARGEST = 1e150
-"""mean weight of a graph above which its squares overflow"""
-ROUNDING = 1e-10
-"""relative to the graphs' mean squares: a lower bound may exceed an upper bound by this much through rounding"""
+SUBNORMAL = 2.0**-1000
+"""below this value multiplication by the scale is not exact: lower bounds become 0, and upper bounds become this"""
 
 
 class _Search(NamedTuple):
-    """The answer of `solve_exact`, and the checked cost of its coupling, for the scaled problem."""
+    """The bounds of `solve_exact` in the units of the input, and what it did."""
 
+    lower: float
+    upper: float
     found: Exact
-    cost: float
-
-    def bounds(self, square: float) -> dict[str, float]:
-        """Lower and upper bound in the units of the input. Rounding may put the bound above the cost, hence min."""
-        return {"lower": min(self.found.lower, self.cost) * square, "upper": self.cost * square}
 
 
 @dataclass
@@ -47,21 +41,26 @@ class _Ledger:
     seconds: dict[str, float] = field(default_factory=dict)
     search: _Search | None = None
 
-    @property
-    def square(self) -> float:
-        return self.divisor**2
+    def unscaled(self, value: float, kind: str) -> float:
+        """A value in the units of the input. The factor is a power of 2, so nothing is rounded."""
+        result = value * self.divisor**2
+        if 0 < result < SUBNORMAL:
+            return {"lower": 0.0, "upper": SUBNORMAL}.get(kind, result)
+        return result
 
     def run(self, name: str, compute: Callable[[], float]) -> None:
         """Stores the result of `compute`, a squared distance, or the reason why there is none. Stores its seconds."""
         begun = time.perf_counter()
         try:
-            self.values[name] = compute() * self.square
+            self.values[name] = self.unscaled(compute(), SOLVERS[name].kind)
         except (NotApplicableError, InfeasibleError) as error:
             self.why_null[name] = str(error)
         self.seconds[name] = time.perf_counter() - begun
 
 
-def solve(given: Problem, chosen: Sequence[str] | None = None, budget: float = 60.0) -> dict[str, Any]:
+def solve(
+    given: Problem, chosen: Sequence[str] | None = None, budget: float = 60.0, skip_missing: bool = False
+) -> dict[str, Any]:
     """The JSON document of `gldbench gw solve`.
 
     Args:
@@ -69,19 +68,22 @@ def solve(given: Problem, chosen: Sequence[str] | None = None, budget: float = 6
         chosen: names of the SOLVERS to run. Those without a field of their own are listed under "other". None: the
             solvers in PARTS, each up to its largest size.
         budget: seconds for branch and bound.
+        skip_missing: a solver whose package is not installed gets no value and the reason in "why_null".
 
     Returns:
         The document: squared-loss values in POT's convention, in the units of the input.
 
     Raises:
-        InputError: a solver needs a package that is not installed, or the squares of the edges overflow.
+        InputError: a solver needs a package that is not installed, and `skip_missing` is not set.
     """
-    problem, divisor = given.to_unit_mass()
-    if divisor > LARGEST:
-        raise InputError(f"the edges are of the order {divisor:.2g}: their squares overflow\nscale both graphs down")
+    problem, divisor = given.scaled_exactly()
     ledger = _Ledger(divisor)
     solvers = PARTS if chosen is None else chosen
     for name in solvers:
+        reason = missing(SOLVERS[name])
+        if reason and skip_missing:
+            ledger.why_null[name] = reason
+            continue
         require(SOLVERS[name], name)
         largest = SOLVERS[name].max_nodes
         if chosen is None and max(problem.n, problem.m) > largest:
@@ -108,7 +110,8 @@ def _bound(problem: Problem, name: str) -> float:
 def _exact(problem: Problem, budget: float, ledger: _Ledger) -> float:
     """The optimum. The ledger keeps the search, whose bounds count even if it did not find the optimum."""
     found = solve_exact(problem, budget)
-    ledger.search = _Search(found, upper_bound(problem, found.coupling))
+    lower, upper = ledger.unscaled(found.lower, "lower"), ledger.unscaled(upper_bound(problem, found.coupling), "upper")
+    ledger.search = _Search(lower, upper, found)
     if found.value is None:
         raise NotApplicableError(found.why_null)
     return found.value
@@ -118,7 +121,8 @@ def _document(given: Problem, problem: Problem, ledger: _Ledger, solvers: Sequen
     values, why_null, search = ledger.values, dict(ledger.why_null), ledger.search
     lower: dict[str, float | None] = {name: values.get(name) for name in LOWER}
     upper = _best_upper(values, why_null)
-    searched = {} if search is None else search.bounds(ledger.square)
+    searched = {} if search is None else {"lower": search.lower, "upper": search.upper}
+    interval = _interval(lower, upper, searched)
     document = {
         "n": problem.n,
         "m": problem.m,
@@ -126,8 +130,8 @@ def _document(given: Problem, problem: Problem, ledger: _Ledger, solvers: Sequen
         "ggw_mean": float(gw.ggw_mean(given.a.features(), given.b.features(), *given.weights)),
         "lower": lower,
         "upper": upper,
-        "exact": values.get("exact"),
-        "interval": _around(_interval(problem, lower, upper, searched, ledger.square), values.get("exact")),
+        "exact": _clipped(values.get("exact"), interval),
+        "interval": interval,
         "nodes": None if search is None else search.found.nodes,
         "search": {"method": None if search is None else search.found.method, **searched},
         "why_null": why_null,
@@ -156,28 +160,21 @@ def _ggw_sum(given: Problem, why_null: dict[str, str]) -> float | None:
     return float(gw.ggw_sum(given.a.features(), given.b.features()))
 
 
-def _around(interval: list[float | None], exact: float | None) -> list[float | None]:
-    """Widens the interval until it holds the optimum: rounding may separate it from the cost of its own coupling."""
+def _clipped(exact: float | None, interval: list[float | None]) -> float | None:
+    """The optimum, moved into the interval. The true value lies there, so moving it only reduces its rounding error."""
     low, high = interval
-    if exact is None or low is None or high is None:
-        return interval
-    return [min(low, exact), max(high, exact)]
+    return exact if exact is None or low is None or high is None else min(max(exact, low), high)
 
 
 def _interval(
-    problem: Problem,
-    lower: dict[str, float | None],
-    upper: dict[str, float | None],
-    searched: dict[str, float],
-    square: float,
+    lower: dict[str, float | None], upper: dict[str, float | None], searched: dict[str, float]
 ) -> list[float | None]:
-    """[low, high] around GW_2^2. The lower end is at least 0. The upper end is None if no solver bounds it."""
+    """[low, high] around GW_2^2. The lower end is at least 0. The upper end is None if no solver bounds it.
+
+    Every bound includes its proven rounding error, so a lower bound above an upper one is a bug, at any distance.
+    """
     low = max([0.0, *(x for x in (*lower.values(), searched.get("lower")) if x is not None)])
     high = min((x for x in (*upper.values(), searched.get("upper")) if x is not None), default=None)
-    if high is None:
-        return [low, None]
-    c, d, p, q = problem.arrays
-    slack = ROUNDING * square * float(p @ c**2 @ p + q @ d**2 @ q)
-    if low > high + slack:
+    if high is not None and low > high:
         raise RuntimeError(f"certificates contradict each other: lower bound {low!r} above upper bound {high!r}")
-    return [min(low, high), high]
+    return [low, high]

@@ -13,6 +13,8 @@ from scipy import stats
 
 FEWEST_SIZES = 4
 """a slope is fitted to at least this many sizes"""
+COMMON = 0.75
+"""a solver is compared with others if it was timed on at least this share of the problems"""
 SMALLEST_FITTED = 64
 """nodes; for smaller problems the time is mostly the overhead of the call"""
 
@@ -70,19 +72,37 @@ def slopes(solved: pd.DataFrame) -> list[Slope]:
     return found
 
 
-def speed_ratios(solved: pd.DataFrame, family: str, slow: str = "pot_cg", fast: str = "ggw") -> pd.DataFrame:
-    """The median seconds of `slow` over those of `fast` in the same run, by n, on one family."""
-    chosen = solved[(solved["family"] == family) & (solved["device"] == "cpu")]
+def speed_ratios(
+    solved: pd.DataFrame, found: pd.DataFrame, family: str, slow: str = "pot_cg", fast: str = "ggw"
+) -> pd.DataFrame:
+    """The median seconds of `slow` over those of `fast` in the same run, by n, on one family.
+
+    Args:
+        solved: the table of results.
+        found: the table of errors. The columns "<solver> error" are its medians: what each number misses of GW_2^2.
+        family: the family.
+        slow, fast: names of solvers.
+    """
+    chosen, missed = (t[(t["family"] == family) & (t["device"] == "cpu")] for t in (solved, found))
     wide = chosen.pivot_table(index="n", columns="solver", values="seconds", aggfunc="median")
     if slow not in wide or fast not in wide:
-        return pd.DataFrame(columns=["n", fast, slow, "family", "ratio"])
+        return pd.DataFrame(columns=["family", "n", fast, slow, "ratio", f"{fast} error", f"{slow} error"])
     wide = wide[[fast, slow]].dropna()
-    return wide.assign(family=family, ratio=wide[slow] / wide[fast]).reset_index()
+    wide["ratio"] = wide[slow] / wide[fast]
+    for solver in (fast, slow):
+        wide[f"{solver} error"] = missed[missed["solver"] == solver].groupby("n")["error"].median()
+    wide.insert(0, "family", family)
+    return wide.rename_axis(columns=None).reset_index()
 
 
-def intervals(problems: pd.DataFrame) -> pd.DataFrame:
-    """The interval of each problem that has an upper bound. `width` is relative to the upper end (0 if both are 0)."""
-    known = problems.dropna(subset=["upper"]).copy()
+def intervals(solved: pd.DataFrame, problems: pd.DataFrame) -> pd.DataFrame:
+    """The interval of each problem with an upper bound, on which a solver for lower bounds was run.
+
+    The column `width` is relative to the upper end (0 if both are 0).
+    """
+    keys = ["family", "item", "instance", "device"]
+    bounded = solved[solved["kind"].isin(["lower", "exact"])][keys].drop_duplicates()
+    known = problems.dropna(subset=["upper"]).merge(bounded, on=keys)
     gap = (known["upper"] - known["lower"]).clip(lower=0)
     known["width"] = np.where(known["upper"] > 1e-15, gap / known["upper"].clip(lower=1e-300), 0.0)
     return known
@@ -120,27 +140,47 @@ def shares(solved: pd.DataFrame, problems: pd.DataFrame) -> pd.DataFrame:
     joined["low"] = np.where(joined["upper"] > 1e-15, square / joined["upper"].clip(lower=1e-300), np.nan)
     highest = (square / joined["lower"].clip(lower=1e-300)).clip(upper=1)
     joined["high"] = np.where(joined["lower"] > 1e-15, highest, np.nan)
-    return joined.groupby(["family", "n"])[["low", "high"]].median().reset_index().round(4)
+    shares = joined.groupby(["family", "n"])[["low", "high"]].median().reset_index().round(4)
+    return shares.sort_values(["family", "n"])
+
+
+def by_size(known: pd.DataFrame) -> pd.DataFrame:
+    """The intervals by family and n, in numerical order: medians over the instances, and the spread of the width."""
+    groups = known[known["device"] == "cpu"].groupby(["family", "n"])
+    table = groups[["lower", "upper", "width"]].median()
+    table["least width"], table["largest width"] = groups["width"].min(), groups["width"].max()
+    table["instances"] = groups.size()
+    return table.reset_index().sort_values(["family", "n"])
 
 
 def pareto(found: pd.DataFrame, n: int) -> pd.DataFrame:
-    """The median seconds and the median error of each bound over the families, at n nodes.
+    """The median seconds and the median error of each bound at n nodes, over the same problems for all solvers.
 
-    The column `best` says that no solver of the same side (upper, or lower and paper) is both faster and closer.
+    Solvers that were timed on fewer than COMMON of the problems are listed without medians. The medians of the others
+    are over the problems that all of them solved. The column `best` says that no solver of the same side (upper,
+    or lower and paper) is both faster and closer. `failed` counts the problems for which a solver has no timed bound.
     """
-    chosen = found[(found["n"] == n) & (found["device"] == "cpu") & np.isfinite(found["error"])]
-    chosen = chosen.dropna(subset=["seconds"])
+    chosen = found[(found["n"] == n) & (found["device"] == "cpu")].copy()
+    chosen["problem"] = chosen["family"] + " " + chosen["item"] + " " + chosen["instance"].astype(str)
+    total = chosen["problem"].nunique()
+    timed = chosen[np.isfinite(chosen["error"])].dropna(subset=["seconds"])
+    solved = timed.groupby("solver")["problem"].nunique()
+    able = solved[solved >= COMMON * total].index
+    counts = timed[timed["solver"].isin(able)].groupby("problem")["solver"].nunique()
+    common = set(counts[counts == len(able)].index)
+    kept = timed[timed["solver"].isin(able) & timed["problem"].isin(common)]
     wanted = [name for name in ("seconds", "error", "peak_memory") if name in chosen]
-    table = chosen.groupby(["solver", "kind"])[wanted].median().reset_index()
-    counts = chosen.groupby("solver")["family"].nunique()
-    table["families"] = table["solver"].map(counts)
+    table = chosen.groupby(["solver", "kind"]).size().reset_index()[["solver", "kind"]]
+    table = table.merge(kept.groupby("solver")[wanted].median().reset_index(), on="solver", how="left")
+    table["problems"] = np.where(table["solver"].isin(able), len(common), 0)
+    table["failed"] = total - table["solver"].map(solved).fillna(0).astype(int)
     sides = np.where(table["kind"] == "upper", "upper", "lower")
     best = []
-    for index, line in table.iterrows():
-        rivals = table[(sides == sides[table.index.get_loc(index)]) & (table.index != index)]
+    for place, (_, line) in enumerate(table.iterrows()):
+        rivals = table[sides == sides[place]].drop(index=table.index[place])
         better = (rivals["seconds"] <= line["seconds"]) & (rivals["error"] <= line["error"])
         strictly = (rivals["seconds"] < line["seconds"]) | (rivals["error"] < line["error"])
-        best.append(not bool((better & strictly).any()))
+        best.append(bool(np.isfinite(line["error"])) and not bool((better & strictly).any()))
     return table.assign(best=best).sort_values("seconds").reset_index(drop=True)
 
 

@@ -10,8 +10,9 @@ from gldbench.gw.problem import Array, Graph, NotApplicableError, Problem
 
 
 def pair(c: NDArray, d: NDArray) -> Problem:
-    """A problem of two cost matrices with uniform weights."""
-    return Problem(*(Graph(len(x), torch.from_numpy(np.ascontiguousarray(x, dtype=np.float64))) for x in (c, d)))
+    """A problem of two cost matrices with uniform weights. They are made exactly symmetric."""
+    symmetric = ((np.asarray(x, dtype=np.float64) + np.asarray(x, dtype=np.float64).T) / 2 for x in (c, d))
+    return Problem(*(Graph(len(x), torch.from_numpy(np.ascontiguousarray(x))) for x in symmetric))
 
 
 def of_logits(z: Array, y: Array) -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gldbench.gw.couplings import upper_bound
 from gldbench.gw.exact import solve_exact
 from gldbench.gw.problem import NotApplicableError, Problem
 from gldbench.gw.solvers.solver import OBJECTIVE, Answer, Solver
@@ -15,12 +16,14 @@ LARGEST_SEARCH = 16
 def exact(problem: Problem) -> Answer:
     """The optimum: a closed form for rank-monotone graphs, branch and bound for small semi-definite ones.
 
-    The detail "nodes" is the size of the search tree. It is 0 for the closed form.
+    The detail "nodes" is the size of the search tree. It is 0 for the closed form. The details "proved_lower" and
+    "proved_upper" are the bounds with their rounding errors.
     """
     found = solve_exact(problem, SECONDS, LARGEST_SEARCH)
     if found.value is None:
         raise NotApplicableError(found.why_null)
-    return Answer(found.value, found.coupling, {"nodes": float(found.nodes)})
+    bounds = {"proved_lower": found.lower, "proved_upper": upper_bound(problem, found.coupling)}
+    return Answer(found.value, found.coupling, {"nodes": float(found.nodes), **bounds})
 
 
 EXACT = Solver(

@@ -21,8 +21,10 @@ from gldfusion.gw.graphs import (
     exact,
     is_rank_monotone,
     proj,
+    row_costs,
     slb,
     sorted_coupling,
+    spectral_gap,
     tlb,
 )
 from gldfusion.gw.line import Pieces
@@ -38,8 +40,10 @@ __all__ = [
     "ggw_sum",
     "is_rank_monotone",
     "proj",
+    "row_costs",
     "slb",
     "sorted_coupling",
+    "spectral_gap",
     "tlb",
     "transport_cost",
 ]

@@ -62,20 +62,28 @@ def proj(c: Tensor, d: Tensor, p: Tensor | None = None, q: Tensor | None = None)
         A scalar.
     """
     p, q = weights_of(p, c[0], "p"), weights_of(q, d[0], "q")
-    size = max(len(p), len(q))
-    spectra = [_off_constant_spectrum(graph, weights, size) for graph, weights in ((c, p), (d, q))]
-    signs = [(s[0] - s[1]).square().sum() for s in zip(*spectra, strict=True)]
-    return anova(c @ p, d @ q, p, q) + signs[0] + signs[1]
+    spectra = [_off_constant_spectrum(graph, weights) for graph, weights in ((c, p), (d, q))]
+    return anova(c @ p, d @ q, p, q) + spectral_gap(*spectra)
 
 
-def _off_constant_spectrum(graph: Tensor, weights: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The positive and the negative eigenvalues of C', each sorted and padded with 0 to [size]."""
+def spectral_gap(first: Tensor, second: Tensor) -> Tensor:
+    """The squared distance of two spectra [n] and [m]. Positive and negative eigenvalues are compared separately.
+
+    The eigenvalues of each sign are sorted and padded with 0.
+    """
+    size = max(len(first), len(second))
+    padded = [torch.cat([values, values.new_zeros(size - len(values))]) for values in (first, second)]
+    positive = [values.clamp_min(0).sort().values for values in padded]
+    negative = [values.clamp_max(0).sort().values for values in padded]
+    return (positive[0] - positive[1]).square().sum() + (negative[0] - negative[1]).square().sum()
+
+
+def _off_constant_spectrum(graph: Tensor, weights: Tensor) -> Tensor:
+    """The eigenvalues of C' [n]."""
     root = weights.sqrt()
     constant = torch.outer(root, root)
     identity = torch.eye(len(root), dtype=root.dtype, device=root.device)
-    values = torch.linalg.eigvalsh((identity - constant) @ (constant * graph) @ (identity - constant))
-    values = torch.cat([values, values.new_zeros(size - len(values))])
-    return values.clamp_min(0).sort().values, values.clamp_max(0).sort().values
+    return torch.linalg.eigvalsh((identity - constant) @ (constant * graph) @ (identity - constant))
 
 
 def tlb(c: Tensor, d: Tensor, p: Tensor | None = None, q: Tensor | None = None) -> float:
@@ -83,11 +91,19 @@ def tlb(c: Tensor, d: Tensor, p: Tensor | None = None, q: Tensor | None = None) 
 
     Arguments as for `proj`.
     """
+    cost = row_costs(c, d, p, q).double().numpy()
+    if p is None and q is None:
+        return transport_cost(cost)
+    p, q = weights_of(p, c[0], "p").cpu(), weights_of(q, d[0], "q").cpu()
+    return transport_cost(cost, p.double().numpy(), q.double().numpy())
+
+
+def row_costs(c: Tensor, d: Tensor, p: Tensor | None = None, q: Tensor | None = None) -> Tensor:
+    """W_2^2 between each row of c and each row of d: [n, m], on the CPU. Arguments as for `proj`."""
     c, d = c.detach().cpu(), d.detach().cpu()
     if p is None and q is None:
         i, j, mass = uniform_pieces(len(c), len(d), c)
-        cost = _row_costs(c.sort(-1).values[:, i], d.sort(-1).values[:, j], mass)
-        return transport_cost(cost.double().numpy())
+        return _row_costs(c.sort(-1).values[:, i], d.sort(-1).values[:, j], mass)
     p, q = weights_of(p, c[0], "p").cpu(), weights_of(q, d[0], "q").cpu()
     d_sorted, d_order = d.sort(-1)
     q_rows = q[d_order]
@@ -95,7 +111,7 @@ def tlb(c: Tensor, d: Tensor, p: Tensor | None = None, q: Tensor | None = None) 
     for c_sorted, order in zip(*c.sort(-1), strict=True):
         i, j, mass = weighted_pieces(p[order].expand(len(d), -1), q_rows)
         rows.append((mass * (c_sorted[i] - d_sorted.gather(-1, j)).square()).sum(-1))
-    return transport_cost(torch.stack(rows).double().numpy(), p.double().numpy(), q.double().numpy())
+    return torch.stack(rows)
 
 
 def _row_costs(c: Tensor, d: Tensor, mass: Tensor) -> Tensor:

@@ -35,6 +35,24 @@ def transport_cost(cost: Array, p: Array | None = None, q: Array | None = None) 
         return float(cost[rows, columns].sum()) / n
     p = np.full(n, 1 / n) if p is None else p
     q = np.full(m, 1 / m) if q is None else q
+    u = row_potentials(cost, p, q)
+    return float(p @ u + q @ (cost - u[:, None]).min(0))
+
+
+def row_potentials(cost: Array, p: Array, q: Array) -> Array:
+    """The potentials u [n] of the rows in a dual solution that HiGHS finds.
+
+    The dual solution is feasible with v_j = min_i (cost_ij - u_i), whatever the precision of the solver.
+
+    Args:
+        cost: [n, m].
+        p: weights [n] of the rows.
+        q: weights [m] of the columns.
+
+    Raises:
+        InputError: the problem was not solved, usually because of NaN or infinity in `cost`.
+    """
+    n, m = cost.shape
     rows = sparse.kron(sparse.eye(n), np.ones((1, m)))
     columns = sparse.kron(np.ones((1, n)), sparse.eye(m))
     scale = float(np.abs(cost).max()) or 1.0
@@ -47,5 +65,4 @@ def transport_cost(cost: Array, p: Array | None = None, q: Array | None = None) 
     )
     if result.status != 0:
         raise InputError(f"the transport problem {n} x {m} was not solved: {result.message}\ncheck for NaN or infinity")
-    u = scale * np.asarray(result.eqlin.marginals)[:n]
-    return float(p @ u + q @ (cost - u[:, None]).min(0))
+    return scale * np.asarray(result.eqlin.marginals)[:n]

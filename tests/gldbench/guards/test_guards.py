@@ -59,9 +59,11 @@ def test_a_grader_that_changes_is_caught(tmp_path: Path, monkeypatch: pytest.Mon
 def test_new_and_vanished_values_are_told(tmp_path: Path) -> None:
     baseline = tmp_path / "values.json"
     check_values({"a": {"x": 1.0, "y": 2.0}}, baseline, True, 0)
-    moved = check_values({"a": {"x": 1.0, "z": 3.0}}, baseline, False, 0).moves
-    assert [(move.subject, move.what) for move in moved] == [("y", "value"), ("z", "missing")]
-    assert "–" in moved[0].cells()
+    result = check_values({"a": {"x": 1.0, "z": 3.0}}, baseline, False, 0)
+    assert [(move.subject, move.what) for move in result.moves] == [("y", "value")]
+    assert [(move.subject, move.what) for move in result.new] == [("z", "new")]
+    assert "–" in result.moves[0].cells()
+    assert check_values({"a": {"x": 1.0, "y": 2.0, "z": 3.0}}, baseline, False, 0).passed
 
 
 def test_no_baseline_and_a_bad_one(tmp_path: Path) -> None:

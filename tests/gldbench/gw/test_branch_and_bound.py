@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import permutations
 
 import numpy as np
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from gldbench.gw import branch_and_bound as module
 from gldbench.gw.branch_and_bound import branch_and_bound
 from gldbench.gw.exact import solve_exact
+from gldbench.gw.families import FAMILIES
 from gldbench.gw.local_search import two_opt
 from gldbench.gw.problem import Array, NotApplicableError, Problem, graph_from_matrix
 
@@ -44,7 +44,8 @@ def test_agrees_with_brute_force(seed: int, n: int, first: str, second: str) -> 
     found = branch_and_bound(c, d, 10)
     assert found.proved
     assert found.value == pytest.approx(brute_force(c, d), abs=1e-12)
-    assert found.lower == pytest.approx(found.value, abs=1e-12)
+    assert found.lower <= found.value
+    assert found.lower == pytest.approx(found.value, abs=2 * module.PRECISION * (np.square(c) + np.square(d)).mean())
     order = found.columns
     assert np.square(c - d[np.ix_(order, order)]).mean() == pytest.approx(found.value, abs=1e-12)
 
@@ -77,19 +78,20 @@ def test_a_planted_bug_shows(monkeypatch: pytest.MonkeyPatch, bug: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "positive", "sparse"])
-def test_twelve_nodes_within_ten_seconds(kind: str) -> None:
-    begun = time.perf_counter()
-    found = branch_and_bound(psd(12, 1, kind), psd(12, 2, kind), 10)
+def test_twelve_nodes_need_few_nodes_of_the_tree(kind: str) -> None:
+    """The size of the tree does not depend on the machine, as the seconds do."""
+    found = branch_and_bound(psd(12, 1, kind), psd(12, 2, kind), 250)
     assert found.proved
-    assert found.nodes > 0
-    assert time.perf_counter() - begun < 10
+    assert 0 < found.nodes < 20_000
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gaussian", "positive", "sparse", "twins"])
-def test_fourteen_nodes_within_sixty_seconds(kind: str) -> None:
+def test_fourteen_nodes_need_few_nodes_of_the_tree(kind: str) -> None:
     for seed in range(3):
-        assert branch_and_bound(psd(14, seed, kind), psd(14, seed + 9, kind), 60).proved
+        found = branch_and_bound(psd(14, seed, kind), psd(14, seed + 9, kind), 250)
+        assert found.proved
+        assert found.nodes < 200_000
 
 
 def test_past_the_budget_there_is_an_interval() -> None:
@@ -149,3 +151,17 @@ def test_two_opt_ends_where_no_swap_helps() -> None:
             swapped = found.copy()
             swapped[[i, k]] = swapped[[k, i]]
             assert np.square(c - d[np.ix_(swapped, swapped)]).mean() >= value - 1e-10
+
+
+def test_circulant_graphs_need_one_image_of_the_first_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search over one image finds the optimum of all, with a smaller tree."""
+    for seed in range(3):
+        problem = FAMILIES["circulants"](8, np.random.default_rng(seed))
+        c, d, _, _ = problem.arrays
+        fast = branch_and_bound(c, d, 250)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_is_cyclic", lambda graph: False)
+            slow = branch_and_bound(c, d, 250)
+        assert fast.proved
+        assert fast.value == pytest.approx(slow.value, rel=1e-9)
+        assert fast.nodes <= slow.nodes

@@ -74,7 +74,7 @@ VECTORS: dict[str, tuple[Problem, dict[str, Any]]] = {
     "blocks": (blocks(8), {"ggw_sum": 0} | dict.fromkeys(("proj", "slb", "exact", "sorted"), Fraction(1, 4))),
     "ones against zeros": (
         of_matrices(np.ones((7, 7)), np.zeros((7, 7))),
-        {"ggw_sum": 7, "ggw_mean": 1} | dict.fromkeys((*PARTS[:5], "sorted", "cg", "two_opt", "exact"), 1),
+        {"ggw_sum": 7, "ggw_mean": 1} | dict.fromkeys((*PARTS[:6], "sorted", "cg", "two_opt", "exact"), 1),
     ),
 }
 
@@ -113,7 +113,7 @@ def test_solvers_for_permutations_refuse_weights_and_unequal_sizes(name: str, we
 
 
 def test_every_other_field_takes_weights_and_unequal_sizes(weighted: Problem) -> None:
-    assert set(solve(weighted)["why_null"]) == {"ggw_sum", "two_opt", "exact"}
+    assert set(solve(weighted)["why_null"]) == {"ggw_sum", "circulant", "two_opt", "exact"}
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -281,10 +281,39 @@ def test_the_optimum_lies_in_its_interval(seed: int) -> None:
     rng = np.random.default_rng(seed)
     document = solve(of_logits(rng.normal(size=(20, 6)), rng.normal(size=(20, 6))))
     low, high = document["interval"]
-    assert low <= document["exact"] <= high
+    assert max(x for x in document["lower"].values() if x is not None) <= low <= document["exact"] <= high
     assert document["search"]["lower"] <= document["search"]["upper"]
 
 
-def test_graphs_whose_squares_overflow_are_refused() -> None:
-    with pytest.raises(InputError, match="scale both graphs down"):
-        solve(of_logits(np.full((2, 3), 1e90), np.full((2, 3), 1e90)))
+def refused(c: Any, d: Any, make: Callable[[Any, Any], Problem]) -> str:
+    with pytest.raises(InputError) as error:
+        solve(make(c, d))
+    return str(error.value)
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-200, 1e-160, 1e160, 1e300])
+def test_graphs_whose_squares_leave_float64_are_refused(scale: float) -> None:
+    c, d = scale * np.ones((3, 3)), scale * np.eye(3)
+    way = "up" if scale < 1 else "down"
+    assert f"scale both graphs {way}" in refused(c, d, of_matrices)
+    assert f"scale both graphs {way}" in refused(np.ones((3, 3)), d, of_matrices)
+    assert f"scale both graphs {way}" in refused(c**0.5, d**0.5, of_logits)
+
+
+@pytest.mark.parametrize("scale", [1e-130, 1e-60, 1e60, 1e130])
+def test_the_bounds_of_graphs_of_unusual_size_are_right(scale: float) -> None:
+    low, high = solve(of_matrices(scale * np.ones((3, 3)), scale / 2 * np.ones((3, 3))))["interval"]
+    assert low <= high
+    assert [low / scale**2, high / scale**2] == pytest.approx([0.25, 0.25], rel=1e-12)
+    assert solve(of_matrices(np.zeros((3, 3)), np.zeros((3, 3))))["interval"] == [0, 0]
+
+
+def test_all_solvers_skip_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = replace(SOLVERS["ott_jax"], package="ott_that_is_absent")
+    monkeypatch.setitem(EXTRAS, "ott_that_is_absent", "ott")
+    monkeypatch.setitem(SOLVERS, "ott_jax", absent)
+    document = solve(integers(), ["flb", "ott_jax"], skip_missing=True)
+    assert "gldbench[ott]" in document["why_null"]["ott_jax"]
+    assert document["other"] == {"ott_jax": None}
+    with pytest.raises(InputError, match=r"gldbench\[ott\]"):
+        solve(integers(), ["flb", "ott_jax"])
