@@ -109,7 +109,7 @@ def _write_model(folder: Path) -> None:
 def without_chance() -> Iterator[None]:
     """Seeds Python's random numbers with 0 inside the block, and restores their state afterwards.
 
-    The checkers draw the arguments that an instruction does not give.
+    lm-eval's checkers draw the arguments that an instruction does not give. The grader "lm_eval" uses them as they are.
     """
     state = random.getstate()
     random.seed(0)

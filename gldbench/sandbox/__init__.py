@@ -1,8 +1,9 @@
 """Runs code that a model wrote: in a bubblewrap sandbox, with one fresh process per program, and returns plain values.
 
-A program sees the system's python3 and its libraries, read-only. It sees no other file of the host, no network, no
-environment variables and no other processes, and it can write nowhere. It runs as the user nobody without capabilities.
-A filter blocks dangerous system calls. Time, memory, processes and output are limited, and nothing outlives the call.
+A program sees the system's python3 and its libraries, and numpy, pandas, scipy and sympy where they are installed, all
+read-only. It sees no other file of the host, no network, no environment variables and no other processes, and it can
+write nowhere. It runs as a user without rights and without capabilities. A filter blocks dangerous system calls. Time,
+memory, threads and output are limited. A program can start no other process, and nothing outlives the call.
 Expected values never enter the process of a program: it writes its outputs, and the caller compares them.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from gldbench.sandbox.execute import Call, Limits, Outcome, Program, Result, run_programs
 from gldbench.sandbox.inside import Opaque
-from gldbench.sandbox.launch import UNSAFE, require, trouble, unsafe_code_allowed
+from gldbench.sandbox.launch import UNSAFE, offered, require, trouble, unsafe_code_allowed
 
 __all__ = [
     "UNSAFE",
@@ -20,6 +21,7 @@ __all__ = [
     "Outcome",
     "Program",
     "Result",
+    "offered",
     "require",
     "run_programs",
     "trouble",

@@ -24,7 +24,7 @@ Call = tuple[Any, ...] | str
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one program's process. Child processes and threads are never allowed."""
+    """Limits of one program's process. In the sandbox it can start threads, but no processes."""
 
     cpu_seconds: int = 10
     """of processor time"""
@@ -34,6 +34,8 @@ class Limits:
     """address space"""
     output_bytes: int = 4 * 2**20
     """size of all results together; a process that writes more is stopped"""
+    threads: int = 32
+    """beside the main thread; none where there is no sandbox"""
     value_bytes: int = 32 * 2**20
     """size of the result of one call; a larger one is an error"""
 
@@ -105,7 +107,7 @@ def _run(program: Program, sandboxed: bool) -> Result:
         "entry": program.entry,
         "calls": [call if isinstance(call, str) else inside.encode(list(call)) for call in program.calls],
         "value_bytes": program.limits.value_bytes,
-        "limits": _resource_limits(program.limits),
+        "limits": _resource_limits(program.limits, sandboxed),
     }
     with (
         tempfile.TemporaryDirectory(prefix="gldbench-code-") as folder,
@@ -118,11 +120,13 @@ def _run(program: Program, sandboxed: bool) -> Result:
     return _read(output, ending, len(program.calls))
 
 
-def _resource_limits(limits: Limits) -> dict[str, int]:
+def _resource_limits(limits: Limits, sandboxed: bool) -> dict[str, int]:
+    # the kernel counts threads and processes together: the program, and bubblewrap where it runs as the same user
+    tasks = limits.threads + 1 + (os.geteuid() != 0) if sandboxed else 0
     return {
         "RLIMIT_CPU": limits.cpu_seconds,
         "RLIMIT_AS": limits.memory_mb * 2**20,
-        "RLIMIT_NPROC": 0,
+        "RLIMIT_NPROC": tasks,
         "RLIMIT_FSIZE": 0,
         "RLIMIT_NOFILE": 16,
         "RLIMIT_CORE": 0,
@@ -140,7 +144,7 @@ def _communicate(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=folder,
-        env={},
+        env=launch.ENVIRONMENT,
         pass_fds=descriptors,
         start_new_session=True,
     )

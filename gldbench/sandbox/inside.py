@@ -41,7 +41,11 @@ class Opaque:
 
 
 def encode(value: Any) -> Any:
-    """The value as data for JSON. An object of a subclass becomes the plain type that it extends."""
+    """The value as data for JSON.
+
+    An object of a subclass becomes the plain type that it extends. A single number of numpy or sympy becomes a plain
+    number.
+    """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -54,6 +58,13 @@ def encode(value: Any) -> Any:
         return str.__str__(value)
     if isinstance(value, list):
         return [encode(part) for part in value]
+    numbers = sys.modules.get("numbers")  # where it is not loaded, no number of numpy or sympy can be there
+    if numbers is not None and isinstance(value, numbers.Integral):
+        return encode(int(value))
+    if numbers is not None and isinstance(value, numbers.Real) and not isinstance(value, numbers.Rational):
+        return encode(float(value))
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:  # its truth values
+        return encode(value.item())
     return _encode_tagged(value)
 
 
@@ -118,6 +129,13 @@ def _hashable(parts: list[Any]) -> list[Any]:
 _SEQUENCES: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset, "iterator": iter}
 
 
+def _named(error: BaseException, place: str) -> str:
+    """What a row says about an error. A missing module is not the program's mistake, and is named as such."""
+    if isinstance(error, ModuleNotFoundError) and isinstance(error.name, str):
+        return f"module: {error.name[:80]} is missing"
+    return f"{place} raised {type(error).__name__}"
+
+
 def main() -> None:
     """Reads the job from standard input, limits this process, and answers one call after the other."""
     job = json.load(sys.stdin)
@@ -125,6 +143,12 @@ def main() -> None:
     sink = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):  # discards what the program prints; results have a descriptor of their own
         os.dup2(sink, descriptor)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.putenv(name, "1")  # for libraries only: the program finds no environment variables
+    for name in ("MALLOC_ARENA_MAX", "PYTHONHASHSEED"):
+        os.environ.pop(name, None)  # the C library and Python have read them
+    # without the working folder, and with the folder of the packages that are offered
+    sys.path[:] = [*filter(None, sys.path), sys.argv.pop()]
     for name, value in job["limits"].items():
         resource.setrlimit(getattr(resource, name), (value, value))
 
@@ -144,7 +168,7 @@ def main() -> None:
         exec(compile(job["setup"], "setup", "exec"), module.__dict__)
         function = getattr(module, job["entry"])
     except BaseException as error:
-        failure = "defining the program raised " + type(error).__name__
+        failure = _named(error, "defining the program")
         for _ in job["calls"]:
             report("error", failure)
     else:
@@ -154,7 +178,7 @@ def main() -> None:
                 value = eval(call, module.__dict__) if isinstance(call, str) else function(*decode(call))
                 report("ok", encode(value))
             except BaseException as error:
-                report("error", "the program raised " + type(error).__name__)
+                report("error", _named(error, "the program"))
         report("end", time.process_time() - started)
     os._exit(0)
 

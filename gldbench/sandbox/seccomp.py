@@ -12,7 +12,8 @@ import platform
 import struct
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | 38  # SECCOMP_RET_ERRNO with ENOSYS
+_ALLOW = 0x7FFF0000
+_REFUSE, _LATER = 0x00050000 | 38, 0x00050000 | 11  # SECCOMP_RET_ERRNO with ENOSYS, and with EAGAIN
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data, little-endian
 _NEW_NAMESPACE = 0x7E020000
 """all flags CLONE_NEW* of the call clone"""
@@ -54,31 +55,50 @@ _TABLES: dict[str, tuple[int, int, dict[str, int]]] = {
 _COMMON = (425, 426, 427, 434, 435, 438, 428, 429, 430, 431, 432, 433, 442, 447)
 
 
+_FORKS = {"x86_64": (57, 58), "aarch64": ()}
+"""machine -> the numbers of fork and vfork, where it has them"""
+_NEW_THREAD = 0x00010000
+"""the flag CLONE_THREAD of the call clone: the new task is a thread, and no process"""
+
+
 def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
     return struct.pack("<HBBI", code, if_true, if_false, value)
 
 
-def filter_program(machine: str | None = None) -> bytes | None:
-    """The filter for a machine (default: this one). None for other machines: there nothing is blocked."""
-    table = _TABLES.get(machine or platform.machine())
+def filter_program(machine: str | None = None, threads_only: bool = False) -> bytes | None:
+    """The filter for a machine. None for machines that it does not know: there nothing is blocked.
+
+    Args:
+        machine: as `platform.machine` names it. Default: this machine.
+        threads_only: new threads are allowed, but new processes fail with EAGAIN.
+    """
+    machine = machine or platform.machine()
+    table = _TABLES.get(machine)
     if table is None:
         return None
     architecture, clone, refused = table
-    numbers = (*sorted(refused.values()), *_COMMON)
-    # a jump counts following instructions: the checks below, three of clone, then "allow", then "refuse"
-    ahead = len(numbers) + 5
+    forks = _FORKS[machine] if threads_only else ()
+    # (instruction, its value, where it goes if true, where it goes if false); "" goes to the next instruction
+    checks: list[tuple[int, int, str, str]] = [
+        (_LOAD, _ARCHITECTURE, "", ""),
+        (_EQUAL, architecture, "", "refuse"),
+        (_LOAD, _NUMBER, "", ""),
+        (_AT_LEAST, _X32, "refuse", ""),
+        *((_EQUAL, number, "refuse", "") for number in (*sorted(refused.values()), *_COMMON)),
+        *((_EQUAL, number, "later", "") for number in forks),
+        (_EQUAL, clone, "", "allow"),
+        (_LOAD, _FIRST_ARGUMENT, "", ""),
+        (_ANY_BIT, _NEW_NAMESPACE, "refuse", ""),
+    ]
+    if threads_only:
+        checks.append((_ANY_BIT, _NEW_THREAD, "", "later"))
+    ends = {"allow": _ALLOW, "refuse": _REFUSE, "later": _LATER}
+
+    def jump(place: int, label: str) -> int:
+        return len(checks) + list(ends).index(label) - place - 1 if label else 0
+
     program = [
-        _instruction(_LOAD, _ARCHITECTURE),
-        _instruction(_EQUAL, architecture, 0, ahead + 1),
-        _instruction(_LOAD, _NUMBER),
-        _instruction(_AT_LEAST, _X32, ahead - 1, 0),
+        _instruction(code, value, jump(place, if_true), jump(place, if_false))
+        for place, (code, value, if_true, if_false) in enumerate(checks)
     ]
-    program += [_instruction(_EQUAL, number, ahead - 2 - place, 0) for place, number in enumerate(numbers)]
-    program += [
-        _instruction(_EQUAL, clone, 0, 2),
-        _instruction(_LOAD, _FIRST_ARGUMENT),
-        _instruction(_ANY_BIT, _NEW_NAMESPACE, 1, 0),
-        _instruction(_RETURN, _ALLOW),
-        _instruction(_RETURN, _REFUSE),
-    ]
-    return b"".join(program)
+    return b"".join([*program, *(_instruction(_RETURN, value) for value in ends.values())])

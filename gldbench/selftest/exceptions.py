@@ -22,6 +22,8 @@ UPSTREAM: dict[tuple[str, str], str] = {
     "whole output, as strings; the box is not looked for",
     ("lm_eval", "drop"): "process_results takes the whole output as the answer: words of the reasoning lower F1, and "
     "a gold answer in the reasoning raises it",
+    ("lm_eval", "ifeval"): "what a model thinks between tags counts as a part of its response; paragraphs are counted "
+    "together with blank lines; a letter that is no letter is replaced by a random one",
     ("evalplus", "humaneval_plus"): "in EvalPlus 0.3.1 no program can pass HumanEval/32",
     ("evalplus", "mbpp_plus"): "Mbpp/255 exceeds EvalPlus's limit of 4 GB, and Mbpp/392 exceeds its time limit",
 }

@@ -10,6 +10,7 @@ from gldbench.selftest.cases import EMPTY, Case, garbage, made
 
 TEXT = "This is a short plain text about a walk in the park on a warm summer day with some good old friends"
 SECOND = "Here is quite another piece of writing which tells of the sea and of the ships that sail on it"
+THOUGHT = "First, I list what is asked: a text, with words in it. Then I write it."
 
 Pair = tuple[list[str], str]
 """(responses that follow the instruction, one response that breaks it)"""
@@ -58,11 +59,38 @@ def _sections(kwargs: Mapping[str, Any]) -> Pair:
     return _both(lambda text: written(text, count), written(TEXT, count - 1))
 
 
+def _letters(kwargs: Mapping[str, Any]) -> Pair:
+    """Responses that have the character often enough, or too often. It may be no letter, such as "#"."""
+    character, count = kwargs["letter"], int(kwargs["let_frequency"])
+    plain = "".join(sign for sign in f"{TEXT} 1234567890" if sign.lower() != character.lower())
+    many, few = f"{plain} {character * count}", f"{plain} {character * (count - 1)}"
+    if kwargs["let_relation"] == "at least":
+        return [many, f"{plain} {character * (count + 3)}"], few
+    return [few, plain], many
+
+
+def _stars(kwargs: Mapping[str, Any]) -> Pair:
+    count = kwargs["num_paragraphs"]
+    return ["\n***\n".join([TEXT] * count), "\r\n\r\n***\r\n".join([SECOND] * count)], "\n***\n".join(
+        [TEXT] * (count + 1)
+    )
+
+
+def _nth_paragraph(kwargs: Mapping[str, Any]) -> Pair:
+    """Paragraphs with one blank line between them, and with more blank lines before and between them."""
+    paragraphs = [TEXT] * kwargs["num_paragraphs"]
+    paragraphs[kwargs["nth_paragraph"] - 1] = f"{kwargs['first_word'].capitalize()} or else. {SECOND}"
+    return ["\n\n".join(paragraphs), "\n\n" + "\n\n\n\n".join(paragraphs)], "\n\n".join([*paragraphs, TEXT])
+
+
 BUILDERS: dict[str, Builder] = {
     "punctuation:no_comma": lambda k: _both(str, f"{TEXT}, or not"),
     "length_constraints:number_words": _words,
     "keywords:forbidden_words": lambda k: _both(str, f"{TEXT} {k['forbidden_words'][0]}"),
     "keywords:existence": lambda k: _both(lambda text: f"{text} {' '.join(k['keywords'])}", TEXT),
+    "keywords:letter_frequency": _letters,
+    "length_constraints:number_paragraphs": _stars,
+    "length_constraints:nth_paragraph_first_word": _nth_paragraph,
     "keywords:frequency": lambda k: _repeated(k["keyword"], k["relation"], k["frequency"]),
     "detectable_format:number_bullet_lists": _bullets,
     "detectable_format:json_format": lambda k: (
@@ -84,7 +112,7 @@ BUILDERS: dict[str, Builder] = {
 
 EASY = frozenset(
     ("punctuation:no_comma", "length_constraints:number_words", "keywords:forbidden_words", "keywords:frequency",
-     "change_case:english_lowercase")
+     "keywords:letter_frequency", "change_case:english_lowercase")
 )  # fmt: skip
 """instructions that a text can follow by accident; they get no cases of other texts"""
 
@@ -101,8 +129,10 @@ def cases(task: Task, items: Sequence[Item]) -> list[Case]:
     for item in items:
         name = item.record["instruction_id_list"][0]
         (first, second), broken = BUILDERS[name](item.record["kwargs"][0])
-        found += made("gold", item, [first]) + made("paraphrase", item, [second])
-        found += made("near_miss", item, [broken]) + made("empty", item, EMPTY)
+        found += made("gold", item, [first]) + made(
+            "paraphrase", item, [second, f"<think>{THOUGHT}</think>\n\n{first}"]
+        )
+        found += made("near_miss", item, [broken]) + made("empty", item, [*EMPTY, f"<think>{THOUGHT}"])
         if name not in EASY:
             found += made("other", item, [TEXT]) + made("garbage", item, garbage(item))
             found += made("adversarial", item, ["A B C D", "True", "[" * 3_000, "\\boxed{}", '{"a": ' * 500])

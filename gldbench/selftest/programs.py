@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 
 from gldbench.schema import Item, Task
@@ -37,6 +38,41 @@ def whole(item: Item) -> str:
     return f"{item.record['prompt']}{item.target}"
 
 
+class _Renamed(ast.NodeTransformer):
+    """Gives the function `entry` the name "solve"."""
+
+    def __init__(self, entry: str) -> None:
+        self.entry = entry
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        """Renames the definition."""
+        node.name = "solve" if node.name == self.entry else node.name
+        return self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        """Renames a use."""
+        node.id = "solve" if node.id == self.entry else node.id
+        return node
+
+
+def _with_helper(program: str, entry: str) -> str:
+    """The solution as a helper in a second fence. The function that is asked for calls it."""
+    helper = ast.unparse(_Renamed(entry).visit(ast.parse(program)))
+    return (
+        f"Here is the function:\n\n```python\ndef {entry}(*args):\n    return solve(*args)\n```\n\nIt needs a helper:"
+        f"\n\n```python\n{helper}\n```"
+    )
+
+
+def _with_examples(program: str, entry: str) -> str:
+    """The solution in a fence, between a docstring with a fence and examples that are wrong or wait for input."""
+    return (
+        f"<think>```python\ndef {entry}(*args):\n    return None\n```</think>\n```python\n"
+        f'"""The solution.\n\n```\n{entry}()\n```\n"""\n{program}\n\nassert {entry}() == "no", "an example"\n'
+        f"print({entry}(input()))\n```\n"
+    )
+
+
 def cases(task: Task, items: Sequence[Item]) -> list[Case]:
     """The reference solution in several forms, with its results off by one, and that of another problem."""
     found: list[Case] = []
@@ -50,6 +86,8 @@ def cases(task: Task, items: Sequence[Item]) -> list[Case]:
             [
                 f"Here is the function:\n\n```python\n{program}```\n\nIt runs in linear time.",
                 f"[BEGIN]\n{program}[DONE]\nThat is all." if "test_list" in item.record else program,
+                _with_helper(program, item.entry),
+                _with_examples(program, item.entry),
             ],
         )
         found += made(

@@ -17,9 +17,9 @@ from gldbench.grade.answers import last_match
 from gldbench.grade.judges.judge import PATTERN_METRIC, Judge, Mark
 from gldbench.grade.programs import asserts, plus
 from gldbench.grade.programs.code_problem import Problem, Verdict
-from gldbench.grade.programs.extract import find_program
+from gldbench.grade.programs.extract import Extraction, extract
 from gldbench.grade.programs.functions import FunctionVerdict, run_answers
-from gldbench.sandbox import UNSAFE, Program, Result, require, run_programs
+from gldbench.sandbox import UNSAFE, Program, Result, offered, require, run_programs
 from gldbench.schema import Item, Status, Task
 
 METRIC = "pass@1"
@@ -59,19 +59,19 @@ def judge_programs(task: Task, items: Sequence[Item], outputs: Sequence[str]) ->
     """
     if not items:
         return []
-    note = "" if require() else UNSAFE
+    note = f"offered: {', '.join(offered()) or 'the standard library only'}" if require() else UNSAFE
     problems = prepare([item.record for item in items])
-    sources = [
-        find_program(output, problem.entry, str(item.record.get("prompt", "")))
+    found = [
+        extract(output, problem.entry, str(item.record.get("prompt", "")))
         for item, output, problem in zip(items, outputs, problems, strict=True)
     ]
-    ready = [place for place, source in enumerate(sources) if source is not None and not problems[place].trouble]
+    ready = [place for place, own in enumerate(found) if own.program is not None and not problems[place].trouble]
     chosen = [problems[place] for place in ready]
-    results = run_candidates(chosen, [sources[place] or "" for place in ready])
+    results = run_candidates(chosen, [found[place].program or "" for place in ready])
     verdicts = dict(zip(ready, zip(judge_results(chosen, results), results, strict=True), strict=True))
     return [
-        _marks(problem, source, *verdicts.get(place, (None, None)), note)
-        for place, (problem, source) in enumerate(zip(problems, sources, strict=True))
+        _marks(problem, own, *verdicts.get(place, (None, None)), note)
+        for place, (problem, own) in enumerate(zip(problems, found, strict=True))
     ]
 
 
@@ -106,10 +106,10 @@ def judge_results(problems: Sequence[Problem], results: Sequence[Result]) -> lis
 
 
 def _marks(
-    problem: Problem, source: str | None, verdict: Verdict | None, result: Result | None, note: str
+    problem: Problem, found: Extraction, verdict: Verdict | None, result: Result | None, note: str
 ) -> list[Mark]:
     status: Status | None = None
-    if source is None:
+    if found.program is None:
         reason = f"no program that defines {problem.entry}"
     elif verdict is None or result is None:
         status, reason = "error", problem.trouble
@@ -129,7 +129,9 @@ def _marks(
             filter=name,
             metric=METRIC,
             value=float(value),
-            answered=source is not None,
+            answered=found.program is not None,
+            how=found.how,
+            found=found.program or "",
             reason=reason if name == "answer" or note else "",
             status=status,
         )

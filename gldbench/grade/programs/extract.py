@@ -1,44 +1,103 @@
 """Finds the program in what a model wrote.
 
 The program may be in a code fence, between [BEGIN] and [DONE], or between sentences. It may also continue a prompt that
-ends inside a function.
+ends inside a function. `assemble.py` then adds what the program lacks and removes examples that would run with it.
 """
 
 from __future__ import annotations
 
 import ast
-import itertools
 import re
-import warnings
+import textwrap
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from gldbench.grade import answers
+from gldbench.grade.programs.assemble import assemble, defines, parsed
 
 MAX_OUTPUT = 100_000
 """only so many characters of an output are read"""
 _MAX_CUTS = 300
 """places at which a text may begin, and lines at which it may be cut"""
-_FENCE = re.compile(r"^[ \t]*(```|~~~)[^\n]*\n(.*?)(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
+_MAX_ENDS = 40
+"""lines at which one code fence may end"""
+_FENCE_LINE = re.compile(r"^([ \t]*)(```+|~~~+)([^\n`]*)$", re.MULTILINE)
 _START = re.compile(r"^(?:@|import |from |def |async def |class |[A-Za-z_]\w*\s*(?::[^=\n]+)?=)", re.MULTILINE)
 
 
-def find_program(output: str, entry: str, prompt: str = "") -> str | None:
-    """The program in the output that defines the function `entry`. None where there is none.
+class Extraction(NamedTuple):
+    """A program, and where it stood in the output."""
 
-    Where several code fences define the function, the last one counts, because models correct themselves. A program
-    that only continues the prompt is joined to it. A program that stands alone is preceded by what the prompt defines
-    before the function (imports, helpers).
+    program: str | None
+    """None where there is none"""
+    how: Literal["fence", "bare", "none"]
+    """in a code fence, outside of fences, or nowhere"""
+
+
+def find_program(output: str, entry: str, prompt: str = "") -> str | None:
+    """The program in the output that defines the function `entry`. None where there is none."""
+    return extract(output, entry, prompt).program
+
+
+def extract(output: str, entry: str, prompt: str = "") -> Extraction:
+    """The program in the output that defines the function `entry`, and where it stood.
+
+    Where several code fences define the function, the last one counts, because models correct themselves. Names that it
+    uses and does not define are taken from other fences. A program that only continues the prompt is joined to it. A
+    program that stands alone is preceded by what the prompt defines before the function (imports, helpers).
 
     Args:
-        output: what a model wrote.
+        output: what a model wrote. What it thought between tags does not count.
         entry: name of the function.
         prompt: the beginning of the program that the model was given, if any.
     """
-    output = output[:MAX_OUTPUT].replace("\r\n", "\n").replace("\0", "")
+    output = answers.visible(output[:MAX_OUTPUT].replace("\r\n", "\n").replace("\r", "\n").replace("\0", ""))
     # [BEGIN] and [DONE] are MBPP's own marks; after [DONE] a model may go on with examples of its own
     output = output.partition("[DONE]")[0].rpartition("[BEGIN]")[2]
-    blocks = [match[2] for match in _FENCE.finditer(output)]
-    texts = [*reversed(blocks), output]
-    whole = (_alone(text, entry, prompt) for text in (texts[:-1] or texts))
-    continued = (_continued(text, entry, prompt) for text in texts)
-    return next((program for program in itertools.chain(whole, continued) if program is not None), None)
+    blocks = list(_fenced(output))
+    for text, how, find in (
+        *((block, "fence", _alone) for block in reversed(blocks)),
+        (output, "bare", _alone),
+        *((block, "fence", _continued) for block in reversed(blocks)),
+        (output, "bare", _continued),
+    ):
+        program = find(text, entry, prompt)
+        if program is not None:
+            others = [_longest(block, "") or "" for block in reversed(blocks) if block != text]
+            return Extraction(assemble(program, entry, others), "fence" if how == "fence" else "bare")
+    return Extraction(None, "none")
+
+
+def _fenced(output: str) -> Iterator[str]:
+    """The contents of the code fences.
+
+    A fence ends at the next line of the same marks, unless its content is Python only up to a later such line: then the
+    line before stands in a docstring.
+    """
+    for opening, closing in _fences(output):
+        end = closing.start() if closing else len(output)
+        yield textwrap.dedent(output[opening.end() + 1 : end]) if opening[1] else output[opening.end() + 1 : end]
+
+
+def _fences(output: str) -> list[tuple[re.Match[str], re.Match[str] | None]]:
+    """The opening and the closing line of every fence. The last one may lack a closing line."""
+    lines = list(_FENCE_LINE.finditer(output))
+    found: list[tuple[re.Match[str], re.Match[str] | None]] = []
+    place = 0
+    while place < len(lines):
+        opening = lines[place]
+        ends = [n for n in range(place + 1, len(lines)) if lines[n][2][0] == opening[2][0]]
+        chosen = next(iter(ends), None)
+        for end in ends[:_MAX_ENDS]:
+            content = textwrap.dedent(output[opening.end() + 1 : lines[end].start()])
+            if end != chosen and not (content.count('"""') or content.count("'''")):
+                break
+            if not isinstance(parsed(content), int):
+                chosen = end
+                break
+        found.append((opening, None if chosen is None else lines[chosen]))
+        place = len(lines) if chosen is None else chosen + 1
+    return found
 
 
 def _alone(text: str, entry: str, prompt: str) -> str | None:
@@ -69,49 +128,17 @@ def _preamble(prompt: str, entry: str) -> str:
 
 
 def _longest(text: str, entry: str) -> str | None:
-    """The text before its first line that is not Python, if this defines `entry`."""
+    """The text before its first line that is not Python, if this defines `entry` ("": whatever it defines)."""
     lines = text.split("\n")
     for _ in range(_MAX_CUTS):
         if not lines:
             return None
-        error = _syntax_error("\n".join(lines))
-        if error is None:
+        tree = parsed("\n".join(lines))
+        if isinstance(tree, ast.Module):
             program = "\n".join(lines) + "\n"
-            return program if defines(program, entry) else None
+            return program if not entry or defines(program, entry) else None
         # Python may notice an error after the line that causes it: at least one line is removed
-        lines = lines[: max(0, min(error - 1, len(lines) - 1))]
+        lines = lines[: max(0, min(tree - 1, len(lines) - 1))]
         while lines and not lines[-1].strip():
             lines.pop()
     return None
-
-
-def _parse(text: str) -> ast.Module | int:
-    """The syntax tree, or the line of the first error (1 where Python does not name it)."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in strings do not matter here
-            return ast.parse(text)
-    except SyntaxError as error:
-        return error.lineno or 1
-    except (ValueError, RecursionError, MemoryError):
-        return 1
-
-
-def _syntax_error(text: str) -> int | None:
-    parsed = _parse(text)
-    return parsed if isinstance(parsed, int) else None
-
-
-def defines(text: str, entry: str) -> bool:
-    """Whether the text is Python that defines, assigns or imports the name `entry`."""
-    tree = _parse(text)
-    if isinstance(tree, int):
-        return False
-    for node in ast.walk(tree):  # also under `if` and `try`
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == entry:
-            return True
-        if isinstance(node, ast.Name) and node.id == entry and isinstance(node.ctx, ast.Store):
-            return True
-        if isinstance(node, ast.alias) and (node.asname or node.name) == entry:
-            return True
-    return False

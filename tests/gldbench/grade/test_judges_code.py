@@ -6,6 +6,7 @@ import ast
 import gzip
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 from gldbench import sandbox
 from gldbench.grade.judges import JUDGES, code
 from gldbench.grade.judges.judge import Mark
-from gldbench.grade.programs import asserts
+from gldbench.grade.programs import asserts, plus
+from gldbench.grade.programs.assemble import assemble
 from gldbench.grade.programs.code_problem import reference
-from gldbench.grade.programs.extract import find_program
+from gldbench.grade.programs.extract import extract, find_program
 from gldbench.grade.programs.inputs import typed_inputs
 from gldbench.grade.programs.outputs import right_outputs
 from gldbench.sandbox import Opaque, launch
@@ -100,6 +102,119 @@ def test_a_continuation_is_joined_to_its_prompt(output: str) -> None:
     assert find_program(output, "f", "") is None
 
 
+FENCE = "```"
+HELPED = f"{FENCE}python\ndef f(x):\n    return step(x) + 1\n{FENCE}\nIt needs:\n"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        f"{HELPED}{FENCE}python\ndef step(x):\n    return x\n{FENCE}",
+        f"{FENCE}python\ndef step(x):\n    return x\n{FENCE}\nThen:\n{HELPED}",
+        f"{HELPED}{FENCE}\ndef step(x):\n    return turn(x)\n{FENCE}\n{FENCE}\nimport math\ndef turn(x):\n"
+        f"    return math.floor(x)\n{FENCE}",
+        f"{HELPED}{FENCE}\nLIMIT = 0\nstep = lambda x: x + LIMIT\n{FENCE}",
+        f"{FENCE}\nfrom typing import List\nimport math as m\n{FENCE}\n{FENCE}\ndef f(x: List[int]):\n"
+        f"    return m.floor(x) + 1\n{FENCE}",
+        f"{HELPED.replace('def f', 'from __future__ import annotations' + chr(10) + 'def f')}{FENCE}\n"
+        f"def step(x):\n    return x\n{FENCE}",
+    ],
+)
+def test_what_the_program_lacks_comes_from_other_fences(output: str) -> None:
+    found = extract(output, "f")
+    assert found.how == "fence"
+    assert ends_right(found.program or "")
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        f'{FENCE}python\ndef f(x):\n    """Adds.\n\n    {FENCE}\n    f(1) == 2\n    {FENCE}\n    """\n'
+        f"    return x + 1\n{FENCE}\nDone.",
+        f'{FENCE}python\ndef f(x):\n    """Adds.\n\n{FENCE}python\nf(1)\n{FENCE}\n    """\n'
+        f"    return x + 1\n{FENCE}\n{FENCE}python\nprint(f(2))\n{FENCE}",
+        f"{FENCE}python\ndef f(x):\n    '''Adds.\n{FENCE}\n    '''\n    return x + 1\n{FENCE}",
+        f"{FENCE}python\ndef f(x):\n    return 0\n{FENCE}\nNo:\n{FENCE}python\ndef f(x):\n    return x + 1\n",
+        f"1. Like this:\n\n   {FENCE}python\n   def f(x):\n       return x + 1\n   {FENCE}\n",
+    ],
+)
+def test_a_fence_ends_where_its_program_ends(output: str) -> None:
+    found = extract(output, "f")
+    assert found.how == "fence"
+    assert ends_right(found.program or "")
+
+
+@pytest.mark.parametrize(
+    ("output", "how"),
+    [
+        (ALONE, "bare"), (BODY, "bare"), (f"{FENCE}\n{ALONE}{FENCE}", "fence"), (f"{FENCE}\n{BODY}{FENCE}", "fence"),
+        (f"{ALONE}\nRun it:\n{FENCE}bash\npython f.py\n{FENCE}", "bare"),
+        (f"{ALONE}\nTry it:\n{FENCE}python\nprint(f(2))\n{FENCE}", "bare"),
+        (f"<think>\n{FENCE}\ndef f(x): return 0\n{FENCE}\n</think>\n{ALONE}", "bare"),
+        ("no idea", "none"), ("", "none"), (f"<think>{ALONE}", "none"),
+    ],
+)  # fmt: skip
+def test_it_says_where_the_program_stood(output: str, how: str) -> None:
+    found = extract(output, "f", PROMPT)
+    assert found.how == how
+    assert (found.program is None) == (how == "none")
+    assert found.program is None or ends_right(found.program)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "def f(x):\n    return x + 1\nassert f(1) == 7\n",
+        "def f(x):\n    return x + 1\nprint(f('a'))\nn = int(input())\nfor n in range(n):\n    print(n)\n",
+        "def f(x):\n    return x + 1\ndef main():\n    f(input())\nmain()\n",
+        "def f(x):\n    return x + 1\nresult = f(None)\n",
+        "def f(x: List[int]):\n    return floor(x) + 1\n\nfrom typing import List\nfrom math import floor\n",
+        "TABLE = []\nfor n in range(9):\n    TABLE.append(n + 1)\ndef f(x):\n    return TABLE[x]\n",
+        "TABLE = []\nTABLE.append(1)\ndef f(x):\n    return x + TABLE[0]\n",
+        "from functools import lru_cache\ndef f(x):\n    return x + 1\nf = lru_cache(f)\nprint(f('a'))\n",
+        "def f(x): return x + 1\nf(1); y = 3\n",
+        "def f(x):\n    return x + 1\nprint(1); f('a')\ny = 2\n",
+        "class Solution:\n    def add(self, x):\n        return x + 1\nf = Solution().add\nassert f(2) == 9\n",
+        '"""f."""\nimport math\n@staticmethod\ndef f(x):\n    return x + 1\nassert (f(1) ==\n    7)\n',
+        "try:\n    import none_such\nexcept ImportError:\n    none_such = None\n"
+        "def f(x):\n    return x + (not none_such)\n",
+    ],
+)
+def test_examples_do_not_run(program: str) -> None:
+    assert ends_right(assemble(program, "f"))
+
+
+def test_a_program_without_examples_is_left_as_it_is() -> None:
+    for program in (ALONE, PROMPT + BODY, "import math\n" + ALONE):
+        assert assemble(program, "f") == program
+
+
+def test_what_is_not_needed_is_not_taken_from_other_fences() -> None:
+    assert assemble(ALONE, "f", ["def g(x):\n    return x\n", "def f(x):\n    return 0\n"]) == ALONE
+
+
+@pytest.mark.parametrize("name", ["humaneval", "mbpp"])
+def test_programs_are_what_evalplus_takes(benchmark_data: Path, name: str) -> None:
+    """EvalPlus' sanitizer and ours read the same function from reference solutions, written as models write."""
+    sanitize = pytest.importorskip("evalplus.sanitize").sanitize
+    for record in rows(benchmark_data, f"{name}/test.jsonl")[::25]:
+        (problem,) = [*asserts.prepare_mbpp([record])] if name == "mbpp" else [None]
+        entry = problem.entry if problem else record["entry_point"]
+        program = reference(record).replace("\r\n", "\n").strip("\n")
+        inner = (
+            f'def {entry}(*args):\n    """Do it.\n\n    {FENCE}\n    {entry}()\n    {FENCE}\n    """\n    return [1]'
+        )
+        for text in (program, inner):
+            for output in (
+                f"Sure:\n\n{FENCE}python\n{text}\n{FENCE}\n\nThat is all.",
+                f"{FENCE}python\n{text}\n\nassert {entry}() == 'an example'\nprint({entry}(1, 2, 3))\n{FENCE}",
+                f"{text}\n\nif __name__ == '__main__':\n    {entry}()\n",
+            ):
+                ours = find_program(output, entry, "")
+                assert ours is not None
+                assert ast.dump(last(ours, entry)) == ast.dump(last(sanitize(output, entry), entry))
+
+
 def ends_right(program: str) -> bool:
     names: dict[str, Any] = {}
     exec(program, names)
@@ -108,7 +223,17 @@ def ends_right(program: str) -> bool:
 
 @pytest.mark.parametrize(
     "output",
-    ["", "I cannot.", "def g(x):\n    return x\n", "f(1)", "```python\n```", "x = 'def f(x)'", "\0", "(" * 9999],
+    [
+        "",
+        "I cannot.",
+        "def g(x):\n    return x\n",
+        "f(1)",
+        "```python\n```",
+        "x = 'def f(x)'",
+        "\0",
+        "(" * 9999,
+        "def g(f):\n    return f(1)\n",
+    ],
 )
 def test_where_there_is_no_program_there_is_none(output: str) -> None:
     assert find_program(output, "f", "") is None
@@ -270,6 +395,74 @@ def test_a_row_names_that_there_was_no_sandbox(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.undo()
     if not sandbox.trouble():
         assert all("unsafe-code" not in mark.reason for own in marks(PLUS, ALONE) for mark in own)
+
+
+def test_a_missing_module_is_an_error_and_no_wrong_answer() -> None:
+    for record in (PLUS, CHECK, MBPP):
+        for source in (f"import none_such.part\n{ALONE}", "def f(x):\n    from none_such import y\n    return y\n"):
+            (own,) = marks(record, source)
+            assert {(mark.value, mark.status) for mark in own} == {(0.0, "error")}
+            assert own[0].reason.startswith("module: none_such is missing")
+        (own,) = marks(record, f"try:\n    import none_such\nexcept ImportError:\n    pass\n{ALONE}")
+        assert own[0].value == 1.0
+
+
+def test_rows_say_how_the_program_was_found_and_what_was_offered() -> None:
+    found = marks(PLUS, ALONE, f"```\n{ALONE}```", "no idea")
+    assert [{mark.how for mark in own} for own in found] == [{"bare"}, {"fence"}, {"none"}]
+    if sandbox.trouble():
+        return
+    assert all("offered: " in mark.reason for own in found for mark in own)
+
+
+@pytest.mark.parametrize("package", ["numpy", "pandas", "scipy", "sympy"])
+def test_a_program_may_use_a_package_that_is_offered(package: str) -> None:
+    if sandbox.trouble() or package not in sandbox.offered():
+        pytest.skip(f"{package} is not offered here")
+    uses = {
+        "numpy": "import numpy as np\ndef f(x):\n    return np.array([x])[0] + 1\n",
+        "pandas": "import pandas as pd\ndef f(x):\n    return (pd.Series([x]) + 1)[0]\n",
+        "scipy": "from scipy.special import comb\ndef f(x):\n    return comb(x + 1, 1, exact=True)\n",
+        "sympy": "import sympy\ndef f(x):\n    return sympy.Integer(x) + 1\n",
+    }
+    for record in (PLUS, CHECK):
+        (own,) = marks(record, uses[package])
+        assert own[0].value == 1.0, own[0].reason
+
+
+def mbpp_255(folder: Path) -> dict[str, Any]:
+    (record,) = [row for row in rows(folder, "mbpp_plus/test.jsonl") if row["task_id"] == "Mbpp/255"]
+    return record
+
+
+def test_inputs_whose_results_are_too_large_are_left_out_unseen(
+    benchmark_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mbpp/255: finding this out by running the reference takes minutes."""
+    ran: list[sandbox.Program] = []
+
+    def pretend(programs: Sequence[sandbox.Program]) -> list[sandbox.Result]:
+        ran.extend(programs)
+        return [sandbox.Result(tuple(sandbox.Outcome("ok", call) for call in program.calls)) for program in programs]
+
+    monkeypatch.setattr(plus, "run_references", pretend)
+    record = mbpp_255(benchmark_data)
+    (problem,) = plus.prepare([record])
+    assert problem.note == "4 of 112 inputs left out (88, 89, 93, 103): the reference itself fails"
+    assert len(problem.calls) == len(problem.expected) == len(ran[0].calls) == 108
+    assert problem.calls == problem.expected  # each input kept its own output
+    other = {**record, "plus_input": record["plus_input"][:-1]}  # not the file that the list was made for
+    assert plus.prepare([other])[0].note == ""
+
+
+@pytest.mark.slow
+def test_the_reference_of_mbpp_255_passes_within_a_minute(benchmark_data: Path) -> None:
+    record = mbpp_255(benchmark_data)
+    (own,) = marks(record, reference(record))
+    assert [mark.value for mark in own] == [1.0, 1.0]
+    assert "4 of 112 inputs left out (88, 89, 93, 103)" in own[0].reason
+    (problem,) = code.prepare([record])
+    assert problem.limits.cpu_seconds <= 60
 
 
 def test_a_reference_that_fails_is_an_error_and_no_verdict() -> None:

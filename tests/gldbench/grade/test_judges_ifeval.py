@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import subprocess
 import sys
@@ -99,16 +100,157 @@ def test_rows_say_which_sentence_model_counted() -> None:
     assert marks("one", NO_COMMA)[0].reason == ""
 
 
-def test_random_numbers_are_left_alone_and_nothing_changes_from_run_to_run() -> None:
-    """Two languages in one text: langdetect draws; a missing argument: the checker draws."""
-    mixed = ("language:response_language", {"language": "de"})
-    drawn = ("keywords:letter_frequency", {"letter": "e", "let_relation": "at least"})
+def test_nothing_changes_from_run_to_run() -> None:
+    """Two languages in one text: langdetect draws."""
+    mixed: tuple[str, dict[str, object]] = ("language:response_language", {"language": "de"})
     random.seed(3)
     expected = random.random()
     random.seed(3)
-    found = [[mark.value for mark in marks("Das ist this is", mixed, drawn)] for _ in range(20)]
+    found = [[mark.value for mark in marks("Das ist this is", mixed)] for _ in range(20)]
     assert random.random() == expected
     assert all(one == found[0] for one in found)
+
+
+@pytest.mark.parametrize(
+    ("letter", "count", "output", "followed"),
+    [
+        ("#", 4, "#sun #night #read #joy", True),
+        ("#", 4, "#sun #night #read joy", False),
+        ("!", 2, "Stop! Now!", True),
+        ("!", 2, "Stop! Now.", False),
+        ("é", 2, "Été, café", True),
+        ("E", 3, "Eleven apples", True),
+        ("e", 4, "Eleven apples", True),
+        ("e", 5, "Eleven apples", False),
+    ],
+)
+def test_a_letter_may_be_any_character(letter: str, count: int, output: str, followed: bool) -> None:
+    at_least = {"letter": letter, "let_frequency": count, "let_relation": "at least"}
+    assert values(marks(output, ("keywords:letter_frequency", at_least)), "strict") == [float(followed)] * 2
+    less = {**at_least, "let_relation": "less than"}
+    assert values(marks(output, ("keywords:letter_frequency", less)), "strict") == [float(not followed)] * 2
+
+
+def kinds() -> list[str]:
+    return sorted(importlib.import_module("lm_eval.tasks.ifeval.instructions_registry").INSTRUCTION_DICT)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", kinds())
+def test_an_instruction_without_its_arguments_is_an_error_or_needs_none(name: str, seed: int) -> None:
+    random.seed(seed)
+    own = marks("Some text, and more.", (name, {}))
+    needs_none = {
+        "change_case:english_capital", "change_case:english_lowercase", "combination:two_responses",
+        "detectable_format:constrained_response", "detectable_format:json_format", "detectable_format:title",
+        "punctuation:no_comma", "startend:quotation",
+    }  # fmt: skip
+    statuses = {mark.status for mark in own}
+    assert statuses == ({None} if name in needs_none else {"error"})
+    if name not in needs_none:
+        assert {mark.value for mark in own} == {0.0}
+        assert name in own[0].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("keywords:letter_frequency", {"letter": "ab", "let_frequency": 2, "let_relation": "at least"}, "at random"),
+        ("keywords:letter_frequency", {"letter": "a", "let_relation": "at least"}, "at random"),
+        ("length_constraints:number_words", {"num_words": -1, "relation": "at least"}, "at random"),
+        ("length_constraints:number_words", {"num_words": 5, "relation": "at most"}, "refuses"),
+        ("length_constraints:number_words", {"words": 5}, "refuses"),
+        ("no:such_thing", {}, "knows no instruction no:such_thing"),
+    ],
+)
+def test_what_cannot_be_checked_is_an_error(name: str, arguments: dict[str, object], words: str) -> None:
+    own = marks("Some text.", (name, arguments), NO_COMMA)
+    assert {(mark.value, mark.status) for mark in own} == {(0.0, "error")}
+    assert words in own[0].reason
+
+
+def test_the_random_numbers_of_lm_eval_are_there_again_afterwards() -> None:
+    marks("Some text.", NO_COMMA)
+    instructions = importlib.import_module("lm_eval.tasks.ifeval.instructions")
+    assert instructions.random is random
+    assert instructions.instructions_util.random is random
+
+
+FIRST, SECOND, THIRD = "Weekend plans are made.", "Second one.", "The third."
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{0}\n\n{1}\n\n{2}", "\n\n{0}\n\n{1}\n\n{2}", "\n{0}\n\n{1}\n\n{2}\n\n", "{0}\n\n\n\n{1}\n\n\n{2}",
+        "{0}\n \n{1}\n\t\n\n{2}",
+    ],
+)  # fmt: skip
+def test_blank_lines_separate_paragraphs(text: str, end: str) -> None:
+    output = text.format(FIRST, SECOND, THIRD).replace("\n", end)
+    for nth, word in enumerate(("weekend", "second", "the"), start=1):
+        asks = {"num_paragraphs": 3, "nth_paragraph": nth, "first_word": word}
+        assert values(marks(output, ("length_constraints:nth_paragraph_first_word", asks)), "strict") == [1.0, 1.0]
+        for wrong in (
+            {"num_paragraphs": 2, "nth_paragraph": min(nth, 2)},
+            {"num_paragraphs": 4},
+            {"first_word": "one"},
+        ):
+            own = marks(output, ("length_constraints:nth_paragraph_first_word", {**asks, **wrong}))
+            assert values(own, "strict") == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("a\n***\nb", 2), ("\n\na\n\n***\n\n\nb\n\n***\nc\n\n", 3), ("***\na\n***\nb\n***", 2), ("a\n\nb", 1)],
+)
+def test_stars_separate_paragraphs(text: str, count: int, end: str) -> None:
+    output = text.replace("\n", end)
+    for number in (1, 2, 3, 4):
+        own = marks(output, ("length_constraints:number_paragraphs", {"num_paragraphs": number}))
+        assert values(own, "strict") == [float(number == count)] * 2
+
+
+CAPITAL = ("change_case:english_capital", {})
+
+
+@pytest.mark.parametrize(
+    ("output", "instruction", "followed"),
+    [
+        ("YES", CAPITAL, True),
+        ("THE LIBRARIES WILL BE CLOSED ON FRIDAY. PLEASE BRING BACK ALL OF YOUR BOOKS BEFORE NOON.", CAPITAL, True),
+        ("The libraries WILL BE CLOSED.", CAPITAL, False),
+        ("WIR GEHEN HEUTE ALLE ZUSAMMEN IN DEN PARK UND ESSEN DORT EIN EIS BEIM ALTEN BRUNNEN.", CAPITAL, False),
+        ("12 + 7", CAPITAL, False),
+        ("harbour view homes", LOWER, True),
+        ("the libraries will be closed on friday, so please bring back all of your books before noon.", LOWER, True),
+        ("the libraries will be closed on Friday.", LOWER, False),
+        (
+            "nous allons tous ensemble au parc pour manger une glace pendant que les enfants jouent au ballon.",
+            LOWER,
+            False,
+        ),
+        ("спасибо большое", LOWER, False),
+    ],
+)
+def test_capitals_do_not_hide_the_language(
+    output: str, instruction: tuple[str, dict[str, object]], followed: bool
+) -> None:
+    assert values(marks(output, instruction), "strict") == [float(followed)] * 2
+
+
+def test_what_the_model_thought_is_no_part_of_the_response() -> None:
+    assert values(marks("<think>First, a comma, then more.</think>\n\nno comma here", NO_COMMA), "strict") == [1.0, 1.0]
+    quoted = ("startend:quotation", {})
+    assert values(marks('<think>Hm.</think>\n"all of it"', quoted), "strict") == [1.0, 1.0]
+    own = marks("<think>no comma so far, and the thought is cut", NO_COMMA)
+    assert {mark.value for mark in own} == {0.0}
+    assert not any(mark.answered for mark in own)
+    assert {mark.how for mark in own} == {"none"}
+    own = marks("<think>" + "[x " * 20_000 + "</think>\nshort", NO_COMMA)
+    assert values(own, "strict") == [1.0, 1.0]
 
 
 def test_importing_the_checkers_asks_no_network() -> None:
@@ -144,3 +286,19 @@ def test_every_prompt_of_the_real_file_can_be_graded(benchmark_data: Path) -> No
     assert [own[0].value for own in marked] != [0.0] * len(items)
     again = JUDGES["ifeval"].judge(task, items, [item.record["prompt"] for item in items])
     assert again == marked
+
+
+@pytest.mark.parametrize("step", [12, pytest.param(1, marks=pytest.mark.slow)])
+def test_no_item_depends_on_the_others(benchmark_data: Path, step: int) -> None:
+    """Each item alone, with the others, and with the others in reverse order: always the same marks."""
+    task = load_task("ifeval")
+    every = load_items(task, benchmark_data)
+    items = [item for place, item in enumerate(every) if place % step == 0 or item.item_id in ("1122", "1129")]
+    for form in ("{}", "#sun! #night! # # ! ! ! ! ! !\n\n{}\n\nP.S. Bye.", "<<Title>>\n{}"):
+        outputs = [form.format(item.record["prompt"]) for item in items]
+        together = JUDGES["ifeval"].judge(task, items, outputs)
+        backwards = JUDGES["ifeval"].judge(task, items[::-1], outputs[::-1])
+        assert backwards[::-1] == together
+        alone = [JUDGES["ifeval"].judge(task, [item], [output])[0] for item, output in zip(items, outputs, strict=True)]
+        assert alone == together
+        assert not any(mark.status for own in together for mark in own)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -40,6 +41,7 @@ RECORD = {
     "atol": 0,
 }
 HONEST = "def f(x):\n    return x + 1\n"
+_PACKAGE = re.compile(r"^(?:import|from) (?:numpy|pandas|scipy|sympy)\b", re.MULTILINE)
 CHILD_SUBREAPER = 36
 """option of prctl: orphans of this process become its children, so that a survivor is found"""
 
@@ -157,8 +159,9 @@ def fill(source: str, target: Host) -> str:
 def run(sources: list[str]) -> tuple[list[Result], list[Verdict]]:
     """Runs the programs as answers to the problem, with limits that a test can wait for."""
     (problem,) = code.prepare([RECORD])
-    limits = replace(problem.limits, cpu_seconds=1, wall_seconds=6, memory_mb=512)
-    problems = [replace(problem, limits=limits)] * len(sources)
+    short = replace(problem.limits, cpu_seconds=1, wall_seconds=6, memory_mb=512)
+    long = replace(short, cpu_seconds=5, wall_seconds=30)  # importing a package takes up to a second
+    problems = [replace(problem, limits=long if _PACKAGE.search(source) else short) for source in sources]
     results = code.run_candidates(problems, sources)
     return results, code.judge_results(problems, results)
 
@@ -173,6 +176,14 @@ def test_it_scores_nothing(ran: dict[str, Any], name: str) -> None:
     assert not verdict.right
     assert not verdict.right_base
     assert ran["results"][name].outcomes != ran["results"]["first"].outcomes
+
+
+@pytest.mark.parametrize("name", [path.stem for path in PROGRAMS if _PACKAGE.search(path.read_text())])
+def test_an_attack_through_a_package_gets_as_far_as_the_package(ran: dict[str, Any], name: str) -> None:
+    if len(sandbox.offered()) < 4:
+        pytest.skip(f"not all packages are installed: {', '.join(sandbox.offered()) or 'none is'}")
+    assert "module:" not in ran["results"][name].outcomes[0].reason
+    assert "defining" not in ran["results"][name].outcomes[0].reason
 
 
 @pytest.mark.parametrize("name", ["first", "last"])
@@ -208,6 +219,8 @@ def test_it_takes_less_than_a_minute(ran: dict[str, Any]) -> None:
         ("fork_bomb", "error", "BlockingIOError"),
         ("threads", "error", "RuntimeError"),
         ("segments", "ok", ""),
+        ("numpy_memory", "error", "MemoryError"),
+        ("numpy_threads", "timeout", "processor time"),
     ],
 )
 def test_what_stopped_it_is_named(ran: dict[str, Any], name: str, status: str, words: str) -> None:

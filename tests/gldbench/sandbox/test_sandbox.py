@@ -8,7 +8,7 @@ import os
 import struct
 import subprocess
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gldbench import sandbox
 from gldbench.doctor import examine
-from gldbench.sandbox import Limits, Opaque, Program, inside, launch, run_programs, seccomp
+from gldbench.sandbox import Limits, Opaque, Program, inside, launch, packages, run_programs, seccomp
 from gldbench.sandbox import execute as run
 from gldfusion.errors import InputError
 
@@ -224,6 +224,120 @@ def test_no_descriptor_leaks(mode: str) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_sets_of_texts_have_the_same_order_every_time(mode: str) -> None:
+    """max(set("aabbc"), key="aabbc".count) depends on it."""
+    source = "def f(x):\n    return list(set(x))\n"
+    programs = [Program(source, "f", (("abcdefghij",),), limits=SHORT)] * 4
+    first, *others = (result.outcomes[0].value for result in run_programs(programs))
+    assert sorted(first) == list("abcdefghij")
+    assert others == [first] * 3
+
+
+@pytest.mark.parametrize("source", ["import none_such.part", "def f(x):\n    import none_such\n"])
+def test_a_missing_module_is_named(mode: str, source: str) -> None:
+    got = outcome(source, 3)
+    assert (got.status, got.reason) == ("error", "module: none_such is missing")
+
+
+def test_an_import_error_that_hides_itself_is_an_error(mode: str) -> None:
+    source = (
+        "class Hidden(ModuleNotFoundError):\n    @property\n    def name(self): raise SystemExit\n"
+        "class Odd(ModuleNotFoundError):\n    name = 7\n"
+        "def f(x):\n    raise (Hidden if x else Odd)\n"
+    )
+    assert outcome(source, 0).reason == "the program raised Odd"
+    assert outcome(source, 1).status == "error"
+
+
+THREADS = (
+    "import threading\ndef f(x):\n    go, done = threading.Event(), []\n"
+    "    threads = [threading.Thread(target=lambda: done.append(go.wait())) for _ in range(x)]\n"
+    "    for thread in threads: thread.daemon = True\n    for thread in threads: thread.start()\n"
+    "    go.set()\n    for thread in threads: thread.join()\n    return len(done)\n"
+)
+
+
+def sandboxed() -> None:
+    if reason := launch.trouble():
+        pytest.skip(f"no sandbox: {reason}")
+
+
+def test_threads_work_within_the_limit() -> None:
+    sandboxed()
+    assert outcome(THREADS, 32).value == 32
+    assert outcome(THREADS, 4, limits=Limits(threads=4, memory_mb=256)).value == 4
+    assert "RuntimeError" in outcome(THREADS, 5, limits=Limits(threads=4)).reason
+    source = "from concurrent.futures import ThreadPoolExecutor\ndef f(x):\n    with ThreadPoolExecutor(3) as pool:\n"
+    assert outcome(source + "        return list(pool.map(abs, range(-x, 0)))\n", 3).value == [3, 2, 1]
+
+
+def test_many_sandboxes_do_not_share_the_limit_of_threads() -> None:
+    sandboxed()
+    programs = [Program(THREADS, "f", ((32,),))] * 6
+    assert [result.outcomes[0].value for result in run_programs(programs, workers=6)] == [32] * 6
+
+
+@pytest.mark.parametrize("call", ["os.fork()", "os.posix_spawn('/usr/bin/python3', ['x'], {})", "os.popen('x')"])
+def test_no_program_starts_a_process(call: str) -> None:
+    sandboxed()
+    assert outcome(f"import os\ndef f(x):\n    return {call} is not None\n", 3).status == "error"
+
+
+@pytest.mark.parametrize("package", ["numpy", "pandas", "scipy.linalg", "sympy"])
+def test_a_package_that_is_offered_can_be_imported(package: str) -> None:
+    sandboxed()
+    if package.partition(".")[0] not in sandbox.offered():
+        pytest.skip(f"{package} is not offered here")
+    got = outcome(f"import {package} as m\ndef f(x):\n    return m.__name__\n", 1)
+    assert got.value == package
+
+
+def test_numbers_of_packages_come_back_as_plain_numbers() -> None:
+    sandboxed()
+    if len(sandbox.offered()) < 4:
+        pytest.skip("not all packages are offered here")
+    source = (
+        "import numpy as np, sympy, fractions\ndef f(x):\n    return [np.int64(3), np.float32(.5), np.bool_(True),"
+        " {np.int8(1): (np.float64(2),)}, sympy.Integer(4), sympy.Float(.25), np.array(5), np.array([1]),"
+        " sympy.Rational(1, 2), fractions.Fraction(1, 2), np.linalg.inv(np.eye(200))[0, 0]]\n"
+    )
+    value = outcome(source, 1).value
+    assert value[:7] == [3, 0.5, True, {1: (2.0,)}, 4, 0.25, 5]
+    assert [type(part) for part in value[:7]] == [int, float, bool, dict, int, float, int]
+    assert [part.kind for part in value[7:10]] == ["ndarray", "Half", "Fraction"]
+    assert value[10] == 1.0
+
+
+def test_packages_come_from_the_first_folder_where_they_work(tmp_path: Path) -> None:
+    for place in (
+        "own/numpy",
+        "own/sympy",
+        "own/mpmath",
+        "own/other",
+        "system/numpy",
+        "system/numpy.libs",
+        "system/pandas",
+    ):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "system" / "six.py").write_text("")
+    works = {"own": ["sympy"], "system": ["numpy", "pandas"]}
+    asked: list[tuple[str, ...]] = []
+
+    def importable(bindings: tuple[packages.Binding, ...], names: Sequence[str]) -> list[str]:
+        asked.append(tuple(names))
+        return works[bindings[0][0].parent.name]
+
+    offered, bound = packages.choose([tmp_path / "own", tmp_path / "system"], importable)
+    assert offered == ("numpy", "pandas", "sympy")
+    assert asked == [("numpy", "sympy"), ("numpy", "pandas")]
+    assert {str(place): str(source.relative_to(tmp_path)) for source, place in bound} == {
+        "/packages/sympy": "own/sympy", "/packages/mpmath": "own/mpmath", "/packages/numpy": "system/numpy",
+        "/packages/numpy.libs": "system/numpy.libs", "/packages/pandas": "system/pandas",
+        "/packages/six.py": "system/six.py",
+    }  # fmt: skip
+    assert packages.choose([], importable) == ((), ())
+
+
 def test_a_program_sees_its_own_job_and_no_more(mode: str) -> None:
     source = "import sys\ndef f(x):\n    return sorted(sys._getframe(1).f_locals['job'])\n"
     assert outcome(source, 3).value == ["calls", "entry", "limits", "setup", "source", "value_bytes"]
@@ -289,6 +403,16 @@ def test_the_command_line_shows_libraries_only(root: bool) -> None:
     assert all(word in line for word in nobody)
 
 
+def test_what_is_bound_elsewhere_is_read_only_too() -> None:
+    view = launch.View((PYTHON,), ((Path("/env/numpy"), Path("/packages/numpy")),))
+    line = launch.bwrap_command(view, ["x"], None, root=True, user_id="61200")
+    place = line.index("/env/numpy")
+    assert line[place - 1 : place + 2] == ["--ro-bind-try", "/env/numpy", "/packages/numpy"]
+    assert line[line.index("/packages") - 3 : line.index("/packages")] == ["--perms", "0755", "--dir"]
+    assert "--reuid=61200" in line
+    assert [word for word in line if word in ("--bind", "--bind-try", "--tmpfs", "--dev", "--proc")] == []
+
+
 def execute(program: bytes, architecture: int, number: int, argument: int = 0) -> int:
     """What a filter decides for a call, found by interpreting its bytecode."""
     data = struct.pack("<IIQ6Q", number, architecture, 0, argument, 0, 0, 0, 0, 0)
@@ -318,6 +442,24 @@ def test_the_filter_refuses_what_it_lists(machine: str, architecture: int, clone
     assert execute(program, architecture ^ 1, 0) != 0x7FFF0000
     assert execute(program, architecture, 0x40000000) != 0x7FFF0000
     assert seccomp.filter_program("m68k") is None
+
+
+@pytest.mark.parametrize(
+    ("machine", "architecture", "clone"), [("x86_64", 0xC000003E, 56), ("aarch64", 0xC00000B7, 220)]
+)
+def test_the_filter_of_programs_allows_threads_only(machine: str, architecture: int, clone: int) -> None:
+    program = seccomp.filter_program(machine, threads_only=True)
+    assert program is not None
+    again = 0x00050000 | 11
+    thread = 0x003D0F00  # the flags of pthread_create
+    assert execute(program, architecture, clone, thread) == 0x7FFF0000
+    assert execute(program, architecture, clone, 0x01200011) == again  # fork
+    assert execute(program, architecture, clone, 0x00004111) == again  # vfork
+    assert execute(program, architecture, clone, thread | 0x10000000) == 0x00050000 | 38  # a user namespace
+    refused = {n for n in range(600) if execute(program, architecture, n, thread) != 0x7FFF0000}
+    assert refused == {*seccomp._TABLES[machine][2].values(), *seccomp._COMMON, *seccomp._FORKS[machine]}
+    assert execute(program, architecture ^ 1, 0) == 0x00050000 | 38
+    assert execute(program, architecture, 0x40000000) == 0x00050000 | 38
 
 
 def test_the_numbers_are_this_kernels() -> None:

@@ -7,7 +7,7 @@ sys.path += ["@REPOSITORY@", "@PACKAGES@", "/usr/lib/python3/dist-packages"]
 
 
 def f(x):
-    for name in ("gldbench", "gldfusion", "numpy", "evalplus", "lm_eval"):
+    for name in ("gldbench", "gldfusion", "torch", "evalplus", "lm_eval"):
         try:
             importlib.import_module(name)
         except ImportError:

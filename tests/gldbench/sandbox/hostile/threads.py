@@ -1,8 +1,10 @@
-"""Starts threads. Right where one could be started."""
+"""Starts ever more threads. Right where a thousand could be started."""
 
 import threading
+import time
 
 
 def f(x):
-    threading.Thread(target=lambda: None).start()
+    for _ in range(1000):
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
     return x + 1
