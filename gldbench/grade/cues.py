@@ -66,7 +66,7 @@ _CONDITION = re.compile(
 _EMPTY = re.compile(
     r"[\s:*_#`~\-–—]*(?:\$\$?|\\\[|\\\(|```\w*|as follows|below|given by|the following|thus|therefore)?[\s:.,*_`]*"
 )
-_BEFORE_NEXT = re.compile(r"\s*(?:(?:\$\$|\\\[|\\\(|```\w*|:|[-*•])[ \t]*\n?\s*)*")
+_BEFORE_NEXT = re.compile(r"\s*(?:(?:\$\$|\\\[|\\\(|```\w*|:|[-*•](?=[ \t]))[ \t]*\n?\s*)*")
 _FILLING = re.compile(
     r"(?:[ \t]*(?:[:：=→]|,(?=[ \t]))|[ \t]*\b(?:clearly|therefore|thus|definitely|certainly|surely|most likely|"
     r"likely|probably|indeed|simply|actually|hence|then|obviously|just|also|again|still|now|to be)\b"

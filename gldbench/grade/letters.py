@@ -144,7 +144,7 @@ def last_letter(output: str) -> str | None:
     return found[-1] if found else None
 
 
-_LONGEST_LINE = 300
+_LONGEST_LINE = 1_000
 _LABELLED = re.compile(r"\W{0,4}(?:(?i:option|answer|choice)\s+)?\(?[A-E]\)?\s*[:.)–—-]")
 _DENIED = re.compile(
     r"(?:\bnot|n't|\bneither|\bnor|\brules? out|\beliminates?|\bexcludes?|\bexcept)\s+"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,29 @@ def others(items: Sequence[Item], same: Callable[[Item, Item], bool]) -> Iterato
 def made(kind: Kind, item: Item, outputs: Iterable[str]) -> list[Case]:
     """A case for each output."""
     return [Case(kind, item, output) for output in outputs]
+
+
+def frames(answer: str) -> list[str]:
+    """The answer in the frames in which models present one: headings, tags, JSON, thoughts, a new question after it."""
+    return [
+        f"We go through it.\n\nAnswer: {answer}",
+        f"We go through it.\n\n**Answer**: {answer}",
+        f"**Final Answer:**\n\n{answer}",
+        f"### Final Answer\n{answer}",
+        f"So the answer is:\n\n{answer}",
+        f"The final answer would be: {answer}",
+        f"<answer>{answer}</answer>",
+        json.dumps({"reasoning": "as above", "answer": answer}),
+        f"```json\n{json.dumps({'answer': answer})}\n```",
+        f"<think>Perhaps the answer is 987654.</think>\nThe answer is {answer}",
+        f"Answer: {answer}</s>",
+        f"Answer: {answer}\n\nQuestion: And what is next?\nAnswer: 987654",
+    ]
+
+
+def unsaid(answer: str) -> list[str]:
+    """Outputs that name the answer and do not settle on it."""
+    return [f"<think>The answer is {answer}", f"It may be {answer}.\n\nThe answer cannot be determined."]
 
 
 EMPTY = ("", " ", "\n\n\t\n")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from gldbench.schema import Item, Task
-from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, garbage, made
+from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, frames, garbage, made, unsaid
 
 LETTERS = "ABCDE"
 
@@ -37,6 +37,11 @@ def _paraphrases(item: Item) -> list[str]:
         f"Option {letter} is correct.",
         f"So I would go with option ({letter}).",
         f"{first}: no.\nThe final answer is '{letter}'.",
+        *frames(letter),
+        f"Answer: \\( {letter} \\)",
+        f"{letter}--{text}",
+        f"The answer is surely {letter}",
+        f"Hence:\n\n**Option {letter}: {text}**",
     ]
     bare = Counter(choice.strip().casefold() for choice in item.choices)
     if bare[text.strip().casefold()] == 1 and len(text.strip()) > 1:
@@ -63,6 +68,10 @@ def cases(task: Task, items: Sequence[Item]) -> list[Case]:
                 f"{wrong[0]}. {text}",
                 f"The answer is {letter} or {wrong[0]}.",
                 f"The answer is not {letter}.",
+                f"({letter}) comes near.\n\nAnswer: None of the above",
+                f"Maybe ({letter}).\n\nAnswer: ABCD",
+                f"It is not ({letter}).",
+                *unsaid(letter),
             ],
         )
         others = [item.choices[LETTERS.index(other)] for other in wrong]

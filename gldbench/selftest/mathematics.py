@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from gldbench.grade.judges.latex import as_text, spelled
 from gldbench.schema import Item, Task
-from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, garbage, made, others
+from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, frames, garbage, made, others, unsaid
 
 GUESSED = 4
 """only so many items get empty, garbage and adversarial texts, because computer algebra is slow on each of them"""
@@ -27,6 +27,7 @@ def _paraphrases(gold: str) -> list[str]:
         f"First \\boxed{{0.123}}, but no:\n\\[ \\boxed{{{gold}}} \\]",
         f"Final Answer: The final answer is ${gold}$. I hope it is correct.",
         f"The answer is ${gold}$.",
+        *frames(f"${gold}$"),
         box(gold.replace("\\frac", "\\dfrac").replace("\\left(", "(").replace("\\right)", ")")),
     ]
     fraction = _FRACTION.fullmatch(gold)
@@ -63,6 +64,7 @@ def _near(gold: str) -> list[str]:
         f"First \\boxed{{{gold}}}, no: \\boxed{{{changed}}}",
         f"We find ${gold}$. The final answer is ${changed}$. I hope it is correct.",
         f"\\boxed{{{gold}",
+        *unsaid(f"${gold}$"),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gldbench.schema import Item, Task
-from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, garbage, made, others
+from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, frames, garbage, made, others, unsaid
 
 
 def _grouped(target: str) -> str:
@@ -34,6 +34,12 @@ def cases(task: Task, items: Sequence[Item]) -> list[Case]:
                 f"\\boxed{{\\textbf{{{gold}}}}}",
                 f"\\boxed{{x = {gold}}}",
                 f"\\boxed{{\\frac{{{2 * int(gold)}}}{{2}}}}" if gold.lstrip("-").isdigit() else f"\\boxed{{{gold}}}",
+                *frames(gold),
+                f"A: {gold}",
+                f"Therefore, the answer (arabic numerals) is {gold}.",
+                f"Answer: \\( {gold} \\)",
+                f"Answer: {gold} (that is all of them)",
+                f"Answer: {gold} + 0 = {gold}",
                 f"The answer is {grouped}.",
                 f"The answer is ${grouped} dollars.",
                 f"**Answer: {gold}**",
@@ -53,6 +59,7 @@ def cases(task: Task, items: Sequence[Item]) -> list[Case]:
                 f"{gold} + {gold} = {gold}. The answer is {gold}2.",
                 f"\\boxed{{{gold}",
                 f"\\boxed{{{gold} or {gold}1}}",
+                *unsaid(gold),
             ],
         )
         found += made("empty", item, EMPTY) + made("garbage", item, garbage(item))

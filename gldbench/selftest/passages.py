@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from gldbench.schema import Item, Task
-from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, garbage, made, others
+from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, frames, garbage, made, others
 
 
 def _words(item: Item) -> set[str]:
@@ -26,6 +26,7 @@ def _paraphrases(gold: str) -> list[str]:
         f"Answer: {gold}.",
         f"Answer: zebra\nNo, that is wrong.\nAnswer: {gold}",
         f"The answer is {gold}.",
+        *frames(gold),
     ]
     if _is_number(gold):
         found += [f"Answer: ${gold}", f"Answer: **{gold}**"]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from gldbench.schema import Item, Task
-from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, garbage, made, others
+from gldbench.selftest.cases import COSTLY, EMPTY, Case, adversarial, frames, garbage, made, others, unsaid
 
 OPPOSITES = {"True": "False", "Yes": "No", "yes": "no", "valid": "invalid"}
 OPPOSITES |= {value: key for key, value in OPPOSITES.items()}
@@ -32,6 +32,8 @@ def _paraphrases(target: str) -> list[str]:
         f"The correct answer is {target}",
         f"A man went home. (A) or (C)? So the answer is {target}. I hope this helps.",
         f"the answer is {wrong(target)}. No: the answer is {target}.",
+        *frames(target),
+        target,
     ]
     if re.fullmatch(r"\([A-Z]\)", target):
         letter = target[1]
@@ -63,6 +65,7 @@ def cases(task: Task, items: Sequence[Item]) -> list[Case]:
                 f"{target} is right in the reasoning, but the answer is {other}.",
                 f"the answer is {target}. No: the answer is {other}.",
                 f"the answer is {target} {other}.",
+                *unsaid(target),
             ],
         )
         found += made("empty", item, EMPTY) + made("garbage", item, garbage(item))
