@@ -58,15 +58,23 @@ class _Bars:
 
 
 class _Lines:
-    """Prints a line when a job ends."""
+    """Prints a line when a job ends, and every half minute one that says how far a job is."""
+
+    EVERY = 30.0
+    """seconds between two lines on jobs that are not done"""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.started = time.monotonic()
+        self.started = self.said = time.monotonic()
         self.known: dict[str, bool] = {}
 
     def __call__(self, name: str, done: int, total: int) -> None:
         if total != 1:
+            now = time.monotonic()
+            if total > 1 and now - self.said >= self.EVERY:
+                self.said = now
+                line = f"[{now - self.started:6.0f} s] {name}: {done} of {total}"
+                self.console.print(line, highlight=False, markup=False)
             return
         if done and self.known.get(name) is False:
             finished = 1 + sum(self.known.values())

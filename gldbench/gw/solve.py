@@ -122,7 +122,7 @@ def _document(given: Problem, problem: Problem, ledger: _Ledger, solvers: Sequen
     lower: dict[str, float | None] = {name: values.get(name) for name in LOWER}
     upper = _best_upper(values, why_null)
     searched = {} if search is None else {"lower": search.lower, "upper": search.upper}
-    interval = _interval(lower, upper, searched)
+    interval = _interval(lower | _others(ledger, solvers, "lower"), upper | _others(ledger, solvers, "upper"), searched)
     document = {
         "n": problem.n,
         "m": problem.m,
@@ -139,6 +139,12 @@ def _document(given: Problem, problem: Problem, ledger: _Ledger, solvers: Sequen
     }
     other = {name: values.get(name) for name in solvers if name not in PARTS and name != "ggw"}
     return document | ({"other": other} if other else {})
+
+
+def _others(ledger: _Ledger, solvers: Sequence[str], kind: str) -> dict[str, float | None]:
+    """The bounds of solvers that were named and have no field of their own: they count in the interval too."""
+    named = (name for name in solvers if name not in PARTS and SOLVERS[name].kind == kind)
+    return {name: ledger.values.get(name) for name in named}
 
 
 def _best_upper(values: dict[str, float], why_null: dict[str, str]) -> dict[str, float | None]:

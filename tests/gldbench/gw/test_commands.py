@@ -108,3 +108,11 @@ def test_the_solvers_come_without_their_optional_packages() -> None:
     code = "import sys, gldbench.gw.solvers; print({'ot', 'ott', 'jax'} & set(sys.modules))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "set()"
+
+
+def test_the_bound_of_a_named_solver_counts_in_the_interval(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    graphs = [(a + a.T) / 2 for a in random.normal(size=(2, 5, 5))]
+    paths = saved(tmp_path, a=graphs[0], b=graphs[1])
+    document = json.loads(RUNNER.invoke(gw_app, ["solve", *paths, "--solvers", "bapg", "--json"]).stdout)
+    assert document["other"]["bapg"] == document["interval"][1]
