@@ -253,11 +253,11 @@ class Response:
     """whether the answer was cut at the token limit, before a stop string or the end token"""
     seconds: float
     prompt: str = ""
-    """the prompt before the chat template is applied; empty in responses of versions before 0.2"""
+    """the prompt before the chat template is applied; empty in responses of older versions"""
     gold: str = ""
-    """the accepted answers, separated by " | "; empty in responses of versions before 0.2"""
+    """the accepted answers, separated by " | "; empty in responses of older versions"""
     variant: str = ""
-    """prompt variant of the first caller; empty in responses of versions before 0.2"""
+    """prompt variant of the first caller; empty in responses of older versions"""
 
 
 @dataclass(frozen=True)
@@ -285,7 +285,7 @@ class Row:
     reason: str
     how: str = ""
     """how the answer was found: "boxed", "cue", "next_line", "json", "tag", "bare", "last_line", "fence" or "none".
-    Empty where the grader does not tell, and in rows of versions before 0.2"""
+    Empty where the grader does not tell, and in rows of older versions"""
     found: str = ""
     """the answer as the output writes it, shortened to `grade.rows.LONGEST_FOUND` characters"""
     grader_version: str = ""

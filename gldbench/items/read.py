@@ -20,7 +20,7 @@ from gldbench.tasks import load_task
 from gldfusion.errors import InputError, did_you_mean
 from gldfusion.files import hash_checkpoint
 
-NO_PROMPT = "(not stored: this response was made by a version before 0.2)"
+NO_PROMPT = "(not stored: this response was made by an older version)"
 NO_RESPONSE = "(no response is stored under this name)"
 SEVERAL = "(several responses to this item are stored, and the folder does not say which one was graded)"
 

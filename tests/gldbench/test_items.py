@@ -156,7 +156,7 @@ def test_one_side_cannot_differ(out: Path) -> None:
 
 
 def test_an_older_folder_says_what_it_lacks(tmp_path: Path) -> None:
-    """Responses of versions before 0.2 hold neither prompt nor gold answer."""
+    """Responses of older versions hold neither prompt nor gold answer."""
     store = Store(tmp_path)
     store.append_rows([row(A, "0", 1.0), row(A, "1", 1.0)], "rows")
     store.append_responses([response(A, "0", "18", prompt="", gold="", variant="")], "responses")
