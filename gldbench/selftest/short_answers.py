@@ -32,8 +32,6 @@ def _paraphrases(target: str) -> list[str]:
         f"The correct answer is {target}",
         f"A man went home. (A) or (C)? So the answer is {target}. I hope this helps.",
         f"the answer is {wrong(target)}. No: the answer is {target}.",
-        *frames(target),
-        target,
     ]
     if re.fullmatch(r"\([A-Z]\)", target):
         letter = target[1]
@@ -57,6 +55,8 @@ def cases(task: Task, items: Sequence[Item]) -> list[Case]:
         target, other = item.target, wrong(item.target)
         found += made("gold", item, [f"We think step by step. So the answer is {target}."])
         found += made("paraphrase", item, _paraphrases(target))
+        if "answer" not in task.patterns:  # a task with a pattern of its own reads the answer in no other form
+            found += made("paraphrase", item, [*frames(target), target]) + made("near_miss", item, unsaid(target))
         found += made(
             "near_miss",
             item,
@@ -65,7 +65,6 @@ def cases(task: Task, items: Sequence[Item]) -> list[Case]:
                 f"{target} is right in the reasoning, but the answer is {other}.",
                 f"the answer is {target}. No: the answer is {other}.",
                 f"the answer is {target} {other}.",
-                *unsaid(target),
             ],
         )
         found += made("empty", item, EMPTY) + made("garbage", item, garbage(item))

@@ -6,6 +6,7 @@ it tries to make a wrong value count as right. All programs run at once, as answ
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -97,18 +98,26 @@ def state(folder: Path, scratch: Path) -> dict[str, Any]:
 _PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/", "/usr/lib", "/work", str(Path.home()), str(Path.cwd()))
 
 
+def listed() -> dict[int, str]:
+    """The state of each child of this process and adopted orphan. A thread or child may end while we look."""
+    states = {}
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for number in map(int, (task / "children").read_text().split()):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    states[number] = Path(f"/proc/{number}/stat").read_text().split(") ")[1][0]
+    return states
+
+
 def children() -> set[int]:
     """The living children of this process and adopted orphans. Ended ones do not count."""
-    tasks = Path("/proc/self/task")
-    numbers = {int(number) for task in tasks.iterdir() for number in (task / "children").read_text().split()}
-    return {number for number in numbers if Path(f"/proc/{number}/stat").read_text().split(") ")[1][0] != "Z"}
+    return {number for number, state in listed().items() if state != "Z"}
 
 
 def reap() -> None:
     """Waits for adopted orphans that have ended, so that no zombies are left to this process."""
-    tasks = Path("/proc/self/task")
-    for number in {int(number) for task in tasks.iterdir() for number in (task / "children").read_text().split()}:
-        if Path(f"/proc/{number}/stat").read_text().split(") ")[1].startswith("Z"):
+    for number, state in listed().items():
+        if state == "Z":
             os.waitpid(number, 0)
 
 
