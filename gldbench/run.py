@@ -68,11 +68,27 @@ def plan(spec: Spec, run: Path, world: Path, env: Environment) -> list[Job]:
         if subject.method in spec.methods:
             logits = tuple(f"logits {source}" for source in sources_of(spec, spec.methods[subject.method]))
             jobs.append(
-                Job(f"fuse {subject.name}", fuse_one, shared, subject.path.is_dir, ("train pivot", *logits), 0.5)
+                Job(
+                    name=f"fuse {subject.name}",
+                    function=fuse_one,
+                    arguments=shared,
+                    done=subject.path.is_dir,
+                    needs=("train pivot", *logits),
+                    cost=0.5,
+                )
             )
         needs = (f"fuse {subject.name}" if subject.method in spec.methods else f"train {subject.name}", "data")
         done = lambda unit=f"evaluated {subject.name}": store.has(unit)  # noqa: E731
-        jobs.append(Job(f"evaluate {subject.name}", evaluate_one, shared | {"env_id": env.env_id}, done, needs, 0.1))
+        jobs.append(
+            Job(
+                name=f"evaluate {subject.name}",
+                function=evaluate_one,
+                arguments=shared | {"env_id": env.env_id},
+                done=done,
+                needs=needs,
+                cost=0.1,
+            )
+        )
     return jobs
 
 

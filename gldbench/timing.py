@@ -127,7 +127,14 @@ def _rounds(
             gc.enable()
     skipped = {name: "" if name in kept else _over(first, repeats, budget) for name, (_, first, _) in warm.items()}
     return {
-        name: Timing(result, first, tuple(samples[name]), calls[name], peak, skipped[name])
+        name: Timing(
+            result=result,
+            first=first,
+            samples=tuple(samples[name]),
+            calls=calls[name],
+            peak_bytes=peak,
+            skipped=skipped[name],
+        )
         for name, (result, first, peak) in warm.items()
     }
 

@@ -129,7 +129,14 @@ def _work(given: Namespace) -> int:
     names = require_names("contender", given.only, tuple(CONTENDERS))
     if 0 < given.repeats < MIN_REPEATS:
         raise InputError(f"--repeats: expected 0 or at least {MIN_REPEATS}, got {given.repeats}")
-    size = Size(given.positions, given.width, given.vocabulary, given.k, given.dtype, given.device)
+    size = Size(
+        positions=given.positions,
+        width=given.width,
+        vocabulary=given.vocabulary,
+        k=given.k,
+        dtype=given.dtype,
+        device=given.device,
+    )
     with reporter("bench cross_entropy") as report:
         rows = run(size, names, given.threads, given.repeats, report)
     path = given.output and write(rows, given.output, f"bench_ce.{size.device}", given.threads, given.quick)

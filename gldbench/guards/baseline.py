@@ -85,9 +85,20 @@ def moved_values(values: Values, expected: Values, absolute: float) -> tuple[lis
         old, new = expected.get(case, {}), values.get(case, {})
         for name in dict.fromkeys([*old, *new]):
             if name not in old:
-                fresh.append(Move(case, name, "new", None, new[name], "not in the baseline"))
+                fresh.append(
+                    Move(case=case, subject=name, what="new", before=None, now=new[name], limit="not in the baseline")
+                )
             elif not equal_values(old[name], new.get(name), absolute):
-                moves.append(Move(case, name, "value", old[name], new.get(name), f"± {VALUE_TOLERANCE:g}"))
+                moves.append(
+                    Move(
+                        case=case,
+                        subject=name,
+                        what="value",
+                        before=old[name],
+                        now=new.get(name),
+                        limit=f"± {VALUE_TOLERANCE:g}",
+                    )
+                )
     return moves, fresh, sum(map(len, expected.values()))
 
 

@@ -85,7 +85,13 @@ def check_gw(baseline: Path, update: bool) -> CheckResult:
         if not notes:
             _compare_seconds(problems, before["seconds"], found)
     notes += tuple(f"a speed is inconclusive: {reason}" for reason in dict.fromkeys(found.reasons))
-    return CheckResult(tuple(found.moves), found.compared, notes, tuple(found.new), tuple(found.inconclusive))
+    return CheckResult(
+        moves=tuple(found.moves),
+        compared=found.compared,
+        notes=notes,
+        new=tuple(found.new),
+        inconclusive=tuple(found.inconclusive),
+    )
 
 
 class Measurement(NamedTuple):

@@ -62,7 +62,17 @@ def grader_values() -> Values:
     values = {}
     for task_name, (target, choices, record, outputs) in ANSWERS.items():
         task = load_task(task_name)
-        item = Item(task.name, "default", "0", "", target, "0", golds=(target,), choices=choices, record=record)
+        item = Item(
+            task=task.name,
+            variant="default",
+            item_id="0",
+            prompt="",
+            target=target,
+            cluster="0",
+            golds=(target,),
+            choices=choices,
+            record=record,
+        )
         marks = JUDGES[task.scorer].judge(task, [item] * len(outputs), outputs)
         values[task_name] = {
             f"{number} {mark.filter} {mark.metric}": mark.value for number, own in enumerate(marks) for mark in own

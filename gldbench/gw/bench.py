@@ -92,10 +92,24 @@ def plan(spec: BenchSpec) -> Iterator[Case]:
         for family in entry.families:
             for size in entry.sizes:
                 for instance in range(entry.instances):
-                    yield Case(family, size, instance, "cpu", solvers, _budget(spec, entry))
+                    yield Case(
+                        family=family,
+                        size=size,
+                        instance=instance,
+                        device="cpu",
+                        solvers=solvers,
+                        budget=_budget(spec, entry),
+                    )
                     if torch.cuda.is_available():
                         able = tuple(name for name in solvers if SOLVERS[name].gpu)
-                        yield Case(family, size, instance, "cuda", able, _budget(spec, entry))
+                        yield Case(
+                            family=family,
+                            size=size,
+                            instance=instance,
+                            device="cuda",
+                            solvers=able,
+                            budget=_budget(spec, entry),
+                        )
 
 
 def _budget(spec: BenchSpec, entry: CaseSpec) -> float:

@@ -110,7 +110,7 @@ def branch_and_bound(c: Array, d: Array, seconds: float, seed: int = 0) -> Optim
     ends = time.perf_counter() + seconds
     value, columns = _incumbent(c, d, np.random.default_rng(seed))
     slack = PRECISION * float((c**2).sum() + (d**2).sum())
-    search = _Search(c, d, value, columns, slack, [[] for _ in range(n + 1)])
+    search = _Search(c=c, d=d, best=value, columns=columns, slack=slack, open=[[] for _ in range(n + 1)])
     search.open[0].append(Node(0.0, (), ()))
     while (depth := max((k for k in range(n + 1) if search.open[k]), default=None)) is not None:
         if time.perf_counter() > ends and search.nodes:
@@ -118,7 +118,13 @@ def branch_and_bound(c: Array, d: Array, seconds: float, seed: int = 0) -> Optim
         _expand(search, _take(search, depth), depth)
     left = min((node.bound for nodes in search.open for node in nodes), default=np.inf)
     lower = max(0.0, min(search.limit, left, search.leaves)) / n**2 * (1 - 4 * UNIT)
-    return Optimum(search.best / n**2, search.columns, lower, search.nodes, bool(left >= search.limit))
+    return Optimum(
+        value=search.best / n**2,
+        columns=search.columns,
+        lower=lower,
+        nodes=search.nodes,
+        proved=bool(left >= search.limit),
+    )
 
 
 def _objective(c: Array, d: Array, columns: Index) -> Array:

@@ -127,7 +127,7 @@ def _from_array(path: Path) -> SequenceSignal:
     if values.ndim != 2 or 0 in values.shape:
         raise InputError(f"{path} must hold logits T x k (positions x kept logits), got shape {list(values.shape)}")
     descending = -np.sort(-values.astype(np.float32), axis=1)
-    return SequenceSignal(descending, None, None, None, None, np.full(len(values), -1))
+    return SequenceSignal(values=descending, ids=None, lse=None, mean=None, std=None, starts=np.full(len(values), -1))
 
 
 def read_array(path: Path) -> np.ndarray:

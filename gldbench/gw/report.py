@@ -58,7 +58,15 @@ def write_report(run: Path, folder: Path) -> BenchReport:
     n = _pareto_size(found)
     front = tables.pareto(found, n)
     ratios = pd.concat([tables.speed_ratios(solved, found, family) for family in SPEED_FAMILIES])
-    parts = _Parts(tables.slopes(solved), ratios, known, tables.shares(solved, problems), lines, front, n)
+    parts = _Parts(
+        slopes=tables.slopes(solved),
+        ratios=ratios,
+        intervals=known,
+        shares=tables.shares(solved, problems),
+        claims=lines,
+        pareto=front,
+        pareto_n=n,
+    )
     timed = figures.families_of(solved, tables.FEWEST_SIZES)
     pictures = {f"time-{family}": figures.time_against_n(solved, family) for family in timed}
     pictures |= {

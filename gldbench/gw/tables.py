@@ -68,7 +68,16 @@ def slopes(solved: pd.DataFrame) -> list[Slope]:
         half = float(stats.t.ppf(0.975, len(x) - 2) * fit.stderr)
         name = str(solver) if device == "cpu" else f"{solver} ({device})"
         sizes = tuple(int(n) for n in medians.index)
-        found.append(Slope(str(family), name, float(fit.slope), fit.slope - half, fit.slope + half, sizes))
+        found.append(
+            Slope(
+                family=str(family),
+                solver=name,
+                value=float(fit.slope),
+                low=fit.slope - half,
+                high=fit.slope + half,
+                sizes=sizes,
+            )
+        )
     return found
 
 

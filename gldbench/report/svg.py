@@ -56,7 +56,14 @@ def picture(name: str, title: str, caption: str, alt: str, figure: Figure) -> Pi
         text, image = io.StringIO(), io.BytesIO()
         figure.savefig(text, format="svg", transparent=True)
         figure.savefig(image, format="png", dpi=200, facecolor="white", metadata={"Software": None})
-    return Picture(name, title, caption, alt, _for_page(text.getvalue(), name, alt), image.getvalue())
+    return Picture(
+        name=name,
+        title=title,
+        caption=caption,
+        alt=alt,
+        svg=_for_page(text.getvalue(), name, alt),
+        png=image.getvalue(),
+    )
 
 
 def _for_page(svg: str, name: str, alt: str) -> str:

@@ -36,7 +36,7 @@ def subtask_mean(values: np.ndarray, clusters: Sequence[str], bounds: tuple[floa
         means = np.array([own.mean() for own in strata.values()])
         drawn = item_mean(means, list(strata), seed=BOOTSTRAP_SEED, bounds=bounds).estimate
         method = f"as if {len(means)} subtasks were drawn: some have fewer than {MIN_STRATUM} items"
-        return Estimate(drawn.value, drawn.low, drawn.high, len(values), method)
+        return Estimate(value=drawn.value, low=drawn.low, high=drawn.high, n=len(values), method=method)
     parts = [item_mean(own, [""] * len(own), seed=BOOTSTRAP_SEED, bounds=bounds) for own in strata.values()]
     return macro_mean([part.estimate for part in parts])
 

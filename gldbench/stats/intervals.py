@@ -26,7 +26,7 @@ def chance_corrected(score: float, chance: float) -> float:
 def correct_estimate(estimate: Estimate, chance: float) -> Estimate:
     """Corrects an estimate and both ends of its interval for chance. The map is linear, so the coverage stays."""
     value, low, high = (chance_corrected(x, chance) for x in (estimate.value, estimate.low, estimate.high))
-    return Estimate(value, low, high, estimate.n, estimate.method)
+    return Estimate(value=value, low=low, high=high, n=estimate.n, method=estimate.method)
 
 
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Estimate:
@@ -40,7 +40,7 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Estimate:
     # with 0 or n successes one end is exactly 0 or 1; rounding would miss it by 1e-17
     low = 0.0 if successes == 0 else middle - half
     high = 1.0 if successes == n else middle + half
-    return Estimate(share, low, high, n, f"Wilson interval over {n} items")
+    return Estimate(value=share, low=low, high=high, n=n, method=f"Wilson interval over {n} items")
 
 
 def macro_mean(parts: Sequence[Estimate]) -> Estimate:
@@ -58,4 +58,4 @@ def macro_mean(parts: Sequence[Estimate]) -> Estimate:
     below = math.sqrt(sum((part.value - part.low) ** 2 for part in parts)) / k
     above = math.sqrt(sum((part.high - part.value) ** 2 for part in parts)) / k
     method = f"mean of {k}, their intervals combined (MOVER)"
-    return Estimate(value, value - below, value + above, sum(part.n for part in parts), method)
+    return Estimate(value=value, low=value - below, high=value + above, n=sum(part.n for part in parts), method=method)

@@ -101,7 +101,7 @@ def item_mean(
         method = f"bootstrap over {n_units} {noun}, t-stretched"
         if units.clustered:
             method = f"cluster bootstrap over {n_units} clusters of {n} items, t-stretched"
-    return ItemMean(Estimate(value, low, high, n, method), se, n_units, units.clustered)
+    return ItemMean(Estimate(value=value, low=low, high=high, n=n, method=method), se, n_units, units.clustered)
 
 
 def paired_items(

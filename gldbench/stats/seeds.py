@@ -67,7 +67,9 @@ def bootstrap_mean(
     method = f"hierarchical bootstrap over {n_seeds} seeds and {n} items, t-stretched"
     if n_seeds == 1:
         method = f"bootstrap over {n} items of one checkpoint"
-    return Estimate(value, value + (low - value) * stretch, value + (high - value) * stretch, n, method)
+    return Estimate(
+        value=value, low=value + (low - value) * stretch, high=value + (high - value) * stretch, n=n, method=method
+    )
 
 
 def binary_mean(scores: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> Estimate:
@@ -124,7 +126,12 @@ def paired_difference(
     reason, p = too_few_seeds(n_seeds), None
     if not reason:
         p = sign_flip_p(np.mean([stratum.mean(axis=1) for stratum in strata], axis=0))
-    return PairedDifference(Comparison(baseline, candidate, estimate, p, None), n_seeds, n_items, reason)
+    return PairedDifference(
+        Comparison(baseline=baseline, candidate=candidate, difference=estimate, p=p, correction=None),
+        n_seeds,
+        n_items,
+        reason,
+    )
 
 
 def too_few_seeds(n_seeds: int) -> str:

@@ -82,7 +82,7 @@ def new_task(file: Path, name: str = "", into: Path = Path("tasks")) -> NewTask:
         folder.rmdir()
         raise
     data = parent.parent if in_folder else parent
-    return NewTask(name, folder, data, len(records), guessed, tuple(missing))
+    return NewTask(name=name, folder=folder, data=data, count=len(records), guessed=guessed, missing=tuple(missing))
 
 
 def _read(file: Path) -> tuple[bytes, list[Record]]:
@@ -160,7 +160,7 @@ def _known_reader(records: Sequence[Record]) -> Task | None:
             continue
         try:
             readings = [READERS[task.reader](number, record) for number, record in enumerate(records)]
-        except Exception:  # a reader may fail in any way on rows of another shape
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError):  # rows of another shape
             continue
         if len({reading.item_id for reading in readings}) == len(records) and all(r.target for r in readings):
             return task

@@ -203,7 +203,9 @@ def drop(row: int, record: Record) -> Reading:
     passage, question = found.groups()
     golds = tuple(dict.fromkeys(gold.strip() for gold in record["ref_text"].split("|")))
     fields = {"prompt": record["context"], "passage": passage, "question": question}
-    return Reading(str(row), fields, golds[0], _digest(passage), golds)  # the file has no ids of passages
+    return Reading(
+        item_id=str(row), fields=fields, target=golds[0], cluster=_digest(passage), golds=golds
+    )  # the file has no ids of passages
 
 
 def ifeval(row: int, record: Record) -> Reading:

@@ -48,17 +48,26 @@ def world_jobs(world: WorldSpec, folder: Path) -> list[Job]:
         cost = spec.train.steps * spec.train.batch_size * spec.layers * spec.hidden**2 / 1e9
         jobs.append(
             Job(
-                f"train {name}",
-                train_model,
-                shared | {"name": name},
-                (folder / "models" / name).is_dir,
-                ("data",),
-                cost,
+                name=f"train {name}",
+                function=train_model,
+                arguments=shared | {"name": name},
+                done=(folder / "models" / name).is_dir,
+                needs=("data",),
+                cost=cost,
             )
         )
         if name != "pivot":
             done = (folder / "cache" / name / "complete").is_file
-            jobs.append(Job(f"logits {name}", store_logits, shared | {"name": name}, done, (f"train {name}",), 50.0))
+            jobs.append(
+                Job(
+                    name=f"logits {name}",
+                    function=store_logits,
+                    arguments=shared | {"name": name},
+                    done=done,
+                    needs=(f"train {name}",),
+                    cost=50.0,
+                )
+            )
     return jobs
 
 

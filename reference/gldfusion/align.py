@@ -84,7 +84,9 @@ def encode(
     ids.append(tokenizer.eos_token_id)
     starts.append(byte - 1)
     replies[-1] = (replies[-1][0], len(ids))
-    return _cut(Encoded(ids, replies[0][0], starts, False, tuple(replies)), max_length)
+    return _cut(
+        Encoded(ids=ids, n_prompt=replies[0][0], starts=starts, truncated=False, replies=tuple(replies)), max_length
+    )
 
 
 def pack(texts: Sequence[Encoded], sizes: Sequence[int]) -> Encoded:
@@ -103,7 +105,13 @@ def pack(texts: Sequence[Encoded], sizes: Sequence[int]) -> Encoded:
         starts += [start if start < 0 else start + byte for start in text.starts]
         ids += text.ids
         byte += size
-    return Encoded(ids, texts[0].n_prompt, starts, any(text.truncated for text in texts), tuple(replies))
+    return Encoded(
+        ids=ids,
+        n_prompt=texts[0].n_prompt,
+        starts=starts,
+        truncated=any(text.truncated for text in texts),
+        replies=tuple(replies),
+    )
 
 
 def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
@@ -191,7 +199,13 @@ def _cut(whole: Encoded, max_length: int) -> Encoded:
         return whole
     kept = sum(place < max_length for place in whole.labelled)
     replies = tuple((min(first, max_length), min(last, max_length)) for first, last in whole.replies or ())
-    return Encoded(whole.ids[:max_length], min(whole.n_prompt, max_length), whole.starts[:kept], True, replies)
+    return Encoded(
+        ids=whole.ids[:max_length],
+        n_prompt=min(whole.n_prompt, max_length),
+        starts=whole.starts[:kept],
+        truncated=True,
+        replies=replies,
+    )
 
 
 def _starts(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:

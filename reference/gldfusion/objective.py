@@ -52,7 +52,10 @@ def make_terms(recipe: Recipe) -> tuple[Term, ...]:
         loss = make_loss(spec.loss, spec.options)
         if not loss.needs_source:
             raise InputError(f"{spec.loss} compares with no source\nremove it from the terms; its weight is 1 - lambda")
-        terms += [Term(f"{s.name}/{name}", name, s.name, s.weight * spec.weight, loss) for s in recipe.sources]
+        terms += [
+            Term(name=f"{s.name}/{name}", group=name, source=s.name, weight=s.weight * spec.weight, loss=loss)
+            for s in recipe.sources
+        ]
     return tuple(term for term in terms if term.weight > 0)
 
 

@@ -83,7 +83,19 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
         "data": data_hash(examples),
         "sources": hash_json(used),
     }
-    return Fusion(recipe, accelerator, tokenizer, data, coverage, loss, model, optimizer, identity, state, memory)
+    return Fusion(
+        recipe=recipe,
+        accelerator=accelerator,
+        tokenizer=tokenizer,
+        data=data,
+        coverage=coverage,
+        loss=loss,
+        model=model,
+        optimizer=optimizer,
+        identity=identity,
+        state=state,
+        memory=memory,
+    )
 
 
 def kept(recipe: Recipe) -> int | None:
@@ -123,7 +135,13 @@ def open_source(
     if spec.cache is None:
         where, length = spec.device or device, recipe.train.max_length
         source: SourceSignals = LiveSource(
-            spec.name, spec.checkpoint, k, length, where, dtype=spec.dtype, offload=spec.offload
+            name=spec.name,
+            checkpoint=spec.checkpoint,
+            k=k,
+            max_length=length,
+            device=where,
+            dtype=spec.dtype,
+            offload=spec.offload,
         )
     elif k is None:
         raise InputError(f"source {spec.name}: k: full needs a live source\nset k, or remove the source's `cache` key")

@@ -75,7 +75,14 @@ def generate(random: Random, difficulty: int) -> Instance:
         if whole.value == wanted:
             break
     evaluated = _join([_Operand("FT"[group.value], "", group.value) for group in groups], operators).text
-    return Instance(NAME, difficulty, f"{whole.text}=", evaluated, "FT"[wanted], whole.canonical)
+    return Instance(
+        family=NAME,
+        difficulty=difficulty,
+        prompt=f"{whole.text}=",
+        rationale=evaluated,
+        answer="FT"[wanted],
+        canonical=whole.canonical,
+    )
 
 
 FAMILY = Family(

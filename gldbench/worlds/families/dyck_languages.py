@@ -31,7 +31,12 @@ def generate(random: Random, difficulty: int) -> Instance:
         else:
             text += CLOSING[stack.pop()]
     return Instance(
-        NAME, difficulty, f"close {text}", "", "".join(CLOSING[kind] for kind in reversed(stack)), _rename(text)
+        family=NAME,
+        difficulty=difficulty,
+        prompt=f"close {text}",
+        rationale="",
+        answer="".join(CLOSING[kind] for kind in reversed(stack)),
+        canonical=_rename(text),
     )
 
 

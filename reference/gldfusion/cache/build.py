@@ -82,7 +82,17 @@ def build_cache(
     def source() -> LiveSource:
         """Returns the source; the first call loads it."""
         if not sources:
-            sources.append(LiveSource(cache.name, checkpoint, k, max_length, where, dtype=dtype, offload=offload))
+            sources.append(
+                LiveSource(
+                    name=cache.name,
+                    checkpoint=checkpoint,
+                    k=k,
+                    max_length=max_length,
+                    device=where,
+                    dtype=dtype,
+                    offload=offload,
+                )
+            )
         return sources[0]
 
     meta = describe(checkpoint, dtype, max_length, k)

@@ -52,4 +52,6 @@ def naive(
     ids = logits.detach().sort(dim=-1, descending=True, stable=True).indices[:, :k]  # topk leaves ties unordered
     mean = logits.mean(-1)
     variance = (logits - mean[:, None]).square().mean(-1)
-    return TopKCrossEntropy(nll, logits.gather(-1, ids), ids, logits.logsumexp(-1), mean, variance)
+    return TopKCrossEntropy(
+        nll=nll, values=logits.gather(-1, ids), ids=ids, lse=logits.logsumexp(-1), mean=mean, var=variance
+    )

@@ -61,7 +61,14 @@ class TritonTiles:
         n, entries = len(x), options.entries
         if n == 0:
             empty = torch.zeros(0, device=x.device)
-            none = TopKCrossEntropy(empty, empty.new_zeros(0, k), empty.new_zeros(0, k).long(), empty, empty, empty)
+            none = TopKCrossEntropy(
+                nll=empty,
+                values=empty.new_zeros(0, k),
+                ids=empty.new_zeros(0, k).long(),
+                lse=empty,
+                mean=empty,
+                var=empty,
+            )
             return none, None
         share = self._share(x, entries)
         parts = triton.cdiv(entries, share)

@@ -46,7 +46,9 @@ def _describe(name: str, loss: type[Loss]) -> LossDescription:
         OptionDescription(field.name, _type_name(hints[field.name]), field.default, meanings.get(field.name, ""))
         for field in fields(loss)  # pyright: ignore[reportArgumentType]
     )
-    return LossDescription(name, text.partition("\n")[0], loss.formula, loss.citation, options)
+    return LossDescription(
+        name=name, summary=text.partition("\n")[0], formula=loss.formula, citation=loss.citation, options=options
+    )
 
 
 def _attributes(text: str) -> dict[str, str]:
