@@ -72,7 +72,11 @@ class Gld:
             "entropy": the ceil(exp H) largest, where H is the entropy of the softmax over the k. So the unlikely
             candidates of a confident position stay out of the graph. This number has no gradient.
         map: How source tokens are mapped to the pivot's, for vocabulary nodes.
-MAPTEXT    """
+            "exact": to the token with the same bytes; other source tokens have no match.
+            "mined": to the token with the same bytes, or else to the one with the least edit distance in bytes (MinED).
+            "fusellm": as FuseLLM's code does it: by the strings of the two vocabularies, or else by their edit distance
+            in lower case.
+    """
 
     nodes: Literal["rank", "vocab"] = "rank"
     values: Literal["raw", "logprob", "standard", "softmax"] = "logprob"
