@@ -53,13 +53,16 @@ def change_manifest(folder: Path, add: Iterable[str] = (), remove: Iterable[str]
     Raises:
         InputError: the manifest is damaged.
     """
+    added, removed = list(add), list(remove)
+    if not added and not removed:
+        return
     with (folder / ".manifest.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         exists = (folder / MANIFEST).exists()
         entries = dict(read_manifest(folder, "manifest of", "delete this file")) if exists else {}
-        for name in add:
+        for name in added:
             entries[name] = _entry(folder / name)
-        for name in remove:
+        for name in removed:
             entries.pop(name, None)
         write_json(folder / MANIFEST, {"manifest": _VERSION, "files": dict(sorted(entries.items()))})
         flush(folder)
