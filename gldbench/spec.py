@@ -112,7 +112,7 @@ def models_of(world: WorldSpec) -> dict[str, ModelSpec]:
 
 
 def subjects_of(spec: Spec) -> list[tuple[str, str, int]]:
-    """The (name, method, seed) of all checkpoints of a run: the models of the world, then each method with each seed."""
+    """(name, method, seed) of all checkpoints of a run: the models of the world, then each method with each seed."""
     fused = [(f"{method}-seed{seed}", method, seed) for method in spec.methods for seed in spec.fusion.seeds]
     return [(name, name, 0) for name in models_of(spec.world)] + fused
 

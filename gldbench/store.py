@@ -2,8 +2,8 @@
 
 Rows and responses are stored in parts: files called `part-<number>-<checksum>.parquet`, where the checksum is the first
 16 digits of the SHA-256 of the file. It is checked whenever the file is read. The parquet metadata of a part names the
-*unit* of work that made it, so that no unit is stored twice. The manifest of the run's folder lists all parts and plans,
-so that a deleted one is noticed.
+*unit* of work that made it, so that no unit is stored twice. The manifest of the run's folder lists all parts and
+plans, so that a deleted one is noticed.
 """
 
 from __future__ import annotations
