@@ -135,7 +135,7 @@ class Store:
 
     def has(self, unit: str) -> bool:
         """Whether rows or responses of this unit are stored."""
-        return any(unit == stored for kind in ("rows", "responses") for _, stored in self._parts(kind))
+        return any(unit in self.units(kind) for kind in ("rows", "responses"))
 
     def rows(self) -> list[Row]:
         """All rows, in the order of their parts.
@@ -186,7 +186,7 @@ class Store:
         content = buffer.getvalue()
         digest = hashlib.sha256(content).hexdigest()[:16]
         with self._numbering(kind) as folder:
-            if any(stored == unit for _, stored in self._parts(kind)):
+            if unit in self.units(kind):
                 return
             number = 1 + max((_number(path) for path in self._files(kind)), default=0)
             name = f"part-{number:05d}-{digest}.parquet"

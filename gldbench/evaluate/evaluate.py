@@ -26,6 +26,7 @@ from gldbench.store import Store
 from gldbench.tasks import DEFAULT_VARIANT, asked_as, expand, load_items, load_task, take
 from gldfusion.errors import require_known
 from gldfusion.files import hash_json, lock, write_json
+from gldfusion.manifest import change_manifest
 from gldfusion.progress import Progress
 
 SUITE = "eval"
@@ -119,6 +120,7 @@ def _ask_and_grade(
     env = environment(torch.get_num_threads(), workers=1)
     claim(output, env)
     store = Store(output)
+    store.settle()
     scores: list[TaskScore] = []
     made: list[Responses] = []
     for checkpoint in checkpoints:
@@ -143,6 +145,7 @@ def _ask_and_grade(
         measured=backend not in NOT_MEASURED,
     )
     write_json(output / "evaluation.json", as_json(evaluation))
+    change_manifest(output, add=["evaluation.json"])
     return evaluation
 
 
