@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gldfusion.errors import InputError, did_you_mean
-from gldfusion.files import require_file
 from gldfusion.paths import require_cache, require_checkpoint, require_data
+from gldfusion.reading import printable, shown
+from gldfusion.yaml_reader import read_yaml
 
 
 class Model(BaseModel):
@@ -168,33 +168,16 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
     problems = error.errors()
     first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     location = first["loc"]
-    place = ".".join(str(step) for step in location)
+    place = printable(".".join(str(step) for step in location), 120)
     if first["type"] == "extra_forbidden":
         known = _fields_at(model, location[:-1])
-        hint = did_you_mean(str(location[-1]), known) or f"; known keys here: {', '.join(known)}"
+        hint = did_you_mean(str(location[-1])[:80], known) or f"; known keys here: {', '.join(known)}"
         return f'unknown key "{place}" in {where}{hint}'
     if first["type"] == "missing":
         return f'{where} has no "{place}": it must be given'
     if first["type"] == "value_error":
-        return f"{where}: {first['msg'].removeprefix('Value error, ')}"
-    return f"{where}: {place or 'the whole file'}: {first['msg']} (got {first.get('input')!r:.80})"
-
-
-def read_yaml(path: Path, what: str) -> Any:
-    """Reads and parses a YAML file.
-
-    Args:
-        path: the file.
-        what: what the file should be, for the message: "recipe".
-
-    Raises:
-        InputError: there is no such file, or it is not valid YAML.
-    """
-    require_file(path, what, "check the path")
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        return f"{where}: {printable(first['msg'].removeprefix('Value error, '), 400)}"
+    return f"{where}: {place or 'the whole file'}: {first['msg']} (got {shown(first.get('input'))})"
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -76,6 +76,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """Makes the value of a node. What a conversion of PyYAML cannot take is an error with a place."""
+        if isinstance(node, yaml.ScalarNode) and any("\ud800" <= c <= "\udfff" for c in node.value):
+            raise _Problem("it holds half of a surrogate pair, which no text can hold", node)
         number = node.tag.endswith((":int", ":float"))
         if node.tag not in _PLAIN_TYPES or (number and len(node.value) > MOST_DIGITS):
             raise _Problem(f"expected a plain value of at most {MOST_DIGITS} digits, got {shown(node.value)}", node)

@@ -56,6 +56,7 @@ HOSTILE = {
     "odd hexadecimal": ("a: 0x_", "no usable value"),
     "zero byte": ("a: \0", "not allowed"),
     "half a pair": ("a: \ud800", "not allowed"),
+    "half a pair, written": ('a: "\\ud800"', "surrogate pair"),
     "two documents": ("--- a\n--- b", "single document"),
     "unknown alias": ("*a", "undefined alias"),
 }
