@@ -28,7 +28,7 @@ from gldfusion.optim import learning_rate
 from gldfusion.prepare import Fusion, prepare
 from gldfusion.progress import Progress
 from gldfusion.recipe import Recipe
-from gldfusion.state import Log, load_state, remove_state, save_state
+from gldfusion.state import Log, load_state, remove_states, remove_unfinished, save_state
 
 
 def fuse(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path:
@@ -58,6 +58,7 @@ def fuse(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path
     with lock(lock_file) if main else nullcontext():
         if main:
             remove_leftovers(output)
+            remove_unfinished(state)
         try:
             fusion = prepare(recipe, accelerator, state)
             log = train(fusion, progress if main else None)
@@ -133,7 +134,7 @@ def train_step(fusion: Fusion, step: int) -> dict[str, Any]:
 
 
 def finish(fusion: Fusion, log: Log, output: Path) -> None:
-    """Writes the fused checkpoint, then deletes the training state."""
+    """Writes the fused checkpoint, then deletes the training states."""
     bare = fusion.accelerator.unwrap_model(fusion.model)
     tokens = log[-1]["tokens"]
     totals = {
@@ -147,7 +148,7 @@ def finish(fusion: Fusion, log: Log, output: Path) -> None:
     hashes = {source.name: source.checkpoint_hash for source in fusion.data.sources}
     provenance = make_provenance(fusion.recipe, fusion.identity, hashes)
     export(bare.model, fusion.tokenizer, provenance, make_card(fusion.recipe), log, totals, output)
-    remove_state(fusion.state)
+    remove_states(fusion.state)
 
 
 def micro_batches(fusion: Fusion, indices: Sequence[int]) -> list[Batch]:
