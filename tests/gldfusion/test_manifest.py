@@ -111,5 +111,5 @@ def test_files_can_be_added_by_several_threads_and_removed(sealed: Path) -> None
 
 def test_a_file_that_must_be_listed_is_asked_for_by_name(sealed: Path) -> None:
     verify_manifest(sealed, "folder", MEND, names=["weights"])
-    with pytest.raises(InputError, match="does not list model.safetensors"):
+    with pytest.raises(InputError, match=r"does not list model.safetensors"):
         verify_manifest(sealed, "folder", MEND, names=["model.safetensors"])
