@@ -1,0 +1,93 @@
+"""Checks of a checkpoint's files before a library reads them, and errors of that library as errors in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from gldfusion.errors import InputError
+from gldfusion.files import MODEL_FILES, TOKENIZER_FILES
+from gldfusion.manifest import MANIFEST, read_manifest, verify_manifest
+from gldfusion.reading import plain_line, read_json, read_object
+
+CHANGED = "make or copy the checkpoint again; if you changed its files yourself, delete manifest.json"
+BROKEN = "make or copy the checkpoint again"
+
+
+def require_intact(path: Path, patterns: Sequence[str] = (*MODEL_FILES, *TOKENIZER_FILES)) -> None:
+    """Compares files of a checkpoint with its manifest. A checkpoint without a manifest of ours is not checked.
+
+    Args:
+        path: folder of the checkpoint.
+        patterns: which files to check.
+
+    Raises:
+        InputError: the manifest or a file is damaged, or a file was added or is missing. The message names it.
+    """
+    manifest = path / MANIFEST
+    if not manifest.exists():
+        return
+    content = read_json(manifest, "manifest", CHANGED)
+    if not isinstance(content, dict) or not {"manifest", "files"} & content.keys():
+        return  # of another program
+    _compare(path, patterns, "a checkpoint", CHANGED)
+
+
+def fused_problem(path: Path) -> str | None:
+    """Says what is wrong with a fused checkpoint; None if it is complete and intact.
+
+    Raises:
+        InputError: never. The text is the first line of the error that reading it would raise.
+    """
+    try:
+        _compare(path, (*MODEL_FILES, *TOKENIZER_FILES), "a fused checkpoint", BROKEN)
+        verify_manifest(path, "a fused checkpoint", BROKEN)
+    except InputError as error:
+        return str(error).split("\n")[0]
+    return None
+
+
+def _compare(path: Path, patterns: Sequence[str], what: str, mend: str) -> None:
+    listed = read_manifest(path, what, mend)
+    present = {file.relative_to(path).as_posix() for pattern in patterns for file in path.glob(pattern)}
+    wanted = {name for name in listed if any(Path(name).match(pattern) for pattern in patterns)}
+    verify_manifest(path, what, mend, sorted(present | wanted))
+
+
+def require_settings(path: Path) -> None:
+    """Checks that the JSON files of a checkpoint are JSON. Libraries pass over some of them in silence if not.
+
+    Raises:
+        InputError: a file is not. The message names it.
+    """
+    for pattern in ("*config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json"):
+        for file in sorted(path.glob(pattern)):
+            read_object(file, "file of a checkpoint", BROKEN)
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Turns every error of a library that reads a damaged checkpoint into an `InputError`.
+
+    transformers, tokenizers and safetensors raise errors of many classes, bare `Exception` among them.
+
+    Args:
+        path: folder of the checkpoint.
+        what: what is read, for the message: "the model".
+
+    Raises:
+        InputError: the block failed.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except BaseException as error:
+        # a Rust library that panics raises this class, which is no Exception and cannot be imported
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise InputError(
+            f"not a checkpoint: {what} in {path} cannot be loaded ({type(error).__name__})\n"
+            f"{plain_line(error)}\n{BROKEN}, or install the version of transformers that wrote it"
+        ) from error
