@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import safe_open
+
 from gldfusion.errors import InputError
 from gldfusion.files import MODEL_FILES, TOKENIZER_FILES
 from gldfusion.manifest import MANIFEST, read_manifest, verify_manifest
-from gldfusion.reading import plain_line, read_json, read_object
+from gldfusion.reading import plain_line, read_json, read_object, shown
 
 CHANGED = "make or copy the checkpoint again; if you changed its files yourself, delete manifest.json"
 BROKEN = "make or copy the checkpoint again"
@@ -64,6 +67,37 @@ def require_settings(path: Path) -> None:
     for pattern in ("*config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json"):
         for file in sorted(path.glob(pattern)):
             read_object(file, "file of a checkpoint", BROKEN)
+
+
+DEPTHS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
+"""names of the number of layers in configurations"""
+
+
+def require_depth(path: Path) -> int:
+    """Checks that the configuration asks for no more layers than there are stored tensors.
+
+    transformers builds all layers before it looks at the weights, which takes hours for a damaged number.
+
+    Returns:
+        How many numbers the weights hold.
+
+    Raises:
+        InputError: it asks for more, or the weights cannot be read.
+    """
+    config = read_object(path / "config.json", "configuration", BROKEN)
+    sizes: list[int] = []
+    with reading(path, "the weights"):
+        for file in path.glob("*.safetensors"):
+            with safe_open(file, "numpy") as weights:
+                sizes += [math.prod(weights.get_slice(name).get_shape()) for name in weights.keys()]  # noqa: SIM118
+    for name in DEPTHS:
+        depth = config.get(name)
+        if isinstance(depth, int) and depth > len(sizes):
+            raise InputError(
+                f"not a checkpoint: {path / 'config.json'} says {name} = {shown(depth)}, "
+                f"but the weights hold {len(sizes)} tensors\n{BROKEN}"
+            )
+    return sum(sizes)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from gldfusion.checkpoint import reading, require_intact, require_settings
+from gldfusion.checkpoint import BROKEN, reading, require_depth, require_intact, require_settings
 from gldfusion.errors import InputError
 from gldfusion.files import TOKENIZER_FILES, hash_json
 from gldfusion.inputs import Inputs
@@ -29,6 +29,10 @@ from gldfusion.kernels import topk_cross_entropy
 from gldfusion.paths import require_checkpoint
 from gldfusion.signals import PivotSignal
 from gldfusion.templates import require_template
+
+
+PACKED = 64
+"""at most so many parameters are packed into one stored number, in quantised weights"""
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,10 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32, trust_remote_code
     require_checkpoint(path, trust_remote_code)
     require_intact(path)
     require_settings(path)
+    stored = require_depth(path)
     with reading(path, "the model"), quiet():
         config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
+        _require_size(path, config, stored, trust_remote_code)
         loaded = AutoModelForCausalLM.from_pretrained(
             path,
             config=config,
@@ -97,6 +103,27 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32, trust_remote_code
             f"expected all weights of a {type(model).__name__}"
         )
     return model.eval()
+
+
+def _require_size(path: Path, config: PreTrainedConfig, stored: int, trust_remote_code: bool) -> None:
+    """Checks that a model is not far larger than its weights, before memory is allocated for it.
+
+    Args:
+        path: folder of the checkpoint, for the message.
+        config: its configuration.
+        stored: how many numbers the weights hold.
+        trust_remote_code: whether code that the checkpoint brings may run.
+
+    Raises:
+        InputError: it is.
+    """
+    with torch.device("meta"):  # allocates nothing
+        size = parameter_count(AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code))
+    if size > PACKED * stored:
+        raise InputError(
+            f"not a checkpoint: the configuration in {path} asks for {size} parameters, "
+            f"but the weights hold {stored} numbers\n{BROKEN}"
+        )
 
 
 def load_tokenizer(path: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerFast:
