@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from gldbench.commands.options import TrustRemoteCode
-from gldfusion.errors import InputError
 
 
 def fuse(
@@ -21,12 +20,12 @@ def fuse(
     To use several processes or GPUs: `accelerate launch -m gldbench.cli fuse RECIPE --output DIR`.
     """
     from gldbench.console import reporter
+    from gldfusion.checkpoint import require_free
     from gldfusion.recipe import check_paths, load_recipe, with_trust
 
     loaded = with_trust(load_recipe(recipe), trust_remote_code)
     check_paths(loaded)
-    if output.exists():
-        raise InputError(f"will not overwrite {output}: it already exists\nmove it away or choose another --output")
+    require_free(output)
     from gldfusion.fuse import fuse as run_fusion  # loads torch, which takes seconds: after all quick checks
 
     with reporter(f"fuse {loaded.name}") as report:

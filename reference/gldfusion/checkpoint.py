@@ -10,8 +10,9 @@ from pathlib import Path
 from safetensors import safe_open
 
 from gldfusion.errors import InputError
-from gldfusion.files import MODEL_FILES, TOKENIZER_FILES
+from gldfusion.files import MODEL_FILES, TOKENIZER_FILES, lock, remove
 from gldfusion.manifest import MANIFEST, read_manifest, verify_manifest
+from gldfusion.paths import hidden, require_output
 from gldfusion.reading import plain_line, read_json, read_object, shown
 
 CHANGED = "make or copy the checkpoint again; if you changed its files yourself, delete manifest.json"
@@ -35,6 +36,41 @@ def require_intact(path: Path, patterns: Sequence[str] = (*MODEL_FILES, *TOKENIZ
     if not isinstance(content, dict) or not {"manifest", "files"} & content.keys():
         return  # of another program
     _compare(path, patterns, "a checkpoint", CHANGED)
+
+
+def require_free(output: Path) -> None:
+    """Checks that nothing is where a fused checkpoint is to be written.
+
+    A fused checkpoint that is there is compared with its manifest. A damaged one is refused too and not made again
+    unasked: its folder may hold files of the user, and a new fusion can take days.
+
+    Raises:
+        InputError: something is there. The message says whether it is a complete fused checkpoint.
+    """
+    if not require_output(output).exists():
+        return
+    if not (output / "fusion.json").exists():
+        raise InputError(f"will not overwrite {output}: it already exists\nmove it away or choose another output")
+    if problem := fused_problem(output):
+        raise InputError(
+            f"the fused checkpoint {output} is not intact\n{problem}\n"
+            f"delete the folder {output} and run the same command again: it is made again"
+        )
+    _remove_finished_states(output)
+    raise InputError(
+        f"will not overwrite {output}: it already exists and is a complete fused checkpoint\n"
+        "move it away or choose another output"
+    )
+
+
+def _remove_finished_states(output: Path) -> None:
+    """Deletes the training states of a complete fused checkpoint: a process was killed just before it did so."""
+    folder = hidden(output, "state")
+    finished = read_object(output / "fusion.json", "record of a fusion", BROKEN).get("identity")
+    logs = [read_object(log, "log of a saved state", f"delete {folder}") for log in folder.glob("step-*/log.json")]
+    if logs and all(log.get("identity") == finished for log in logs):
+        with lock(hidden(output, "lock")):
+            remove(folder)
 
 
 def fused_problem(path: Path) -> str | None:

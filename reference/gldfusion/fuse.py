@@ -19,12 +19,14 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from gldfusion.checkpoint import require_free
 from gldfusion.data import Batch
 from gldfusion.errors import InputError
 from gldfusion.export import export, make_card, make_provenance
 from gldfusion.files import lock, remove_leftovers
 from gldfusion.model import parameter_count
 from gldfusion.optim import learning_rate
+from gldfusion.paths import hidden
 from gldfusion.prepare import Fusion, prepare
 from gldfusion.progress import Progress
 from gldfusion.recipe import Recipe
@@ -51,10 +53,9 @@ def fuse(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path
     """
     AcceleratorState._reset_state()  # otherwise the precision of this process's first fusion applies to all later ones
     accelerator = Accelerator(mixed_precision=recipe.train.precision, cpu=not torch.cuda.is_available())
-    if output.exists():
-        raise InputError(f"will not overwrite {output}: it is already there\nmove it away or choose another output")
+    require_free(output)
     main = accelerator.is_main_process
-    lock_file, state = (output.with_name(f".{output.name}.{kind}") for kind in ("lock", "state"))
+    lock_file, state = hidden(output, "lock"), hidden(output, "state")
     with lock(lock_file) if main else nullcontext():
         if main:
             remove_leftovers(output)

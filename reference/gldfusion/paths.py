@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gldfusion.errors import InputError
 from gldfusion.files import require_file
-from gldfusion.reading import read_object
+from gldfusion.reading import read_object, shown_path
 
 EXAMPLE_LINE = '{"prompt": ..., "response": ...}'
 """one line of a data file, as error messages show it"""
@@ -16,6 +17,8 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 """a checkpoint folder holds at least one of these files"""
 PICKLES = ("pytorch_model*.bin", "adapter_model*.bin", "*.pt", "*.pth", "*.ckpt")
 """weights in formats that can hold code. Files with these names are never read"""
+LONGEST_NAME = 255 - len("..12345678.part")
+"""bytes of the longest name of an output: file systems allow 255, and temporary files beside it have longer names"""
 SAVE_AGAIN = "expected the files that `save_pretrained` writes: config.json, model.safetensors, tokenizer files"
 
 
@@ -112,6 +115,28 @@ def _settings(value: Any) -> Iterator[tuple[str, Any]]:
         yield from value.items()
     for part in inner:
         yield from _settings(part)
+
+
+def require_output(path: Path) -> Path:
+    """Checks that the name of an output leaves room for the temporary names beside it, and returns its path.
+
+    Without this check, a fusion would fail when it writes its result.
+
+    Raises:
+        InputError: the name is too long.
+    """
+    size = len(os.fsencode(path.name))
+    if size > LONGEST_NAME:
+        raise InputError(
+            f"the name of the output is too long: {shown_path(path)}\n"
+            f"expected at most {LONGEST_NAME} bytes after the last slash, got {size}; choose a shorter name"
+        )
+    return path
+
+
+def hidden(output: Path, kind: str) -> Path:
+    """The path beside an output that holds its "lock" or the "state" of its training."""
+    return output.with_name(f".{output.name}.{kind}")
 
 
 def require_cache(path: Path) -> Path:

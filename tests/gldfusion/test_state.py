@@ -328,3 +328,41 @@ def test_two_trainings_do_not_meet(make_recipe: RecipeMaker, tmp_path: Path) -> 
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match="will not overwrite"):
         fuse(make_recipe(), tmp_path / "out")
+
+
+def test_states_that_a_kill_left_beside_a_complete_checkpoint_are_removed(
+    make_recipe: RecipeMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, output = make_recipe(steps=3, save_every=1), tmp_path / "out"
+    monkeypatch.setattr(loop, "remove_states", lambda folder: None)  # the process is killed before this line
+    fuse(recipe, output)
+    assert states(tmp_path / ".out.state")
+    with pytest.raises(InputError, match="already exists and is a complete fused checkpoint"):
+        fuse(recipe, output)
+    assert sorted(os.listdir(tmp_path)) == [".out.lock", "out"]
+    with pytest.raises(CrashError):
+        fuse(make_recipe(steps=3, save_every=1, seed=1), tmp_path / "other", crash_at(2))
+    (tmp_path / ".other.state").rename(tmp_path / ".out.state")
+    with pytest.raises(InputError, match="complete fused checkpoint"):
+        fuse(recipe, output)
+    assert states(tmp_path / ".out.state")  # of another training: kept
+
+
+def test_an_existing_output_is_refused_and_a_damaged_one_is_named(make_recipe: RecipeMaker, tmp_path: Path) -> None:
+    recipe, output = make_recipe(steps=1), tmp_path / "out"
+    fuse(recipe, output)
+    before = weights(output)
+    damage(output / "tokenizer.json")
+    with pytest.raises(InputError, match=r"is not intact\n.*tokenizer\.json is damaged: .*\ndelete the folder .*/out and"):
+        fuse(recipe, output)
+    remove_states(output)
+    assert weights(fuse(recipe, output)) == before
+
+
+@pytest.mark.parametrize("size", [241, 300])
+def test_a_name_without_room_for_temporary_names_is_refused_at_once(
+    make_recipe: RecipeMaker, tmp_path: Path, size: int
+) -> None:
+    with pytest.raises(InputError, match=r"too long: .*\nexpected at most 240 bytes"):
+        fuse(make_recipe(steps=1), tmp_path / ("n" * size))
+    assert fuse(make_recipe(steps=2, save_every=1), tmp_path / ("n" * 240)).is_dir()
