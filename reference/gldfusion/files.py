@@ -168,7 +168,7 @@ def lock(path: Path) -> Iterator[None]:
 # All files that change the output of a checkpoint. Notes such as README.md and fusion.json are left out.
 MODEL_FILES = (
     *("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model*.bin.index.json"),
-    *("config.json", "generation_config.json"),
+    *("config.json", "generation_config.json", "*.py"),
 )
 TOKENIZER_FILES = (
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "tekken.json"),

@@ -6,6 +6,7 @@ A recipe is immutable and refuses unknown keys. This module imports neither torc
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -106,6 +107,8 @@ class Recipe(Model):
     """number of largest logits kept per position; `full` keeps the whole vocabulary and needs live sources"""
     min_coverage: float = Field(default=0.0, ge=0, le=1)
     """smallest accepted share of the pivot's labelled positions that are paired with each source"""
+    trust_remote_code: bool = False
+    """run code that the pivot and the sources bring (`auto_map`). Without it such a checkpoint is refused"""
     train: TrainSpec
 
     @property
@@ -195,6 +198,11 @@ def load_recipe(path: Path) -> Recipe:
     return recipe.model_copy(update={"pivot": base / recipe.pivot, "data": base / recipe.data, "sources": sources})
 
 
+def with_trust(recipe: Recipe, trust_remote_code: bool) -> Recipe:
+    """The recipe, with `trust_remote_code` set if the argument is true: the option of the command line."""
+    return recipe.model_copy(update={"trust_remote_code": recipe.trust_remote_code or trust_remote_code})
+
+
 def check_paths(recipe: Recipe) -> None:
     """Checks that everything that a fusion reads exists, before torch is imported (that takes seconds).
 
@@ -207,22 +215,24 @@ def check_paths(recipe: Recipe) -> None:
         InputError: names the key of the recipe whose path is wrong, for example `sources.0.cache`.
     """
     _check_path("data", require_data, recipe.data)
-    _check_path("pivot", require_checkpoint, recipe.pivot)
+    checkpoint = partial(require_checkpoint, trust_remote_code=recipe.trust_remote_code)
+    _check_path("pivot", checkpoint, recipe.pivot)
     for number, source in enumerate(recipe.sources):
         if source not in recipe.used_sources:
             continue
         if source.cache is None:
-            _check_path(f"sources.{number}.checkpoint", require_checkpoint, source.checkpoint)
+            _check_path(f"sources.{number}.checkpoint", checkpoint, source.checkpoint)
         else:
             _check_path(f"sources.{number}.cache", require_cache, source.cache)
 
 
 def check_cache_paths(recipe: Recipe) -> None:
     """As `check_paths`, for building the caches: checks the data, and the checkpoint of every source with a cache."""
+    checkpoint = partial(require_checkpoint, trust_remote_code=recipe.trust_remote_code)
     _check_path("data", require_data, recipe.data)
     for number, source in enumerate(recipe.sources):
         if source.cache is not None:
-            _check_path(f"sources.{number}.checkpoint", require_checkpoint, source.checkpoint)
+            _check_path(f"sources.{number}.checkpoint", checkpoint, source.checkpoint)
 
 
 def _check_path(key: str, require: Callable[[Path], Path], path: Path) -> None:

@@ -47,6 +47,7 @@ def build_cache(
     dtype: str = "float32",
     device: str | None = None,
     offload: bool = False,
+    trust_remote_code: bool = False,
 ) -> int:
     """Runs the source over the texts that are not in the cache, and stores its top-k logits.
 
@@ -66,6 +67,7 @@ def build_cache(
         dtype: precision in which the source runs: "float32", "bfloat16" or "float16".
         device: torch name of the device on which it runs. None: a CUDA device if there is one.
         offload: see `LiveSource`.
+        trust_remote_code: see `LiveSource`. meta.json records it.
 
     Returns:
         How many texts this call ran.
@@ -75,7 +77,7 @@ def build_cache(
             broken; or k is larger than the vocabulary.
         OSError: the disk is full.
     """
-    require_checkpoint(checkpoint)
+    require_checkpoint(checkpoint, trust_remote_code)
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     sources: list[LiveSource] = []
 
@@ -91,27 +93,30 @@ def build_cache(
                     device=where,
                     dtype=dtype,
                     offload=offload,
+                    trust_remote_code=trust_remote_code,
                 )
             )
         return sources[0]
 
-    meta = describe(checkpoint, dtype, max_length, k)
+    meta = describe(checkpoint, dtype, max_length, k, trust_remote_code)
     with _building(cache, lambda: create_cache(cache, source().tokenizer, source().vocabulary, meta, columns)):
         _check_same(cache, meta, columns)
         check_shards(shard_paths(cache))
         return _Builder(cache, examples, shard_size).fill(source, progress)
 
 
-def describe(checkpoint: Path, dtype: str, max_length: int, k: int) -> dict[str, Any]:
+def describe(
+    checkpoint: Path, dtype: str, max_length: int, k: int, trust_remote_code: bool = False
+) -> dict[str, Any]:
     """The part of meta.json that identifies the stored logits. Arguments as for `build_cache`."""
     parts = hash_parts(checkpoint)
     decides = {
         "model": parts["model"],
         "tokenizer": parts["tokenizer"],
-        "template": hash_json(load_tokenizer(checkpoint).chat_template),
+        "template": hash_json(load_tokenizer(checkpoint, trust_remote_code).chat_template),
         "dtype": dtype,
         "max_length": max_length,
-    }
+    } | ({"trust_remote_code": True} if trust_remote_code else {})
     whole = {"format": FORMAT, "checkpoint": parts["checkpoint"], **decides}
     return whole | {"content": hash_json(decides), "k": k}
 

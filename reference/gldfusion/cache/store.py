@@ -70,7 +70,7 @@ def cached_tokenizer(cache: Path) -> PreTrainedTokenizerFast:
     try:
         with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(cache / "tokenizer.zip") as archive:
             archive.extractall(name)
-            return PreTrainedTokenizerFast.from_pretrained(name, local_files_only=True)
+            return PreTrainedTokenizerFast.from_pretrained(name, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"no tokenizer in the cache {cache} ({' '.join(str(error).split())[:200]})\n{AGAIN}") from None
 
