@@ -29,7 +29,7 @@ from gldbench.commands.score import score
 from gldbench.commands.selftest import selftest_app
 from gldbench.commands.tasks import tasks_app
 from gldfusion.errors import InputError
-from gldfusion.reading import shown_path
+from gldfusion.reading import printable, shown_path
 
 app = typer.Typer(
     name="gldbench",
@@ -57,6 +57,12 @@ INTERRUPTED, TERMINATED = 130, 143
 """exit codes after Ctrl-C and after SIGTERM"""
 
 
+UNUSABLE = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EEXIST)
+"""errors of the system about a path that the user gave: too long, a file where a folder is needed, or the reverse"""
+LONGEST_LINE = 1000
+"""characters of a line of an error message"""
+
+
 def main() -> None:
     """Entry point: what a user can mend is told in one to three lines on standard error, with exit code 2."""
     before = signal.signal(signal.SIGTERM, _terminate)
@@ -65,7 +71,7 @@ def main() -> None:
     except InputError as error:
         _fail(str(error))
     except OSError as error:
-        if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP):
+        if error.errno in UNUSABLE:
             _fail(f"the path {shown_path(Path(error.filename or ''))} cannot be used: {error.strerror}\ngive another")
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
@@ -89,7 +95,9 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    for line in f"error: {message}".split("\n"):
+        indent = line[: len(line) - len(line.lstrip(" "))][:20]
+        print(indent + printable(line, LONGEST_LINE), file=sys.stderr)
     sys.exit(2)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,6 @@ from gldfusion.kernels import topk_cross_entropy
 from gldfusion.paths import require_checkpoint
 from gldfusion.signals import PivotSignal
 from gldfusion.templates import require_template
-
 
 PACKED = 64
 """at most so many parameters are packed into one stored number, in quantised weights"""
@@ -69,12 +68,14 @@ def quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def load_model(path: Path, dtype: torch.dtype = torch.float32, trust_remote_code: bool = False) -> PreTrainedModel:
+def load_model(
+    path: Path, dtype: torch.dtype | Literal["auto"] = torch.float32, trust_remote_code: bool = False
+) -> PreTrainedModel:
     """Loads a causal language model from a local folder, in evaluation mode.
 
     Args:
         path: folder of the checkpoint.
-        dtype: type of the weights in memory.
+        dtype: type of the weights in memory; "auto": the type in which they are stored.
         trust_remote_code: whether code that the checkpoint brings may run.
 
     Raises:

@@ -139,7 +139,7 @@ def parse_json(text: str | bytes, where: str, mend: str) -> Any:
     except ValueError as error:
         raise InputError(f"{where} is not JSON: {plain_line(error)}\n{mend}") from None
     if deep:
-        raise InputError(f"{where} is no usable JSON: it has more than {DEEPEST} levels of lists and objects\n{mend}")
+        raise InputError(f"{where} is not JSON of at most {DEEPEST} levels of lists and objects\n{mend}")
     return value
 
 
