@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gldfusion.errors import InputError, did_you_mean
+from gldfusion.paths import resolved
 from gldfusion.reading import shown
 from gldfusion.recipe import Model, TermSpec, TrainSpec, validate
 from gldfusion.yaml_reader import read_yaml
@@ -163,7 +164,7 @@ def _read(path: Path, before: tuple[Path, ...]) -> Any:
     content = read_yaml(path, "spec")
     if isinstance(content, dict) and "extends" in content:
         base, chain = _find(str(content.pop("extends"))), (*before, path)
-        if base.resolve() in [p.resolve() for p in chain]:
+        if resolved(base) in map(resolved, chain):
             raise InputError(f"{path} extends {base.name}, which extends it again\nname another spec after `extends:`")
         inherited = _read(base, chain)
         if not isinstance(inherited, dict):

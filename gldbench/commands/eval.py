@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gldbench.commands.options import ChangedData, Data, Json, TasksDir, TrustRemoteCode, UnsafeCode, print_json
+from gldfusion.paths import resolved
 
 if TYPE_CHECKING:
     from gldbench.evaluate.results import Evaluation
@@ -63,7 +64,7 @@ def evaluate(
             [tasks],
             data if data == "hub" else Path(data),
             limit,
-            output.resolve(),
+            resolved(output),
             variant=variant,
             graders=graders,
             backend=backend,

@@ -21,6 +21,7 @@ def fuse(
     """
     from gldbench.console import reporter
     from gldfusion.checkpoint import require_free
+    from gldfusion.paths import resolved
     from gldfusion.recipe import check_paths, load_recipe, with_trust
 
     loaded = with_trust(load_recipe(recipe), trust_remote_code)
@@ -29,5 +30,5 @@ def fuse(
     from gldfusion.fuse import fuse as run_fusion  # loads torch, which takes seconds: after all quick checks
 
     with reporter(f"fuse {loaded.name}") as report:
-        path = run_fusion(loaded, output.resolve(), lambda done, total: report(loaded.name, done, total))
+        path = run_fusion(loaded, resolved(output), lambda done, total: report(loaded.name, done, total))
     print(f"fused checkpoint: {path}")

@@ -9,6 +9,7 @@ import typer
 
 from gldbench.commands.options import Json, print_json
 from gldfusion.files import atomic_write
+from gldfusion.paths import resolved
 
 ITEMS = "items.html"
 """page of single items beside the report"""
@@ -23,7 +24,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write the report of a run again from its stored rows, and print the main table."""
-    show_report(folder.resolve(), as_json, {}, partial)
+    show_report(resolved(folder), as_json, {}, partial)
 
 
 def show_report(folder: Path, as_json: bool, facts: dict[str, Any], partial: bool = False) -> None:

@@ -22,6 +22,11 @@ LONGEST_NAME = 255 - len("..12345678.part")
 SAVE_AGAIN = "expected the files that `save_pretrained` writes: config.json, model.safetensors, tokenizer files"
 
 
+def resolved(path: Path) -> Path:
+    """The absolute path without symbolic links. A link that leads to itself is kept, so reading it fails in words."""
+    return Path(os.path.realpath(path))
+
+
 def require_data(path: Path) -> Path:
     """Checks that a data file exists, and returns its path.
 
