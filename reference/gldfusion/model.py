@@ -30,7 +30,6 @@ from gldfusion.paths import require_checkpoint
 from gldfusion.signals import PivotSignal
 from gldfusion.templates import require_template
 
-
 PACKED = 64
 """at most so many parameters are packed into one stored number, in quantised weights"""
 

@@ -231,7 +231,7 @@ def test_a_damaged_file_beside_the_shards_is_named(
     for content in {flipped(whole, 40), whole[:-5], edited} - {whole}:
         path.write_bytes(content)
         try:
-            assert [Path(fault.path).name for fault in verify_cache(tmp_path / "cache")[1]][0] == name
+            assert Path(verify_cache(tmp_path / "cache")[1][0].path).name == name
         except InputError as error:  # meta.json is no JSON
             assert name in str(error)  # noqa: PT017
         for use in (lambda: SourceCache("s", tmp_path / "cache"), lambda: build(examples)):

@@ -132,7 +132,9 @@ def test_pickled_weights_beside_safetensors_are_not_read(copy: Path) -> None:
     load(copy)
 
 
-@pytest.mark.parametrize("name", ["pytorch_model-00001-of-00001.bin", "../elsewhere.safetensors", "missing.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["pytorch_model-00001-of-00001.bin", "../elsewhere.safetensors", "missing.safetensors"]
+)
 def test_an_index_names_safetensors_files_of_its_folder(copy: Path, name: str) -> None:
     (copy / "model.safetensors").rename(copy / "pytorch_model-00001-of-00001.bin")
     (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": name}}))

@@ -117,7 +117,9 @@ def test_a_damaged_state_is_named_and_the_one_before_it_is_used(
     assert str(folder / "step-2") in record.getMessage()
     assert "damaged" in record.getMessage()
     damage(folder / "step-1" / name)
-    with pytest.raises(InputError, match=r"every saved state in .* is damaged \(step-2, step-1\)\ndelete the folder to"):
+    with pytest.raises(
+        InputError, match=r"every saved state in .* is damaged \(step-2, step-1\)\ndelete the folder to"
+    ):
         load_state(accelerator, folder, IDENTITY)
 
 
@@ -133,9 +135,7 @@ def test_a_file_that_was_added_to_a_state_is_not_loaded(
         load_state(accelerator, folder, IDENTITY)
 
 
-def test_a_state_of_an_older_version_is_refused(
-    training: tuple[Accelerator, torch.nn.Module], tmp_path: Path
-) -> None:
+def test_a_state_of_an_older_version_is_refused(training: tuple[Accelerator, torch.nn.Module], tmp_path: Path) -> None:
     folder = tmp_path / ".out.state"
     folder.mkdir()
     (folder / "log.json").write_text("{}")
@@ -353,7 +353,9 @@ def test_an_existing_output_is_refused_and_a_damaged_one_is_named(make_recipe: R
     fuse(recipe, output)
     before = weights(output)
     damage(output / "tokenizer.json")
-    with pytest.raises(InputError, match=r"is not intact\n.*tokenizer\.json is damaged: .*\ndelete the folder .*/out and"):
+    with pytest.raises(
+        InputError, match=r"is not intact\n.*tokenizer\.json is damaged: .*\ndelete the folder .*/out and"
+    ):
         fuse(recipe, output)
     remove_states(output)
     assert weights(fuse(recipe, output)) == before

@@ -108,9 +108,7 @@ def build_cache(
         return _Builder(cache, examples, shard_size).fill(source, progress)
 
 
-def describe(
-    checkpoint: Path, dtype: str, max_length: int, k: int, trust_remote_code: bool = False
-) -> dict[str, Any]:
+def describe(checkpoint: Path, dtype: str, max_length: int, k: int, trust_remote_code: bool = False) -> dict[str, Any]:
     """The part of meta.json that identifies the stored logits. Arguments as for `build_cache`."""
     parts = hash_parts(checkpoint)
     decides = {
