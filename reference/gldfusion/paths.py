@@ -151,5 +151,5 @@ def require_cache(path: Path) -> Path:
         InputError: it is not.
     """
     if not (path / "meta.json").exists():
-        raise InputError(f"no cache at {path}\nbuild it with `gldbench cache`")
+        raise InputError(f"no cache at {path}\nbuild it with `gldbench cache build RECIPE`")
     return path

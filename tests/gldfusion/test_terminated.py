@@ -16,16 +16,15 @@ import pytest
 ENDS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
-@pytest.fixture
-def recipe(models: dict[str, Path], tmp_path: Path) -> Path:
-    """A recipe that takes many minutes."""
-    lines = (json.dumps({"prompt": f"Number {i}?", "response": f"{i} and {i + 1}. " * 9}) for i in range(4000))
+def write_recipe(models: dict[str, Path], tmp_path: Path, texts: int) -> Path:
+    """Writes a recipe that takes many steps."""
+    lines = (json.dumps({"prompt": f"Number {i}?", "response": f"{i} and {i + 1}. " * 9}) for i in range(texts))
     (tmp_path / "data.jsonl").write_text("\n".join(lines))
     content = {
         "name": "long",
         "pivot": str(models["pivot"]),
         "data": "data.jsonl",
-        "sources": [{"name": "llama", "checkpoint": str(models["llama"]), "cache": "cache"}],
+        "sources": [{"name": "llama", "checkpoint": str(models["llama"]), "cache": "cache"}],  # a build reads it
         "terms": [],
         "train": {"steps": 100_000, "batch_size": 2, "learning_rate": 0.001, "save_every": 1},
     }
@@ -46,8 +45,9 @@ def stop_when(ready: Callable[[], bool], number: signal.Signals, *arguments: str
     return errors
 
 
-@pytest.mark.parametrize("number", ENDS)
-def test_a_stopped_fusion_says_how_to_go_on(recipe: Path, tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_stopped_fusion_says_how_to_go_on(models: dict[str, Path], tmp_path: Path, number: signal.Signals) -> None:
+    recipe = write_recipe(models, tmp_path, 20)
     states = tmp_path / ".out.state"
 
     def saved_two() -> bool:
@@ -60,8 +60,10 @@ def test_a_stopped_fusion_says_how_to_go_on(recipe: Path, tmp_path: Path, number
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
-def test_a_stopped_build_says_how_to_go_on(recipe: Path, tmp_path: Path, workers: str) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stopped_build_says_how_to_go_on(models: dict[str, Path], tmp_path: Path, workers: str) -> None:
+    recipe = write_recipe(models, tmp_path, 4000)
     cache = tmp_path / "cache"
     errors = stop_when(
         (cache / "meta.json").exists,
