@@ -9,10 +9,12 @@ from pydantic import Field
 
 from gldfusion.errors import InputError, did_you_mean
 from gldfusion.paths import resolved
-from gldfusion.reading import shown
+from gldfusion.reading import printable, shown
 from gldfusion.recipe import Model, TermSpec, TrainSpec, validate
 from gldfusion.yaml_reader import read_yaml
 
+LONGEST_NAME = 4096
+"""characters of a name or a path after `extends:`"""
 SPECS = Path(__file__).parent / "specs"
 
 
@@ -148,7 +150,7 @@ def _find(name: str) -> Path:
     shipped = {p.stem: p for p in SPECS.glob("*.yaml")}
     if name not in shipped:
         raise InputError(
-            f'no spec is called "{name}"{did_you_mean(name, shipped)}\n'
+            f'no spec is called "{printable(name, 80)}"{did_you_mean(name, shipped)}\n'
             f"known: {', '.join(sorted(shipped))}; a path must end in .yaml"
         )
     return shipped[name]
@@ -163,7 +165,10 @@ def _read(path: Path, before: tuple[Path, ...]) -> Any:
     """
     content = read_yaml(path, "spec")
     if isinstance(content, dict) and "extends" in content:
-        base, chain = _find(str(content.pop("extends"))), (*before, path)
+        name = content.pop("extends")
+        if not isinstance(name, str) or len(name) > LONGEST_NAME:
+            raise InputError(f"{path}: extends: expected the name of a spec, got {shown(name)}\ngive a name or a path")
+        base, chain = _find(name), (*before, path)
         if resolved(base) in map(resolved, chain):
             raise InputError(f"{path} extends {base.name}, which extends it again\nname another spec after `extends:`")
         inherited = _read(base, chain)

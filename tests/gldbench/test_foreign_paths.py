@@ -1,4 +1,4 @@
-"""A path that does not exist, or that holds something else, ends every command in exit code 2 and at most three lines."""
+"""A path that does not exist, or that holds something else, ends every command in exit code 2 and three lines."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def spec(folder: Path, old: str, new: str) -> str:
 def checkpoint(folder: Path) -> None:
     folder.mkdir()
     for name in ("config.json", "model.safetensors"):
-        (folder / name).touch()
+        (folder / name).write_text("{}")
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_bad_lines_are_refused_by_number(
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path, benchmark_data: Path) -> None:
     for path in (tmp_path, tmp_path / "none.jsonl"):
-        with pytest.raises(InputError, match="expected a file of responses, got a folder|file of responses not found"):
+        with pytest.raises(InputError, match=r"expected a file of responses, got a folder|file of responses not found"):
             score("gsm8k", path, benchmark_data)
 
 
