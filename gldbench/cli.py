@@ -6,7 +6,9 @@ Commands load the library when they are called: `gldbench --help` and most error
 from __future__ import annotations
 
 import errno
+import signal
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +29,7 @@ from gldbench.commands.score import score
 from gldbench.commands.selftest import selftest_app
 from gldbench.commands.tasks import tasks_app
 from gldfusion.errors import InputError
+from gldfusion.reading import printable, shown_path
 
 app = typer.Typer(
     name="gldbench",
@@ -50,17 +53,26 @@ app.command()(check)
 app.add_typer(selftest_app, name="selftest")
 app.command()(doctor)
 
-INTERRUPTED = 130
-"""exit code after Ctrl-C"""
+INTERRUPTED, TERMINATED = 130, 143
+"""exit codes after Ctrl-C and after SIGTERM"""
+
+
+UNUSABLE = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EEXIST)
+"""errors of the system about a path that the user gave: too long, a file where a folder is needed, or the reverse"""
+LONGEST_LINE = 1000
+"""characters of a line of an error message"""
 
 
 def main() -> None:
     """Entry point: what a user can mend is told in one to three lines on standard error, with exit code 2."""
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except InputError as error:
         _fail(str(error))
     except OSError as error:
+        if error.errno in UNUSABLE:
+            _fail(f"the path {shown_path(Path(error.filename or ''))} cannot be used: {error.strerror}\ngive another")
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         where = f" at {error.filename}" if error.filename else ""
@@ -69,13 +81,23 @@ def main() -> None:
             "nothing half-written was left; make room or choose another output, then run the same command again"
         )
     except SystemExit as ended:
-        if ended.code == INTERRUPTED:  # typer turns Ctrl-C into this code, without a word
+        if ended.code in (INTERRUPTED, TERMINATED):  # typer turns Ctrl-C into a code, without a word
             print("interrupted: run the same command again to resume", file=sys.stderr)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: object) -> None:
+    """Ends this process as Ctrl-C does, so that temporary files are deleted and worker processes are stopped."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal would cut the cleaning up short
+    sys.exit(TERMINATED)
 
 
 def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    for line in f"error: {message}".split("\n"):
+        indent = line[: len(line) - len(line.lstrip(" "))][:20]
+        print(indent + printable(line, LONGEST_LINE), file=sys.stderr)
     sys.exit(2)
 
 

@@ -13,9 +13,11 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.queues import SimpleQueue
+from pathlib import Path
 from typing import Any
 
 from gldfusion.errors import InputError
+from gldfusion.manifest import verify_manifest
 
 Report = Callable[[str, int, int], None]
 """called with (job name, finished units, all units). A job with one unit is a whole job: 0 pending, 1 done"""
@@ -36,6 +38,22 @@ class Job:
     """names of jobs that must be done before"""
     cost: float = field(default=1.0)
     """rough amount of work; of several jobs that could start, the one with the largest cost starts first"""
+
+
+def intact(folder: Path, what: str) -> bool:
+    """Whether the folder that a job makes is there. If it is, every file of it is compared with its manifest.
+
+    Args:
+        folder: the output of a job.
+        what: what it should be, for the message: "fused checkpoint".
+
+    Raises:
+        InputError: the folder is there, but a file of it is missing or damaged.
+    """
+    if not folder.is_dir():
+        return False
+    verify_manifest(folder, what, f"delete the folder {folder} and run the same command again: it is made again")
+    return True
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, threads: int, report: Report) -> list[str]:

@@ -6,6 +6,7 @@ The functions of the jobs run in worker processes. The parent process imports no
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ import yaml
 from gldbench.env import claim, environment
 from gldbench.evaluate.world import evaluate_world, training_rows, work_of
 from gldbench.grade.rows import RowLabels
-from gldbench.jobs import Job, Report, run_jobs
+from gldbench.jobs import Job, Report, intact, run_jobs
 from gldbench.methods import METHODS, check_methods
 from gldbench.methods.train import sources_of
 from gldbench.schema import Environment
-from gldbench.spec import Spec
+from gldbench.spec import Spec, subjects_of, unit_of
 from gldbench.store import Store
-from gldbench.worlds.build import fusion_sample, models, read_set, world_folder, world_jobs
-from gldfusion.files import lock
+from gldbench.worlds.build import fusion_sample, read_set, world_folder, world_jobs
+from gldfusion.files import lock, remove_all_leftovers
 from gldfusion.progress import Progress
 
 
@@ -43,13 +44,10 @@ def subjects(spec: Spec, run: Path, world: Path) -> list[Subject]:
         run: folder of the run.
         world: folder of the world.
     """
-    base = [Subject(name, name, 0, world / "models" / name) for name in models(spec.world)]
-    fused = [
-        Subject(f"{method}-seed{seed}", method, seed, run / "checkpoints" / f"{method}-seed{seed}")
-        for method in spec.methods
-        for seed in spec.fusion.seeds
+    return [
+        Subject(name, method, seed, (run / "checkpoints" if method in spec.methods else world / "models") / name)
+        for name, method, seed in subjects_of(spec)
     ]
-    return base + fused
 
 
 def plan(spec: Spec, run: Path, world: Path, env: Environment) -> list[Job]:
@@ -72,13 +70,13 @@ def plan(spec: Spec, run: Path, world: Path, env: Environment) -> list[Job]:
                     name=f"fuse {subject.name}",
                     function=fuse_one,
                     arguments=shared,
-                    done=subject.path.is_dir,
+                    done=partial(intact, subject.path, "fused checkpoint"),
                     needs=("train pivot", *logits),
                     cost=0.5,
                 )
             )
         needs = (f"fuse {subject.name}" if subject.method in spec.methods else f"train {subject.name}", "data")
-        done = lambda unit=f"evaluated {subject.name}": store.has(unit)  # noqa: E731
+        done = partial(store.has, unit_of(subject.name))
         jobs.append(
             Job(
                 name=f"evaluate {subject.name}",
@@ -106,13 +104,17 @@ def run_spec(spec: Spec, run: Path, workers: int, threads: int, report: Report) 
         The names of the jobs that were run.
 
     Raises:
-        InputError: a method, loss or option is unknown, `run` holds another experiment, or another process uses it.
+        InputError: a method, loss or option is unknown, `run` holds another experiment, another process uses it, or a
+            file that an earlier process wrote is damaged.
     """
     check_methods(spec)
     env = environment(threads, workers)
     world = world_folder(spec.world, run.parent / "worlds")
     with lock(run / ".lock"), lock(world / ".lock"):
+        for folder in (run, *(run / name for name in ("checkpoints", "data", "report")), world):
+            remove_all_leftovers(folder)
         claim(run, env, yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False))
+        Store(run).settle()
         return run_jobs(plan(spec, run, world, env), workers, threads, report)
 
 
@@ -138,4 +140,4 @@ def evaluate_one(spec: Spec, run: Path, world: Path, subject: Subject, env_id: s
     sets = {name: read_set(world, name) for name in spec.evaluation.sets}
     work = work_of(sets, spec.evaluation.max_tokens)
     rows = evaluate_world(subject.path, work, store, labels, spec.evaluation.batch_size, progress)
-    store.append_rows([*rows, *training_rows(subject.path, labels)], f"evaluated {subject.name}")
+    store.append_rows([*rows, *training_rows(subject.path, labels)], unit_of(subject.name))

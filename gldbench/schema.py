@@ -290,6 +290,8 @@ class Row:
     """the answer as the output writes it, shortened to `grade.rows.LONGEST_FOUND` characters"""
     grader_version: str = ""
     """rows of different versions of a grader do not compare"""
+    remote_code: bool = False
+    """code that the checkpoint brought was allowed to run when it was evaluated (--trust-remote-code)"""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gldfusion.errors import InputError, did_you_mean
-from gldfusion.recipe import Model, TermSpec, TrainSpec, read_yaml, validate
+from gldfusion.paths import resolved
+from gldfusion.reading import printable, shown
+from gldfusion.recipe import Model, TermSpec, TrainSpec, validate
+from gldfusion.yaml_reader import read_yaml
 
+LONGEST_NAME = 4096
+"""characters of a name or a path after `extends:`"""
 SPECS = Path(__file__).parent / "specs"
 
 
@@ -104,6 +109,22 @@ class Spec(Model):
     evaluation: EvaluationSpec
 
 
+def models_of(world: WorldSpec) -> dict[str, ModelSpec]:
+    """All models of a world, by name."""
+    return {"pivot": world.pivot, **world.sources, "control": world.control}
+
+
+def subjects_of(spec: Spec) -> list[tuple[str, str, int]]:
+    """(name, method, seed) of all checkpoints of a run: the models of the world, then each method with each seed."""
+    fused = [(f"{method}-seed{seed}", method, seed) for method in spec.methods for seed in spec.fusion.seeds]
+    return [(name, name, 0) for name in models_of(spec.world)] + fused
+
+
+def unit_of(subject: str) -> str:
+    """The unit of the store that holds the rows of one checkpoint of a run."""
+    return f"evaluated {subject}"
+
+
 def load_spec(name: str) -> Spec:
     """Reads a spec.
 
@@ -113,8 +134,12 @@ def load_spec(name: str) -> Spec:
     Raises:
         InputError: there is no such spec, or it has an unknown key, a missing key or a wrong value.
     """
-    path = _find(name)
-    spec = validate(Spec, _read(path), str(path))
+    return read_spec(_find(name))
+
+
+def read_spec(path: Path) -> Spec:
+    """Reads the spec in a file, as `load_spec` does."""
+    spec = validate(Spec, _read(path, ()), str(path))
     _check(spec, path)
     return spec
 
@@ -125,17 +150,33 @@ def _find(name: str) -> Path:
     shipped = {p.stem: p for p in SPECS.glob("*.yaml")}
     if name not in shipped:
         raise InputError(
-            f'no spec is called "{name}"{did_you_mean(name, shipped)}\n'
+            f'no spec is called "{printable(name, 80)}"{did_you_mean(name, shipped)}\n'
             f"known: {', '.join(sorted(shipped))}; a path must end in .yaml"
         )
     return shipped[name]
 
 
-def _read(path: Path) -> Any:
-    """Reads the YAML of a spec. With `extends: NAME` it takes the top-level keys that it lacks from that spec."""
+def _read(path: Path, before: tuple[Path, ...]) -> Any:
+    """Reads the YAML of a spec. With `extends: NAME` it takes the top-level keys that it lacks from that spec.
+
+    Args:
+        path: the file.
+        before: the files that extend this one, which it must not extend itself.
+    """
     content = read_yaml(path, "spec")
     if isinstance(content, dict) and "extends" in content:
-        return _read(_find(str(content.pop("extends")))) | content
+        name = content.pop("extends")
+        if not isinstance(name, str) or len(name) > LONGEST_NAME:
+            raise InputError(f"{path}: extends: expected the name of a spec, got {shown(name)}\ngive a name or a path")
+        base, chain = _find(name), (*before, path)
+        if resolved(base) in map(resolved, chain):
+            raise InputError(f"{path} extends {base.name}, which extends it again\nname another spec after `extends:`")
+        inherited = _read(base, chain)
+        if not isinstance(inherited, dict):
+            raise InputError(
+                f"{path} extends {base}, which holds {shown(inherited)}\nexpected a spec: keys with values"
+            )
+        return inherited | content
     return content
 
 

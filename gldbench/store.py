@@ -2,17 +2,17 @@
 
 Rows and responses are stored in parts: files called `part-<number>-<checksum>.parquet`, where the checksum is the first
 16 digits of the SHA-256 of the file. It is checked whenever the file is read. The parquet metadata of a part names the
-*unit* of work that made it, so that no unit is stored twice.
+*unit* of work that made it, so that no unit is stored twice. The manifest of the run's folder lists all parts and
+plans, so that a deleted one is noticed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import fcntl
 import hashlib
 import io
-import json
+import logging
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,17 @@ import pyarrow.parquet as pq
 
 from gldbench.schema import Response, Row
 from gldfusion.errors import InputError
-from gldfusion.files import atomic_write, hash_json, write_json
+from gldfusion.files import atomic_write, hash_json, remove_all_leftovers, remove_leftovers, write_json
+from gldfusion.manifest import MANIFEST, change_manifest, read_manifest
+from gldfusion.reading import parse_json, plain_line, printable, read_bytes
+
+_log = logging.getLogger(__name__)
+
+KINDS = ("rows", "responses", "plans")
+"""the folders of a store"""
+AGAIN = "delete this file and run the same command again: it repeats only the work of this file"
+
+FOREIGN = "move this file out of the folder"
 
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
@@ -62,10 +72,50 @@ def _plan_name(plan: Any) -> str:
 class Store:
     """The stored data of one run: `root`/rows, `root`/responses, and plans of batches in `root`/plans."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, partial: bool = False) -> None:
+        """Opens the store of a folder, which may not exist yet.
+
+        Args:
+            root: the folder of the run.
+            partial: read what there is, even if a part is missing that the manifest lists.
+        """
         self.root = root
+        self.partial = partial
         self._units: dict[str, str] = {}
         """file name -> unit, for each part that this process has checked; a part never changes"""
+
+    def settle(self) -> list[str]:
+        """Prepares the folder for more work. Only one process may do this at a time, and none may append meanwhile.
+
+        It deletes what killed processes left half-written, and brings the manifest in line with the files: a part that
+        was deleted, as error messages advise, is taken off the list, so that its work is done again.
+
+        Returns:
+            The deleted parts and plans.
+
+        Raises:
+            InputError: the manifest is damaged.
+        """
+        for kind in KINDS:
+            remove_all_leftovers(self.root / kind)
+        for name in ("environment.json", "spec.yaml", "evaluation.json", MANIFEST):
+            remove_leftovers(self.root / name)
+        listed = {name for kind in KINDS for name in self._listed(kind)}
+        there = {f"{kind}/{path.name}" for kind in KINDS for path in self._files(kind)}
+        if listed != there:
+            change_manifest(self.root, add=sorted(there - listed), remove=listed - there)
+        gone = sorted(listed - there)
+        if gone:
+            _log.warning("%s is gone%s: its work is done again", self.root / gone[0], _others(len(gone) - 1))
+        return gone
+
+    def units(self, kind: str = "rows") -> list[str]:
+        """The units whose rows (or responses) are stored.
+
+        Raises:
+            InputError: a part is missing or corrupted, or a unit is stored twice.
+        """
+        return [unit for _, unit in self._parts(kind)]
 
     def append_rows(self, rows: Sequence[Row], unit: str) -> None:
         """Stores the rows of one unit of work. Does nothing if the unit is stored already."""
@@ -73,8 +123,9 @@ class Store:
 
     def replace_rows(self, rows: Sequence[Row]) -> None:
         """Replaces all stored rows. A process killed meanwhile leaves old and new rows, the new ones last."""
-        before = sorted((self.root / "rows").glob("part-*.parquet"))
+        before = self._files("rows")
         self._append("rows", Row, rows, unit=f"instead-of-{hash_json([path.name for path in before])}")
+        change_manifest(self.root, remove=[f"rows/{path.name}" for path in before])
         for path in before:
             path.unlink()
 
@@ -84,7 +135,7 @@ class Store:
 
     def has(self, unit: str) -> bool:
         """Whether rows or responses of this unit are stored."""
-        return any(unit == stored for kind in ("rows", "responses") for _, stored in self._parts(kind))
+        return any(unit in self.units(kind) for kind in ("rows", "responses"))
 
     def rows(self) -> list[Row]:
         """All rows, in the order of their parts.
@@ -113,19 +164,19 @@ class Store:
             InputError: the file of a plan is corrupted.
         """
         recorded = []
-        for path in sorted((self.root / "plans").glob("plan-*.json")):
-            plan: Any = None
-            with contextlib.suppress(ValueError):  # if it is no JSON, its name does not match below
-                plan = json.loads(path.read_bytes())
+        for path in self._complete("plans"):
+            plan = parse_json(read_bytes(path, "plan", AGAIN), str(path), AGAIN)
             if path.stem != _plan_name(plan):
-                raise InputError(f"{path} is corrupted\ndelete this file and run the same command again")
+                raise InputError(f"{path} is corrupted: its content is not the one that its name says\n{AGAIN}")
             recorded += plan["batches"] if plan["batch_size"] == batch_size else []
         return recorded
 
     def append_plan(self, batches: Sequence[Sequence[str]], batch_size: int) -> None:
         """Stores a plan before its batches are generated. A batch is a list of case ids."""
         plan = {"batch_size": batch_size, "batches": batches}
-        write_json(self.root / "plans" / f"{_plan_name(plan)}.json", plan)
+        name = f"plans/{_plan_name(plan)}.json"
+        write_json(self.root / name, plan)
+        change_manifest(self.root, add=[name])
 
     def _append(self, kind: str, record: type[Row] | type[Response], items: Sequence[Any], unit: str) -> None:
         schema = arrow_schema(record).with_metadata({"unit": unit})
@@ -135,11 +186,13 @@ class Store:
         content = buffer.getvalue()
         digest = hashlib.sha256(content).hexdigest()[:16]
         with self._numbering(kind) as folder:
-            if any(stored == unit for _, stored in self._parts(kind)):
+            if unit in self.units(kind):
                 return
-            number = 1 + max((int(path.name.split("-")[1]) for path in folder.glob("part-*.parquet")), default=0)
-            with atomic_write(folder / f"part-{number:05d}-{digest}.parquet") as file:
+            number = 1 + max((_number(path) for path in self._files(kind)), default=0)
+            name = f"part-{number:05d}-{digest}.parquet"
+            with atomic_write(folder / name) as file:
                 file.write(content)
+            change_manifest(self.root, add=[f"{kind}/{name}"])
 
     @contextmanager
     def _numbering(self, kind: str) -> Iterator[Path]:
@@ -150,26 +203,80 @@ class Store:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield folder
 
+    def _files(self, kind: str) -> list[Path]:
+        """The parts or plans that lie in a folder, in their order."""
+        return sorted((self.root / kind).glob("plan-*.json" if kind == "plans" else "part-*.parquet"))
+
+    def _listed(self, kind: str) -> list[str]:
+        """The parts or plans that the manifest lists. Folders that older versions made have no manifest."""
+        if not (self.root / MANIFEST).exists():
+            return []
+        mend = "delete this file and run the same command again; it makes a new one"
+        return [name for name in read_manifest(self.root, "run", mend) if name.startswith(f"{kind}/")]
+
+    def _missing(self, kind: str) -> list[str]:
+        return [name for name in self._listed(kind) if not (self.root / name).exists()]
+
+    def _complete(self, kind: str) -> list[Path]:
+        """The parts or plans in their order, after a check that none is missing."""
+        # the second look is for a part that another process replaced between reading the list and looking for the file
+        if not self.partial and self._missing(kind) and (gone := self._missing(kind)):
+            raise InputError(
+                f"{self.root / gone[0]} is missing: {MANIFEST} lists it{_others(len(gone) - 1)}\n"
+                "run the same command again that made the folder: it repeats only the missing work"
+            )
+        return self._files(kind)
+
     def _parts(self, kind: str) -> Iterator[tuple[Path, str]]:
-        for path in sorted((self.root / kind).glob("part-*.parquet")):
+        """The parts and their units. A unit may be in one part only, else its rows would count twice."""
+        holders: dict[str, Path] = {}
+        for path in self._complete(kind):
             if path.name not in self._units:
                 metadata = self._checked(path).schema_arrow.metadata or {}
                 self._units[path.name] = metadata.get(b"unit", b"").decode()
-            yield path, self._units[path.name]
+            unit = self._units[path.name]
+            if unit and unit in holders:
+                raise InputError(
+                    f"{path} holds the same work ({printable(unit, 80)}) as {holders[unit].name}, so it would count "
+                    "twice\nmove one of the two files out of the folder and run the same command again"
+                )
+            holders[unit] = path
+            yield path, unit
 
     def _table(self, kind: str, record: type[Row] | type[Response]) -> pa.Table:
         schema = arrow_schema(record)
-        tables = [self._checked(path).read() for path in sorted((self.root / kind).glob("part-*.parquet"))]
-        return pa.concat_tables([schema.empty_table(), *(_completed(table, record, schema) for table in tables)])
+        tables = []
+        for path, _ in self._parts(kind):
+            try:
+                tables.append(_completed(self._checked(path).read(), record, schema))
+            except (KeyError, ValueError, pa.ArrowException) as error:
+                raise InputError(f"{path} has other columns than expected: {plain_line(error)}\n{FOREIGN}") from None
+        return pa.concat_tables([schema.empty_table(), *tables])
 
     @staticmethod
     def _checked(path: Path) -> pq.ParquetFile:
-        content = path.read_bytes()
+        content = read_bytes(path, "part", AGAIN)
         expected = path.stem.rsplit("-", 1)[1]
         found = hashlib.sha256(content).hexdigest()[:16]
         if found != expected:
-            raise InputError(
-                f"{path} is corrupted: expected checksum {expected}, found {found}\n"
-                "delete this file and run the same command again: it repeats only the work of this file"
-            )
-        return pq.ParquetFile(io.BytesIO(content))
+            raise InputError(f"{path} is corrupted: expected checksum {expected}, found {found}\n{AGAIN}")
+        try:
+            return pq.ParquetFile(io.BytesIO(content))
+        except pa.ArrowException as error:
+            raise InputError(f"{path} is no parquet file: {plain_line(error)}\n{FOREIGN}") from None
+
+
+def _number(path: Path) -> int:
+    """The number of a part.
+
+    Raises:
+        InputError: its name is none that a store gives.
+    """
+    number = path.name.split("-")[1]
+    if not number.isdigit():
+        raise InputError(f"{path} is no part of a store: expected a name like part-00001-<checksum>\n{FOREIGN}")
+    return int(number)
+
+
+def _others(count: int) -> str:
+    return f" (and {count} more)" if count else ""

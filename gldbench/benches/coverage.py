@@ -24,6 +24,7 @@ from gldbench.console import reporter
 from gldfusion.coverage import coverage_report, table
 from gldfusion.errors import InputError
 from gldfusion.files import require_file
+from gldfusion.reading import parse_json, read_text
 from gldfusion.sources import Example
 
 END, BEGIN, UNKNOWN = "</s>", "<s>", "<unk>"
@@ -45,6 +46,9 @@ UNICODE = (
 )
 
 
+MEND = "name the folder of benchmark files with --data"
+
+
 def read_texts(data: Path, texts: int) -> list[Example]:
     """Reads the first `texts` rows of each family. The id of an example begins with its family.
 
@@ -52,14 +56,15 @@ def read_texts(data: Path, texts: int) -> list[Example]:
         InputError: a data file is missing, or a row has not the expected fields.
     """
     for file, _, _ in FIELDS.values():
-        require_file(data / file, "benchmark data", "name the folder of benchmark files with --data")
+        require_file(data / file, "benchmark data", MEND)
     out = []
     for family, (file, prompt, response) in FIELDS.items():
-        lines = (data / file).read_text(encoding="utf-8").split("\n")[:texts]
+        lines = read_text(data / file, "benchmark data", MEND).split("\n")[:texts]
         try:
-            records = [json.loads(line) for line in lines if line]
+            rows = [(number, line) for number, line in enumerate(lines, start=1) if line]
+            records = [parse_json(line, f"{data / file}, line {number}", MEND) for number, line in rows]
             out += [Example(f"{family}/{i}", r[prompt], r[response]) for i, r in enumerate(records)]
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise InputError(
                 f"{data / file}: expected JSON lines with the fields {prompt} and {response}, "
                 f"got {type(error).__name__}: {error}"

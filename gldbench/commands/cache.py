@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gldbench.commands.options import Json, print_json
+from gldbench.commands.options import Json, TrustRemoteCode, print_json
 from gldfusion.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def build(
             min=1, help="Number of processes that share the work. With several CUDA devices, each process uses one."
         ),
     ] = 1,
+    trust_remote_code: TrustRemoteCode = False,
     as_json: Json = False,
 ) -> None:
     """Run the recipe's sources on its data and store the logits that its terms need. Stored texts are not run again.
@@ -53,9 +54,9 @@ def build(
     Several of these commands can run at the same time on one folder: they share the work.
     """
     from gldbench.console import reporter
-    from gldfusion.recipe import check_cache_paths, load_recipe
+    from gldfusion.recipe import check_cache_paths, load_recipe, with_trust
 
-    loaded = load_recipe(recipe)
+    loaded = with_trust(load_recipe(recipe), trust_remote_code)
     _check(loaded)
     check_cache_paths(loaded)
     from gldfusion.data import read_examples  # loads torch, which takes seconds: after all quick checks
@@ -101,6 +102,7 @@ def _plan(recipe: Recipe, ids: bool) -> list[dict[str, Any]]:
             "dtype": source.dtype,
             "device": source.device,
             "offload": source.offload,
+            "trust_remote_code": recipe.trust_remote_code,
         }
         for source in recipe.sources
         if source.cache is not None

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gldbench.commands.options import ChangedData, Data, Json, TasksDir, UnsafeCode, print_json
+from gldbench.commands.options import ChangedData, Data, Json, TasksDir, TrustRemoteCode, UnsafeCode, print_json
+from gldfusion.paths import resolved
 
 if TYPE_CHECKING:
     from gldbench.evaluate.results import Evaluation
@@ -46,6 +47,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Sequences that are generated at once.")] = 64,
     unsafe_code: UnsafeCode = False,
     allow_changed_data: ChangedData = False,
+    trust_remote_code: TrustRemoteCode = False,
     tasks_dir: TasksDir = None,
     as_json: Json = False,
 ) -> None:
@@ -62,7 +64,7 @@ def evaluate(
             [tasks],
             data if data == "hub" else Path(data),
             limit,
-            output.resolve(),
+            resolved(output),
             variant=variant,
             graders=graders,
             backend=backend,
@@ -70,6 +72,7 @@ def evaluate(
             progress=lambda done, total: progress("responses", done, total),
             unsafe_code=unsafe_code,
             allow_changed=allow_changed_data,
+            trust_remote_code=trust_remote_code,
         )
     if as_json:
         print_json(results.as_json(evaluation))

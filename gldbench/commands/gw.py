@@ -12,6 +12,7 @@ import typer
 from gldbench.commands.options import Json, print_json
 from gldfusion.errors import InputError
 from gldfusion.files import require_file
+from gldfusion.paths import resolved
 
 if TYPE_CHECKING:
     from gldbench.gw.families import Family
@@ -188,7 +189,7 @@ def bench(
     from gldbench.gw.bench import run_bench
     from gldbench.gw.report import write_report
 
-    folder = (output or Path("runs") / f"gw-{loaded.name}").resolve()
+    folder = resolved(output or Path("runs") / f"gw-{loaded.name}")
     real = _real(run, pivot, source, texts)
     with reporter(f"gw bench {loaded.name}") as progress:
         run_bench(loaded, folder, real, progress)
@@ -205,7 +206,7 @@ def _real(run: Path | None, pivot: Path | None, source: Path | None, texts: Path
     from gldbench.gw.real import logits_of_run, read_logits, real_families
 
     if run is not None:
-        return real_families(logits_of_run(run.resolve()))
+        return real_families(logits_of_run(resolved(run)))
     if pivot is None or source is None:
         return {}
     return real_families(read_logits(pivot, source, texts))

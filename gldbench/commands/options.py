@@ -19,6 +19,14 @@ ChangedData = Annotated[
     typer.Option("--allow-changed-data", help="Accept data files whose checksum differs. Every row is marked."),
 ]
 
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run code that the checkpoints bring with them. It may do anything on this machine. This is recorded.",
+    ),
+]
+
 
 def _use_tasks_dirs(folders: list[Path] | None) -> list[Path] | None:
     """Adds the folders to GLDBENCH_TASKS, which worker processes inherit."""

@@ -9,6 +9,7 @@ import typer
 
 from gldbench.commands.options import Json, print_json
 from gldfusion.files import atomic_write
+from gldfusion.paths import resolved
 
 ITEMS = "items.html"
 """page of single items beside the report"""
@@ -16,36 +17,45 @@ ITEMS = "items.html"
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, such as runs/tiny.")],
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="Report even if results of checkpoints are missing. The page names them."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write the report of a run again from its stored rows, and print the main table."""
-    show_report(folder.resolve(), as_json, {})
+    show_report(resolved(folder), as_json, {}, partial)
 
 
-def show_report(folder: Path, as_json: bool, facts: dict[str, Any]) -> None:
+def show_report(folder: Path, as_json: bool, facts: dict[str, Any], partial: bool = False) -> None:
     """Writes the report of a run, with a page of its single items, and prints the summary.
 
     Args:
         folder: folder of the run.
         as_json: print one JSON document instead of text.
         facts: more numbers to print.
+        partial: report even if results of checkpoints are missing.
     """
     from gldbench.console import print_table
     from gldbench.items.page import page
     from gldbench.items.read import read_folder
     from gldbench.report import analyse, read_run, summary_json, summary_table, trainings, write_report
+    from gldbench.report.words import missing
     from gldbench.tasks import load_task, task_names
 
-    made = read_run(folder)
+    made = read_run(folder, partial)
     analysis = analyse(made.rows, made.spec, {name: load_task(name).chance for name in task_names()})
     paths = write_report(made, analysis, folder / "report", ITEMS)
     with atomic_write(paths.html.with_name(ITEMS)) as file:
-        file.write(page(read_folder(folder), f"Items of {analysis.run_id}", paths.html.name).encode())
+        file.write(page(read_folder(folder, partial), f"Items of {analysis.run_id}", paths.html.name).encode())
     if as_json:
         summary = summary_json(analysis, trainings(made.rows), made.environment)
+        summary["missing"] = list(made.missing)
         print_json(summary | facts | {"report": str(paths.html), "items": str(paths.html.with_name(ITEMS))})
         return
     print_table(summary_table(analysis))
+    if made.missing:
+        print(missing(made.missing))
     for name, value in facts.items():
         print(f"{name.replace('_', ' ')}: {value}")
     print(f"report: {paths.html}\nitems: {paths.html.with_name(ITEMS)}")

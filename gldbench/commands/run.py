@@ -10,6 +10,7 @@ import typer
 
 from gldbench.commands.options import Json
 from gldbench.commands.report import show_report
+from gldfusion.paths import resolved
 
 
 def run(
@@ -26,7 +27,7 @@ def run(
     from gldbench.spec import load_spec
 
     loaded = load_spec(spec)
-    folder = (output or Path("runs") / loaded.name).resolve()
+    folder = resolved(output or Path("runs") / loaded.name)
     from gldbench.run import run_spec  # slower to import: only after the spec was read without an error
 
     with reporter(f"run {loaded.name}") as progress:

@@ -26,6 +26,7 @@ from gldbench.store import Store
 from gldbench.tasks import DEFAULT_VARIANT, asked_as, expand, load_items, load_task, take
 from gldfusion.errors import require_known
 from gldfusion.files import hash_json, lock, write_json
+from gldfusion.manifest import change_manifest
 from gldfusion.progress import Progress
 
 SUITE = "eval"
@@ -66,6 +67,7 @@ def evaluate(
     progress: Progress | None = None,
     unsafe_code: bool = False,
     allow_changed: bool = False,
+    trust_remote_code: bool = False,
 ) -> Evaluation:
     """Evaluates checkpoints on benchmarks. Stored responses are used again, so nothing is generated twice.
 
@@ -86,6 +88,7 @@ def evaluate(
         progress: called with (responses that are done, responses in all), from the start for each checkpoint.
         unsafe_code: if there is no sandbox, run model-written code without one; every row then says so.
         allow_changed: accept data files with another checksum; every row then says so.
+        trust_remote_code: run code that the checkpoints bring; every row and evaluation.json then say so.
 
     Raises:
         InputError: a name, a folder, the data, the sandbox or a checkpoint is not as it should be, or `output` is in
@@ -95,10 +98,10 @@ def evaluate(
     for name in graders:
         require_known("grader", name, GRADERS)
     for path in checkpoints:
-        require_files(path)
+        require_files(path, trust_remote_code)
     with sandbox.unsafe_code_allowed() if unsafe_code else nullcontext():
         work = _work(task_names, data, limit, variant, allow_changed)
-        opened = list({c.name: c for c in map(open_checkpoint, checkpoints)}.values())
+        opened = list({c.name: c for c in (open_checkpoint(path, trust_remote_code) for path in checkpoints)}.values())
         with lock(output / ".lock"):
             ask = partial(responses_for, backend=backend, batch_size=batch_size, device=device, progress=progress)
             evaluation = _ask_and_grade(opened, work, output, graders, backend, ask)
@@ -119,6 +122,7 @@ def _ask_and_grade(
     env = environment(torch.get_num_threads(), workers=1)
     claim(output, env)
     store = Store(output)
+    store.settle()
     scores: list[TaskScore] = []
     made: list[Responses] = []
     for checkpoint in checkpoints:
@@ -130,6 +134,7 @@ def _ask_and_grade(
             suite=SUITE,
             subject=checkpoint.name,
             method="checkpoint",
+            remote_code=checkpoint.trust_remote_code,
         )
         scores += _scores(checkpoint, work, responses, labels, graders)
     _keep(store, [row for score in scores for row in score.rows])
@@ -141,8 +146,10 @@ def _ask_and_grade(
         seconds=sum(r.seconds for r in made),
         backend=backend,
         measured=backend not in NOT_MEASURED,
+        remote_code=any(checkpoint.trust_remote_code for checkpoint in checkpoints),
     )
     write_json(output / "evaluation.json", as_json(evaluation))
+    change_manifest(output, add=["evaluation.json"])
     return evaluation
 
 

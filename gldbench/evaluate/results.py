@@ -127,6 +127,8 @@ class Evaluation:
     backend: str = "hf"
     measured: bool = True
     """False: the backend was only tested with a stand-in for its library"""
+    remote_code: bool = False
+    """code that the checkpoints brought was allowed to run"""
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "seconds": evaluation.seconds,
         "backend": evaluation.backend,
         "measured": evaluation.measured,
+        "trust_remote_code": evaluation.remote_code,
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,7 +17,9 @@ from gldbench.items.text import require_folder, write_items
 from gldbench.schema import Item, Task
 from gldbench.tasks import CHANGED, load_items, load_task
 from gldfusion.errors import InputError, did_you_mean
+from gldfusion.reading import parse_json, read_bytes, shown
 
+EXPECTED = 'expected lines {"item_id": ..., "output": ...}'
 KEYS = ("item_id", "output")
 
 
@@ -136,34 +137,20 @@ def read_outputs(path: Path, task: Task, items: Sequence[Item]) -> dict[str, str
 
 
 def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise InputError(
-            f"cannot read the responses in {path}: {error.strerror}\n"
-            'expected a file of lines {"item_id": ..., "output": ...}'
-        ) from None
+    return read_bytes(path, "file of responses", EXPECTED).removeprefix(b"\xef\xbb\xbf")
 
 
 def _read_line(line: bytes, where: str) -> tuple[str, str]:
     """(item id, output) of one line."""
-    try:
-        record: Any = json.loads(line.decode())
-    except (ValueError, RecursionError) as error:
-        reason = str(error).partition(": line 1 column")[0]
-        raise InputError(f'{where} is not JSON: {reason[:100]}\nexpected {{"item_id": ..., "output": ...}}') from None
+    record: Any = parse_json(line, where, EXPECTED)
     if not isinstance(record, dict):
-        raise InputError(
-            f"{where}: expected an object with item_id and output, got {line[:40].decode('utf-8', 'replace')}"
-        )
+        raise InputError(f"{where}: expected an object with item_id and output, got {shown(record, 40)}")
     _require_keys(record, where)
     item_id, output = record["item_id"], record["output"]
     if not isinstance(item_id, str | int) or isinstance(item_id, bool):
-        raise InputError(f"{where}: item_id must be a text or a whole number, got {json.dumps(item_id)[:60]}")
+        raise InputError(f"{where}: item_id must be a text or a whole number, got {shown(item_id, 60)}")
     if output is not None and not isinstance(output, str):
-        raise InputError(
-            f'{where}: item "{item_id!s:.60}": output must be a text or null, got {json.dumps(output)[:60]}'
-        )
+        raise InputError(f'{where}: item "{item_id!s:.60}": output must be a text or null, got {shown(output, 60)}')
     # JSON may hold half of a surrogate pair, which no text can hold
     return str(item_id), (output or "").encode("utf-8", "replace").decode()
 

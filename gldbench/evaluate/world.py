@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from gldbench.generate.checkpoint import open_checkpoint
 from gldbench.generate.generate import responses_for
@@ -16,6 +14,7 @@ from gldbench.store import Store
 from gldbench.tasks import load_task
 from gldbench.worlds.families.family import Instance
 from gldfusion.progress import Progress
+from gldfusion.reading import read_json_lines, read_object
 
 TRAINING_LOG = "training_log.jsonl"
 TRAINING_TOTALS = "training_totals.json"
@@ -107,14 +106,15 @@ def evaluate_world(
 
 def training_rows(checkpoint: Path, labels: RowLabels) -> list[Row]:
     """Reads the training log of a checkpoint: rows for each step, and rows for the totals."""
-    entries = [json.loads(line) for line in (checkpoint / TRAINING_LOG).read_text().splitlines()]
+    mend = "delete the folder of the checkpoint and run the same command again"
+    entries = read_json_lines(checkpoint / TRAINING_LOG, "training log", mend)
     values: list[tuple[str, str, float]] = []
     for entry in entries:
         step = str(entry["step"])
         values += [(step, "loss", entry["loss"]), (step, "learning_rate", entry["learning_rate"])]
         values += [(step, f"loss/{name}", value) for name, value in _by_loss(entry["terms"]).items()]
         values += [(step, f"gradient_share/{name}", value) for name, value in _by_loss(entry["gradient_share"]).items()]
-    totals: dict[str, Any] = json.loads((checkpoint / TRAINING_TOTALS).read_text())
+    totals = read_object(checkpoint / TRAINING_TOTALS, "totals of a training", mend)
     values += [("total", name, float(value)) for name, value in totals.items() if value is not None]
     return [_training_row(labels, *value) for value in values]
 

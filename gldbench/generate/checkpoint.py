@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gldfusion.errors import InputError
 from gldfusion.files import hash_checkpoint
@@ -24,6 +25,8 @@ class Checkpoint:
     chat_template: str | None
     context: int
     """number of tokens that prompt and answer may have together"""
+    trust_remote_code: bool = False
+    """whether code that the checkpoint brings may run"""
 
     @property
     def name(self) -> str:
@@ -31,54 +34,75 @@ class Checkpoint:
         return f"{self.path.resolve().name}@{self.hash[:8]}"
 
 
-def require_files(path: Path) -> None:
+def require_files(path: Path, trust_remote_code: bool = False) -> None:
     """Checks that a folder holds a configuration, weights and a tokenizer. Imports neither torch nor transformers.
 
+    Args:
+        path: the folder.
+        trust_remote_code: whether code that the checkpoint brings may run.
+
     Raises:
-        InputError: the folder or one of these files is missing.
+        InputError: the folder or one of these files is missing, the weights are pickled, or the checkpoint brings code
+            that may not run.
     """
-    require_checkpoint(path)
+    require_checkpoint(path, trust_remote_code)
     # without a vocabulary file, transformers loads empty tokenizers for Qwen2, GPT-NeoX and GPT-2
     if not any(file for pattern in VOCABULARIES for file in path.glob(pattern)):
         raise InputError(f"no tokenizer in {path}\nsave it there with `tokenizer.save_pretrained`")
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(path: Path, trust_remote_code: bool = False) -> Checkpoint:
     """Reads configuration and tokenizer of a checkpoint; loads no weights.
 
-    Raises:
-        InputError: a file is missing (see `require_files`), the configuration or the tokenizer cannot be read, or the
-            tokenizer has no end token.
-    """
-    require_files(path)
-    from lm_eval.models.utils import resolve_max_length  # these two take seconds to import
-    from transformers import AutoConfig, AutoTokenizer
+    Args:
+        path: folder of the checkpoint.
+        trust_remote_code: whether code that the checkpoint brings may run.
 
-    try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"not a checkpoint: transformers cannot read {path}/config.json\n{_short(error)}") from None
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"no tokenizer in {path} that transformers can read: {_short(error)}\n"
-            "save it there with `tokenizer.save_pretrained`"
-        ) from None
-    if tokenizer.eos_token_id is None:
-        raise InputError(
-            f"the tokenizer of {path} has no end-of-sequence token, so that no answer would end\n"
-            "set eos_token in tokenizer_config.json"
-        )
+    Raises:
+        InputError: a file is missing (see `require_files`) or damaged, the configuration or the tokenizer cannot be
+            read, the tokenizer has no end token, or the chat template cannot be used.
+    """
+    require_files(path, trust_remote_code)
+    from gldfusion.checkpoint import reading, require_intact, require_settings
+
+    require_intact(path)
+    require_settings(path)
+    from lm_eval.models.utils import resolve_max_length  # these two take seconds to import
+    from transformers import AutoConfig
+
+    with reading(path, "the configuration"):
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(path, trust_remote_code)
+    with reading(path, "the configuration"):
+        context = int(resolve_max_length(config, tokenizer))
     template = tokenizer.chat_template
     named_templates = template is not None and not isinstance(template, str)
     return Checkpoint(
         path=path,
         hash=hash_checkpoint(path),
         chat_template=json.dumps(template, sort_keys=True) if named_templates else template,
-        context=resolve_max_length(config, tokenizer),
+        context=context,
+        trust_remote_code=trust_remote_code,
     )
 
 
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def load_tokenizer(path: Path, trust_remote_code: bool) -> Any:
+    """Loads the tokenizer of a checkpoint, fast or slow.
+
+    Raises:
+        InputError: it cannot be read, has no end token, or has a chat template that cannot be used.
+    """
+    from transformers import AutoTokenizer
+
+    from gldfusion.checkpoint import reading
+    from gldfusion.templates import require_template
+
+    with reading(path, "the tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
+    if tokenizer.eos_token_id is None:
+        raise InputError(
+            f"the tokenizer of {path} has no end-of-sequence token, so that no answer would end\n"
+            "set eos_token in tokenizer_config.json"
+        )
+    require_template(tokenizer, path)
+    return tokenizer

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from gldbench.generate.backend import Completion, Cut, fit
-from gldbench.generate.checkpoint import Checkpoint
+from gldbench.generate.checkpoint import Checkpoint, load_tokenizer
 from gldbench.generate.lm_backend import LMBackend
 from gldbench.generate.quiet import quiet
 from gldfusion.errors import InputError
+from gldfusion.model import load_model
 
 _HFLM: Any = HFLM  # lm-eval's registry decorator hides the type of the class
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
@@ -49,35 +49,20 @@ def load(checkpoint: Checkpoint, device: str | None) -> Loaded:
         device: "cpu", "cuda", ...; None: a GPU if there is one.
 
     Raises:
-        InputError: transformers cannot load the checkpoint, a weight is missing (transformers would draw it at random),
-            or the tokenizer has more tokens than the model.
+        InputError: the checkpoint cannot be loaded (see `gldfusion.model.load_model`), or the tokenizer has more tokens
+            than the model.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    path = checkpoint.path
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    try:
-        with quiet():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                path, dtype="auto", local_files_only=True, output_loading_info=True
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(
-            f"not a checkpoint: transformers cannot load {path}\n{' '.join(str(error).split())[:200]}"
-        ) from error
-    model, loading = loaded
-    if loading["missing_keys"]:
-        missing = sorted(loading["missing_keys"])
-        raise InputError(
-            f"not a checkpoint: {path} lacks {len(missing)} weights, the first is {missing[0]}\n"
-            "save it again with `save_pretrained`"
-        )
+    path, trust = checkpoint.path, checkpoint.trust_remote_code
+    tokenizer = load_tokenizer(path, trust)
+    model = load_model(path, dtype="auto", trust_remote_code=trust)
     embedded = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > embedded:
         raise InputError(
             f"{path}: the tokenizer has {len(tokenizer)} tokens, but the model has embeddings for {embedded}\n"
             "save the tokenizer that the model was trained with"
         )
-    return model.to(device).eval(), tokenizer
+    return model.to(device), tokenizer
 
 
 def _as_list(ids: Any) -> list[int]:
@@ -93,7 +78,12 @@ class HFBackend(LMBackend):
     def __init__(self, checkpoint: Checkpoint, loaded: Loaded, batch_size: int) -> None:
         model, tokenizer = loaded
         with quiet():
-            lm: Any = _RecordingHFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+            lm: Any = _RecordingHFLM(
+                pretrained=model,
+                tokenizer=tokenizer,
+                batch_size=batch_size,
+                trust_remote_code=checkpoint.trust_remote_code,
+            )
         super().__init__(lm, checkpoint.chat_template is not None)
         self._ends = {self._lm.eot_token_id, *_as_list(model.generation_config.eos_token_id)}
         # a checkpoint's own penalties would change what "greedy" means, so all models get the same configuration

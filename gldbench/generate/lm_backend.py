@@ -9,6 +9,8 @@ from lm_eval.api.instance import Instance
 
 from gldbench.generate.backend import Likelihood
 from gldbench.generate.quiet import quiet
+from gldfusion.errors import InputError
+from gldfusion.reading import plain_line, shown
 
 
 class LMBackend:
@@ -27,7 +29,15 @@ class LMBackend:
 
     def render(self, prompt: str) -> str:
         """Returns the text that the model reads: the prompt as the user's turn, if there is a chat template."""
-        return self._lm.apply_chat_template([{"role": "user", "content": prompt}]) if self._chat else prompt
+        if not self._chat:
+            return prompt
+        try:
+            return self._lm.apply_chat_template([{"role": "user", "content": prompt}])
+        except Exception as error:  # a template is a program by others and can raise errors of every class
+            raise InputError(
+                f"the chat template of the checkpoint fails for the prompt {shown(prompt)}: {plain_line(error)}\n"
+                "correct the template (chat_template.jinja or tokenizer_config.json), or remove it to use plain text"
+            ) from error
 
     def count(self, text: str) -> int:
         """Counts the tokens of a rendered prompt."""

@@ -45,6 +45,7 @@ class VLLMBackend(LMBackend):
                 max_model_len=checkpoint.context,
                 batch_size=batch_size,
                 max_num_seqs=batch_size,
+                trust_remote_code=checkpoint.trust_remote_code,
             )
         super().__init__(lm, checkpoint.chat_template is not None)
 

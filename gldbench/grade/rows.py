@@ -27,6 +27,7 @@ class RowLabels:
     method: str
     world_seed: int = 0
     seed: int = 0
+    remote_code: bool = False
 
 
 def grade(

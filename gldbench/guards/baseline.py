@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from gldbench.console import print_rows
 from gldbench.env import environment
+from gldbench.schema import Environment
 from gldfusion.errors import InputError
-from gldfusion.files import require_file, write_json
+from gldfusion.files import write_json
+from gldfusion.reading import printable, read_object
 
 Values = Mapping[str, Mapping[str, float]]
 """case -> name -> value"""
@@ -125,24 +129,39 @@ def check_values(values: Values, baseline: Path, update: bool, absolute: float) 
     return CheckResult(tuple(moves), compared, notes, tuple(fresh))
 
 
-def read_baseline(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
+class _Baseline(BaseModel):
+    """What a baseline file holds. Only the guard "gw" has ratios and seconds."""
+
+    environment: Environment
+    values: dict[str, dict[str, float | None]]
+    ratios: dict[str, dict[str, float | None]] = {}
+    seconds: dict[str, float] = {}
+
+
+def read_baseline(path: Path, expected: Mapping[str, Any], needs: tuple[str, ...] = ("values",)) -> dict[str, Any]:
     """Reads a baseline file.
 
     Args:
         path: the file.
         expected: keys of the document, and the values that they must have.
+        needs: the parts that it must have.
 
     Raises:
         InputError: there is no such file, or it is no such baseline.
     """
-    require_file(path, "baseline", "create it with --update")
-    try:
-        document = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is no baseline, it is not valid JSON: {error}\noverwrite it with --update") from None
-    if not isinstance(document, dict) or any(document.get(key) != value for key, value in expected.items()):
+    document = read_object(path, "baseline", "create it with --update")
+    if any(document.get(key) != value for key, value in expected.items()):
         wanted = ", ".join(f"{key} {value}" for key, value in expected.items())
         raise InputError(f"{path} is no baseline with {wanted}\noverwrite it with --update")
+    for key in needs:
+        if key not in document:
+            raise InputError(f'{path} is no baseline: it has no "{key}"\noverwrite it with --update')
+    try:
+        _Baseline.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = printable(".".join(map(str, first["loc"])), 120)
+        raise InputError(f"{path} is no baseline: {where}: {first['msg']}\noverwrite it with --update") from None
     return document
 
 

@@ -26,7 +26,9 @@ from gldbench.gw.families import FAMILIES
 from gldbench.gw.problem import NotApplicableError, Problem
 from gldbench.gw.solvers import SOLVERS, Answer, missing
 from gldbench.timing import Timing, interleaved, pinned_threads
+from gldfusion.errors import InputError
 from gldfusion.files import write_json
+from gldfusion.reading import shown
 
 FORMAT = 1
 REFERENCE = "factored"
@@ -78,7 +80,13 @@ def check_gw(baseline: Path, update: bool) -> CheckResult:
         if update:
             write_json(baseline, _fresh(problems))
             return CheckResult((), 0, (f"wrote {baseline}",))
-        before = read_baseline(baseline, {"format": FORMAT, "reference": REFERENCE})
+        before = read_baseline(
+            baseline, {"format": FORMAT, "reference": REFERENCE}, needs=("values", "ratios", "seconds")
+        )
+        if strange := sorted(before["seconds"].keys() - problems.keys()):
+            raise InputError(
+                f"{baseline} has seconds of an unknown problem {shown(strange[0])}\noverwrite it with --update"
+            )
         notes = _notes(before["environment"])
         same = before["environment"]["env_id"] == environment(1, 1).env_id
         found = _compare(problems, before, SLOWER if same else SLOWER_ELSEWHERE)

@@ -74,6 +74,7 @@ def run_bench(spec: BenchSpec, folder: Path, real: Mapping[str, Family], report:
     bench = _Bench(spec, env.env_id, {**FAMILIES, **real})
     with lock(folder / ".lock"):
         claim(folder, env, yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
+        store.settle()
         cases = list(plan(spec))
         for case in cases:
             report(case.name, 0, 1)

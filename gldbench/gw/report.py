@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from gldbench.env import read_environment
 from gldbench.gw import claims, figures, tables
 from gldbench.gw.solvers import KINDS
 from gldbench.store import Store
@@ -77,7 +77,7 @@ def write_report(run: Path, folder: Path) -> BenchReport:
     for name, image in pictures.items():
         with atomic_write(folder / f"{name}.png") as file:
             file.write(image)
-    environment = json.loads((run / "environment.json").read_text())
+    environment = asdict(read_environment(run))
     text = _markdown(parts, tables.skips(rows), list(pictures), environment)
     with atomic_write(folder / "report.md", "w") as file:
         file.write(text)

@@ -11,7 +11,8 @@ from pathlib import Path
 from pydantic import Field
 
 from gldfusion.errors import InputError, did_you_mean
-from gldfusion.recipe import Model, read_yaml, validate
+from gldfusion.recipe import Model, validate
+from gldfusion.yaml_reader import read_yaml
 
 PRESETS = Path(__file__).parent / "presets"
 MIN_REPEATS = 7

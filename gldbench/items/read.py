@@ -40,15 +40,22 @@ def read_items(names: Sequence[str], task: str = "", grader: str = "") -> Items:
     return collect([read_side(name) for name in names], task, grader)
 
 
-def read_folder(folder: Path) -> Items:
-    """Reads the items of all checkpoints of one output folder."""
-    rows = Store(folder).frame()
+def read_folder(folder: Path, partial: bool = False) -> Items:
+    """Reads the items of all checkpoints of one output folder.
+
+    Args:
+        folder: output folder of `gldbench eval` or `gldbench run`.
+        partial: show what there is, even if a part is missing.
+    """
+    rows = Store(folder, partial).frame()
     rows = pd.DataFrame(rows[rows["suite"] != "training"])
     sides = [Side(folder, str(subject), pd.DataFrame(own)) for subject, own in rows.groupby("subject", sort=False)]
-    return collect(sides, labels=[side.subject for side in sides])
+    return collect(sides, labels=[side.subject for side in sides], partial=partial)
 
 
-def collect(sides: Sequence[Side], task: str = "", grader: str = "", labels: Sequence[str] = ()) -> Items:
+def collect(
+    sides: Sequence[Side], task: str = "", grader: str = "", labels: Sequence[str] = (), partial: bool = False
+) -> Items:
     """Collects the items of the given sides; see `read_items`.
 
     Args:
@@ -56,9 +63,10 @@ def collect(sides: Sequence[Side], task: str = "", grader: str = "", labels: Seq
         task: only this task, or all subtasks of this benchmark; empty: all tasks.
         grader: only the grades of this grader; empty: all.
         labels: names of the sides to show; empty: FOLDER:CHECKPOINT.
+        partial: show what there is, even if a part is missing.
     """
     _require(sides, task, grader)
-    stored = {side.folder: _by_item(Store(side.folder).responses()) for side in sides}
+    stored = {side.folder: _by_item(Store(side.folder, partial).responses()) for side in sides}
     answers: dict[tuple[str, str, str], list[Answer | None]] = {}
     facts: dict[tuple[str, str, str], tuple[str, Response | None]] = {}
     tasks = {name: _task(name) for name in dict.fromkeys(name for side in sides for name in side.tasks)}

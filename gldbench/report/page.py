@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import jinja2
 import yaml
 
+from gldbench.env import SPEC, read_environment, verify_claim
 from gldbench.report import names, words
 from gldbench.report.analysis import Analysis
 from gldbench.report.figures import draw_all
@@ -17,9 +17,11 @@ from gldbench.report.svg import Picture, variable
 from gldbench.report.tables import all_tables
 from gldbench.report.training import Training, trainings
 from gldbench.schema import Environment, Row
+from gldbench.spec import read_spec, subjects_of, unit_of
 from gldbench.store import Store
 from gldfusion.errors import InputError
-from gldfusion.files import atomic_write, require_file
+from gldfusion.files import atomic_write
+from gldfusion.reading import shown
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -31,6 +33,8 @@ class Run:
     rows: list[Row]
     spec: dict[str, Any]
     environment: Environment
+    missing: tuple[str, ...] = ()
+    """the checkpoints that the spec asks for and whose rows are not stored"""
 
 
 @dataclass(frozen=True)
@@ -42,24 +46,43 @@ class ReportPaths:
     figures: tuple[Path, ...]
 
 
-def read_run(run_dir: Path) -> Run:
-    """Reads the rows, the spec and the environment of a run folder.
+def read_run(run_dir: Path, partial: bool = False) -> Run:
+    """Reads the rows, the spec and the environment of a run folder, and compares the rows with what the spec asks for.
+
+    Args:
+        run_dir: folder of the run.
+        partial: accept that rows of checkpoints are missing; `Run.missing` then names these checkpoints.
 
     Raises:
-        InputError: a part is missing, or rows come from another environment.
+        InputError: a file is missing or damaged, rows come from another environment or belong to a checkpoint that the
+            spec does not name, or rows are missing.
     """
-    hint = "give the folder of a run; `gldbench run` makes one"
-    spec = yaml.safe_load(require_file(run_dir / "spec.yaml", "spec of the run", hint).read_text())
-    text = require_file(run_dir / "environment.json", "environment of the run", hint).read_text()
-    environment = Environment(**json.loads(text))
-    rows = Store(run_dir).rows()
-    strange = sorted({row.env_id for row in rows} - {environment.env_id})
-    if strange:
+    verify_claim(run_dir)
+    environment = read_environment(run_dir)
+    spec = read_spec(run_dir / SPEC)
+    store = Store(run_dir, partial)
+    units = set(store.units())
+    asked = {unit_of(name): name for name, _, _ in subjects_of(spec)}
+    if strange := sorted(units - asked.keys()):
         raise InputError(
-            f"{run_dir} has rows of environment {', '.join(strange)}, but environment.json says {environment.env_id}\n"
+            f"{run_dir} holds rows that its spec.yaml does not ask for: {shown(strange[0])}\n"
+            "move the part files that were copied into its folder rows out of it"
+        )
+    missing = tuple(name for unit, name in asked.items() if unit not in units)
+    if missing and not partial:
+        raise InputError(
+            f"{run_dir} has no rows of {len(missing)} of the {len(asked)} checkpoints that its spec asks for: "
+            f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}\n"
+            "run the same `gldbench run` again to make them, or report without them: --partial"
+        )
+    rows = store.rows()
+    others = sorted({row.env_id for row in rows} - {environment.env_id})
+    if others:
+        raise InputError(
+            f"{run_dir} has rows of environment {', '.join(others)}, but environment.json says {environment.env_id}\n"
             "one report cannot mix machines or package versions: use one run folder for each"
         )
-    return Run(rows, spec, environment)
+    return Run(rows, spec.model_dump(mode="json", by_alias=True), environment, missing)
 
 
 def write_report(run: Run, analysis: Analysis, folder: Path, items: str = "") -> ReportPaths:
@@ -106,6 +129,7 @@ def _facts(
         "answer": words.answer(analysis),
         "basis": words.basis(analysis),
         "gate": words.gate_sentences(analysis),
+        "missing": words.missing(run.missing),
         "items": items,
         "script": (TEMPLATES / "page.js").read_text(),
         "setup": words.setup(run.spec, analysis),

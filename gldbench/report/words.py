@@ -202,6 +202,16 @@ def _count(n: int) -> str:
     return COUNTS[n] if n < len(COUNTS) else str(n)
 
 
+def missing(checkpoints: Sequence[str]) -> str:
+    """The sentence about checkpoints that the spec asks for and that have no rows; empty if there are none."""
+    if not checkpoints:
+        return ""
+    return (
+        f"This report is incomplete: the results of {len(checkpoints)} checkpoints that the spec asks for are missing "
+        f"({', '.join(checkpoints)}). Its numbers can differ from those of the whole run."
+    )
+
+
 def setup(spec: Mapping[str, Any], analysis: Analysis) -> str:
     """How the world was made and how methods were trained."""
     world, fusion = spec["world"], spec["fusion"]

@@ -14,7 +14,7 @@ from gldbench.grade.rows import bare_response
 from gldbench.schema import Item
 from gldbench.tasks import load_items, load_task
 from gldfusion.errors import InputError, did_you_mean
-from gldfusion.files import require_file
+from gldfusion.reading import parse_json, read_bytes, shown
 
 KEYS = ("task", "item_id", "output", "expect", "kind")
 EQUAL = 1e-9
@@ -61,9 +61,9 @@ def run_cases(path: Path, data: Path | Literal["hub"]) -> list[GivenCase]:
 
 def read_cases(path: Path) -> list[GivenCase]:
     """The lines of a file of cases."""
-    require_file(path, "file of cases", "give the path of a file with lines " + json.dumps(dict.fromkeys(KEYS, "...")))
+    mend = "give the path of a file with lines " + json.dumps(dict.fromkeys(KEYS, "..."))
     cases = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+    for number, line in enumerate(read_bytes(path, "file of cases", mend).split(b"\n"), start=1):
         if line.strip():
             cases.append(_case(f"{path}, line {number}", number, line))
     if not cases:
@@ -72,16 +72,13 @@ def read_cases(path: Path) -> list[GivenCase]:
 
 
 def _case(where: str, number: int, line: bytes) -> GivenCase:
-    try:
-        record: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON: {error}") from None
+    record: Any = parse_json(line, where, f"expected an object with the keys {', '.join(KEYS)}")
     missing = [key for key in KEYS if not isinstance(record, Mapping) or key not in record]
     if missing:
         raise InputError(f'{where} has no key "{missing[0]}"\nexpected the keys {", ".join(KEYS)}')
     expect = record["expect"]
     if isinstance(expect, bool) or not isinstance(expect, int | float) or not 0 <= expect <= 1:
-        raise InputError(f"{where}: expect: expected a grade from 0 to 1, got {expect!r}")
+        raise InputError(f"{where}: expect: expected a grade from 0 to 1, got {shown(expect)}")
     return GivenCase(
         line=number,
         task=str(record["task"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +11,12 @@ from typing import Any, Literal
 
 from gldbench.schema import Dataset, Exemplars, HubSource, Task
 from gldfusion.errors import InputError
+from gldfusion.reading import parse_json, read_bytes, read_packed
 
 Record = dict[str, Any]
 """one row of a data file"""
+
+AGAIN = "fetch the file again"
 
 _SEPARATORS = ((", ", ": "), (",", ":"))
 """the two usual ways to write JSON"""
@@ -59,10 +61,7 @@ def read_records(
 
 
 def _parse(task: Task, where: str, number: int, line: bytes) -> Record:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise InputError(f"task {task.benchmark}: {where}, line {number} is not JSON: {error}") from None
+    record = parse_json(line, f"task {task.benchmark}: {where}, line {number}", AGAIN)
     if not isinstance(record, dict):
         raise InputError(f"task {task.benchmark}: {where}, line {number}: expected an object, got {line[:40]!r}")
     return record
@@ -75,21 +74,14 @@ def _checksum(content: bytes) -> str:
 def _read(data: Path, file: str) -> tuple[str, bytes]:
     path = data / file
     if path.is_file():
-        return str(path), path.read_bytes()
+        return str(path), read_bytes(path, "file of benchmark data", AGAIN)
     packed = path.with_name(path.name + ".gz")
     if not packed.is_file():
         raise InputError(
             f"benchmark data not found: expected the file {path} (or .gz)\n"
             "name the folder that holds one folder per benchmark with --data, or load the file with --data hub"
         )
-    return str(packed), _unpack(packed)
-
-
-def _unpack(packed: Path) -> bytes:
-    try:
-        return gzip.decompress(packed.read_bytes())
-    except (OSError, EOFError) as error:
-        raise InputError(f"{packed} is not a whole gzip file: {error}\nfetch the file again") from None
+    return str(packed), read_packed(packed, "file of benchmark data", AGAIN)
 
 
 def _hub_content(task: Task, file: str, expected: Dataset | Exemplars) -> bytes:
@@ -104,7 +96,7 @@ def _hub_content(task: Task, file: str, expected: Dataset | Exemplars) -> bytes:
         content = _download(task, hub.url)
         if not content.lstrip().startswith(b"["):
             return content
-        records = json.loads(content)
+        records = parse_json(content, f"the hub's {file}", "report this to the owner of the data set")
     else:
         records = _hub_records(task, hub)
     written = [_as_lines(records, ascii_only, compact) for ascii_only in (True, False) for compact in _SEPARATORS]
@@ -136,7 +128,8 @@ def _download(task: Task, url: str) -> bytes:
         path = Path(str(DownloadManager().download(url)))
     except (OSError, ValueError, DatasetsError) as error:
         raise _out_of_reach(task, url, error) from None
-    return _unpack(path) if path.read_bytes()[:2] == b"\x1f\x8b" else path.read_bytes()
+    content = read_bytes(path, "downloaded file", AGAIN)
+    return read_packed(path, "downloaded file", AGAIN) if content[:2] == b"\x1f\x8b" else content
 
 
 def _load(task: Task, hub: HubSource, subtask: str | None) -> Iterator[Record]:

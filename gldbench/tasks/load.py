@@ -15,6 +15,7 @@ from gldbench.tasks.prompts import examples_for, fill, read_examples
 from gldbench.tasks.read_yaml import read_task
 from gldbench.tasks.readers import READERS, Reading, plain
 from gldfusion.errors import InputError, did_you_mean
+from gldfusion.paths import resolved
 
 DEFAULT_VARIANT = "default"
 CHANGED = "+changed-data"
@@ -57,7 +58,7 @@ def tasks_roots() -> list[Path]:
     """
     roots = [tasks_root()]
     for text in filter(None, os.environ.get(TASKS_VARIABLE, "").split(os.pathsep)):
-        root = Path(text).expanduser().resolve()
+        root = resolved(Path(text).expanduser())
         if not root.is_dir():
             raise InputError(f"no folder of tasks {text}\nname an existing one with --tasks-dir or {TASKS_VARIABLE}")
         if (root / "task.yaml").is_file():

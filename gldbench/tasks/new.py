@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import re
@@ -18,6 +17,7 @@ from gldbench.tasks.read_yaml import read_task
 from gldbench.tasks.readers import READERS
 from gldfusion.errors import InputError
 from gldfusion.files import atomic_write
+from gldfusion.reading import parse_json, read_bytes, read_packed
 
 QUESTIONS = ("question", "problem", "prompt", "input", "query", "instruction", "text", "context")
 GOLDS = ("answer", "target", "gold", "label", "solution", "output", "completion", "response")
@@ -27,6 +27,7 @@ OPTIONS = ("options", "choices", "endings")
 PLAIN_NAMES = ("test", "train", "dev", "val", "validation", "data", "items", "eval", "main")
 """names of files that say nothing about the benchmark; the name of their folder does"""
 MOST_SUBTASKS = 100
+ONE_OBJECT = "expected a file with one JSON object in each line"
 FILL_IN = "FILL IN"
 """value of a key that only the user can know"""
 
@@ -86,26 +87,18 @@ def new_task(file: Path, name: str = "", into: Path = Path("tasks")) -> NewTask:
 
 
 def _read(file: Path) -> tuple[bytes, list[Record]]:
-    try:
-        content = file.read_bytes()
-        content = gzip.decompress(content) if file.suffix == ".gz" else content
-    except (OSError, EOFError) as error:
-        raise InputError(f"cannot read {file}: {error}\nexpected a file with one JSON object in each line") from None
+    read = read_packed if file.suffix == ".gz" else read_bytes
+    content = read(file, "data file", ONE_OBJECT)
     records = []
     for number, line in enumerate(content.split(b"\n"), start=1):
         if not line:
             continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise InputError(
-                f"{file}, line {number} is not JSON: {error}\nexpected one JSON object in each line"
-            ) from None
+        record = parse_json(line, f"{file}, line {number}", ONE_OBJECT)
         if not isinstance(record, dict):
             raise InputError(f"{file}, line {number}: expected an object, got {line[:40]!r}")
         records.append(record)
     if not records:
-        raise InputError(f"{file} holds no rows\nexpected one JSON object in each line")
+        raise InputError(f"{file} holds no rows\n{ONE_OBJECT}")
     return content, records
 
 

@@ -6,13 +6,14 @@ import dataclasses
 import re
 from pathlib import Path
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from gldbench.schema import Dataset, Exemplars, HubSource, Task, Variant
 from gldbench.tasks.data import HUB_ROWS
 from gldbench.tasks.readers import READERS
 from gldfusion.errors import InputError, did_you_mean
+from gldfusion.reading import plain_line, printable, shown
+from gldfusion.yaml_reader import read_yaml
 
 FINDERS = ("number", "short_answer")
 """scorers that find the answer themselves, under the filter "answer", where no pattern has this name"""
@@ -25,16 +26,16 @@ def read_task(path: Path) -> Task:
         InputError: it is not YAML, has an unknown key or a value of a wrong type, or its keys contradict each other.
     """
     try:
-        task = TypeAdapter(Task).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        task = TypeAdapter(Task).validate_python(read_yaml(path, "task"))
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error)}") from None
     for filter_name, pattern in task.patterns.items():
         try:
             groups = re.compile(pattern).groups
-        except re.error as error:
-            raise InputError(f"{path}: answer_pattern {filter_name} is not a regular expression: {error}") from None
+        except (re.error, OverflowError, RecursionError) as error:
+            raise InputError(
+                f"{path}: answer_pattern {printable(filter_name, 40)} is not a regular expression: {plain_line(error)}"
+            ) from None
         if groups != 1:
             raise InputError(
                 f"{path}: answer_pattern {filter_name}: expected one group, which is the answer, got {groups} groups"
@@ -69,9 +70,9 @@ def _explain(error: ValidationError) -> str:
     """Describes the first error. Unknown keys come before missing keys, because a misspelt key causes both errors."""
     complaints = sorted(error.errors(), key=lambda e: e["type"] != "unexpected_keyword_argument")
     first = complaints[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = printable(".".join(str(part) for part in first["loc"]), 120)
     if first["type"] != "unexpected_keyword_argument":
-        return f"{where}: {first['msg']}, got {first['input']!r:.80}"
+        return f"{where}: {printable(first['msg'], 200)}, got {shown(first['input'])}"
     records = (Task, Dataset, Exemplars, HubSource, Variant)
     known = {field.name for record in records for field in dataclasses.fields(record)}
-    return f'unknown key "{where}"{did_you_mean(str(first["loc"][-1]), known)}'
+    return f'unknown key "{where}"{did_you_mean(str(first["loc"][-1])[:80], known)}'

@@ -7,18 +7,23 @@ the folder. The jobs import torch themselves: they run in worker processes, and 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gldbench.jobs import Job
-from gldbench.spec import ModelSpec, WorldSpec
+from gldbench.jobs import Job, intact
+from gldbench.spec import WorldSpec, models_of
 from gldbench.worlds.families import FAMILIES
 from gldbench.worlds.families.family import Instance
 from gldbench.worlds.sets import fingerprint, make_sets, mixture, noisy_labels
-from gldfusion.files import atomic_dir, atomic_write, hash_json
+from gldfusion.errors import InputError
+from gldfusion.files import atomic_write, hash_json
+from gldfusion.manifest import sealed_dir
 from gldfusion.progress import Progress
+from gldfusion.reading import plain_line, read_bytes, read_json_lines
 from gldfusion.recipe import Recipe
 
 GENERATION = 1
@@ -35,23 +40,18 @@ def world_folder(world: WorldSpec, worlds: Path) -> Path:
     return worlds / f"world-{hash_json([GENERATION, fingerprint(), world.model_dump(mode='json', by_alias=True)])[:12]}"
 
 
-def models(world: WorldSpec) -> dict[str, ModelSpec]:
-    """All models of the world, by name."""
-    return {"pivot": world.pivot, **world.sources, "control": world.control}
-
-
 def world_jobs(world: WorldSpec, folder: Path) -> list[Job]:
     """The jobs that build the world: data, then models, then the stored logits of the sources and the control."""
     shared: dict[str, Any] = {"world": world, "folder": folder}
-    jobs = [Job("data", make_data, shared, (folder / "data").is_dir, cost=100.0)]
-    for name, spec in models(world).items():
+    jobs = [Job("data", make_data, shared, partial(intact, folder / "data", "world data"), cost=100.0)]
+    for name, spec in models_of(world).items():
         cost = spec.train.steps * spec.train.batch_size * spec.layers * spec.hidden**2 / 1e9
         jobs.append(
             Job(
                 name=f"train {name}",
                 function=train_model,
                 arguments=shared | {"name": name},
-                done=(folder / "models" / name).is_dir,
+                done=partial(intact, folder / "models" / name, "checkpoint of the world"),
                 needs=("data",),
                 cost=cost,
             )
@@ -74,10 +74,10 @@ def world_jobs(world: WorldSpec, folder: Path) -> list[Job]:
 def make_data(world: WorldSpec, folder: Path, progress: Progress) -> None:
     """Job: writes the six sets, the training texts of each model, and the fusion set with its wrong labels."""
     sets = make_sets(world.seed, {str(name): size for name, size in world.sets.items()})
-    with atomic_dir(folder / "data") as data:
+    with sealed_dir(folder / "data") as data:
         for name, instances in sets.items():
             _write(data / f"set-{name}.jsonl", (_instance(i) for i in instances))
-        for index, (name, spec) in enumerate(models(world).items()):
+        for index, (name, spec) in enumerate(models_of(world).items()):
             own = spec.families or tuple(FAMILIES)
             others = tuple(f for f in FAMILIES if f not in own)
             texts = mixture(
@@ -107,13 +107,13 @@ def train_model(world: WorldSpec, folder: Path, name: str, progress: Progress) -
     from gldfusion.data import read_examples
     from gldfusion.fuse import fuse
 
-    spec = models(world)[name]
+    spec = models_of(world)[name]
     data = folder / "data" / f"train-{name}.jsonl"
     start = folder / "init" / name
-    if not start.is_dir():
+    if not intact(start, "untrained model of the world"):
         like_pivot = folder / "data" / "train-pivot.jsonl" if name == "control" else data
         texts = [part for e in read_examples(like_pivot)[:4000] for part in (e.prompt, e.response)]
-        initialise(spec, texts, world.seed * 100 + list(models(world)).index(name), start)
+        initialise(spec, texts, world.seed * 100 + list(models_of(world)).index(name), start)
     recipe = Recipe(name=name, pivot=start, data=data, train=spec.train)
     fuse(recipe, folder / "models" / name, progress)
 
@@ -126,13 +126,13 @@ def store_logits(world: WorldSpec, folder: Path, name: str, progress: Progress) 
     examples = read_examples(folder / "data" / "fusion.jsonl")
     cache = folder / "cache" / name
     build_cache(
-        folder / "models" / name, cache, examples, world.k, models(world)[name].train.max_length, progress=progress
+        folder / "models" / name, cache, examples, world.k, models_of(world)[name].train.max_length, progress=progress
     )
     (cache / "complete").touch()
 
 
 def fusion_sample(folder: Path, seed: int, size: int, output: Path) -> Path:
-    """Writes the sample of the fusion set for one seed, drawn without replacement, unless the file exists.
+    """Writes the sample of the fusion set for one seed, drawn without replacement, unless the file holds it already.
 
     Args:
         folder: folder of the world.
@@ -143,23 +143,45 @@ def fusion_sample(folder: Path, seed: int, size: int, output: Path) -> Path:
     Returns:
         `output`.
     """
-    if not output.exists():
-        lines = (folder / "data" / "fusion.jsonl").read_text().splitlines()
-        chosen = np.random.default_rng([seed, len(lines)]).permutation(len(lines))[:size]
-        _write(output, (json.loads(lines[i]) for i in sorted(chosen.tolist())))
+    records = list(read_json_lines(folder / "data" / "fusion.jsonl", "fusion set", _mend(folder)))
+    chosen = np.random.default_rng([seed, len(records)]).permutation(len(records))[:size]
+    content = _lines(records[i] for i in sorted(chosen.tolist()))
+    if not output.exists() or read_bytes(output, "sample of the fusion set", f"delete {output}") != content:
+        with atomic_write(output) as file:
+            file.write(content)
     return output
 
 
 def read_set(folder: Path, name: str) -> list[Instance]:
-    """Reads the instances of one set from the folder of a world."""
-    records = [json.loads(line) for line in (folder / "data" / f"set-{name}.jsonl").read_text().splitlines()]
-    return [Instance(**record | {"tests": tuple((i, o) for i, o in record["tests"])}) for record in records]
+    """Reads the instances of one set from the folder of a world.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    path = folder / "data" / f"set-{name}.jsonl"
+    try:
+        return [
+            Instance(**record | {"tests": tuple((i, o) for i, o in record["tests"])})
+            for record in read_json_lines(path, "set of the world", _mend(folder))
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is damaged: {plain_line(error)}\n{_mend(folder)}") from None
+
+
+def _mend(folder: Path) -> str:
+    return f"delete the folder {folder / 'data'} and run `gldbench run` again: it is made again"
 
 
 def _instance(instance: Instance) -> dict[str, Any]:
     return {name: getattr(instance, name) for name in instance.__dataclass_fields__}
 
 
-def _write(path: Path, records: Any) -> None:
-    with atomic_write(path, "w") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+def _lines(records: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+
+
+def _write(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    with atomic_write(path) as file:
+        file.write(_lines(records))

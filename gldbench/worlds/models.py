@@ -20,7 +20,7 @@ from transformers import (
 from gldbench.spec import ModelSpec
 from gldbench.worlds.tokenizers import train_tokenizer
 from gldfusion.errors import InputError, require_known
-from gldfusion.files import atomic_dir
+from gldfusion.manifest import sealed_dir
 from gldfusion.model import load_tokenizer
 
 CONTEXT = 8192
@@ -77,7 +77,7 @@ def initialise(spec: ModelSpec, texts: Sequence[str], seed: int, folder: Path) -
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-    with atomic_dir(folder) as temporary:
+    with sealed_dir(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         _check_reload(tokenizer, temporary, texts[:200])

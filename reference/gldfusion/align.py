@@ -17,6 +17,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from gldfusion.errors import InputError
+from gldfusion.templates import render
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
     """
     if tokenizer.chat_template:
         turn = [{"role": "user", "content": prompt}]
-        ids = list(tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=True, return_dict=False))
+        ids = list(render(tokenizer, turn, add_generation_prompt=True, tokenize=True, return_dict=False))
     else:
         ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         with_special = tokenizer(prompt)["input_ids"]  # may also contain an end token, which a prompt must not
@@ -190,7 +191,7 @@ def _rendered(tokenizer: Any, turns: Sequence[tuple[str, str]], number: int) -> 
         for turn in turns[: number + 1]
         for role, content in zip(("user", "assistant"), turn, strict=True)
     ]
-    return tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, tokenize=False)
+    return render(tokenizer, messages[:-1], add_generation_prompt=True, tokenize=False)
 
 
 def _cut(whole: Encoded, max_length: int) -> Encoded:

@@ -126,7 +126,7 @@ def load_tokenizers(named: Sequence[str]) -> dict[str, PreTrainedTokenizerFast]:
         name, _, folder = entry.partition("=")
         if not folder or not (Path(folder) / "tokenizer.json").is_file():
             raise InputError(f"expected NAME=FOLDER with a folder that holds a tokenizer.json, got {entry!r}")
-        out[name] = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        out[name] = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if len(out) < 2:
         raise InputError(f"coverage compares tokenizers: expected at least two names, got {len(out)}")
     return out

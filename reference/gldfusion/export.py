@@ -10,13 +10,17 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from gldfusion.files import atomic_dir, write_json
-from gldfusion.model import no_progress_bars
+from gldfusion.files import write_json
+from gldfusion.manifest import sealed_dir
+from gldfusion.model import quiet
 from gldfusion.recipe import Recipe
 from gldfusion.state import Log
 
 PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "gldbench")
 
+CODE = """
+Code that the pivot or the sources bring with them was run (`trust_remote_code`).
+"""
 CARD = """---
 library_name: transformers
 tags: [model-fusion, gldbench]
@@ -28,7 +32,7 @@ A fused checkpoint: the pivot `{pivot}` trained for {steps} steps on {examples} 
 
 Loss: `{loss}`. Recipe, hashes of pivot, sources and data, and package versions: `fusion.json`;
 loss terms by step: `training_log.jsonl`. Made with gldbench (graph-on-logits distillation, arXiv 2505.13893).
-"""
+{code}"""
 
 
 def export(
@@ -55,7 +59,7 @@ def export(
         InputError: `output` exists.
         OSError: the disk is full.
     """
-    with atomic_dir(output) as folder, no_progress_bars():
+    with sealed_dir(output) as folder, quiet():
         model.save_pretrained(folder)  # weights, configuration, generation configuration
         tokenizer.save_pretrained(folder)  # and its chat template
         write_json(folder / "fusion.json", provenance)
@@ -74,6 +78,7 @@ def make_provenance(recipe: Recipe, identity: Mapping[str, str], sources: Mappin
     """
     return {
         "recipe": recipe.model_dump(mode="json", by_alias=True),
+        "trust_remote_code": recipe.trust_remote_code,
         "identity": identity,
         "sources": sources,
         "versions": {name: metadata.version(name) for name in PACKAGES},
@@ -89,5 +94,6 @@ def make_card(recipe: Recipe) -> str:
         steps=recipe.train.steps,
         examples=recipe.data.name,
         sources="the sources " + ", ".join(s.name for s in recipe.sources) if recipe.sources else "no source",
+        code=CODE if recipe.trust_remote_code else "",
         loss=f"{1 - recipe.lambda_:g} sft{terms}",
     )

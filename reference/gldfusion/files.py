@@ -112,13 +112,24 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+_UNFINISHED = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.part")
+"""the names that `tempfile` gives"""
+
+
 def remove_leftovers(path: Path) -> None:
     """Deletes what killed processes left of unfinished writes of `path`. The caller must hold the lock of `path`."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.part")  # the names that `tempfile` gives
-    if path.parent.is_dir():
-        for entry in list(path.parent.iterdir()):
-            if pattern.fullmatch(entry.name):
-                remove(entry)
+    _remove_unfinished(path.parent, path.name)
+
+
+def remove_all_leftovers(folder: Path) -> None:
+    """Deletes what killed processes left unfinished in a folder. No other process may be writing into it."""
+    _remove_unfinished(folder, None)
+
+
+def _remove_unfinished(folder: Path, name: str | None) -> None:
+    for entry in list(folder.iterdir()) if folder.is_dir() else []:
+        if (match := _UNFINISHED.fullmatch(entry.name)) and name in (None, match[1]):
+            remove(entry)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -157,7 +168,7 @@ def lock(path: Path) -> Iterator[None]:
 # All files that change the output of a checkpoint. Notes such as README.md and fusion.json are left out.
 MODEL_FILES = (
     *("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model*.bin.index.json"),
-    *("config.json", "generation_config.json"),
+    *("config.json", "generation_config.json", "*.py"),
 )
 TOKENIZER_FILES = (
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "tekken.json"),

@@ -19,16 +19,18 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from gldfusion.checkpoint import require_free
 from gldfusion.data import Batch
 from gldfusion.errors import InputError
 from gldfusion.export import export, make_card, make_provenance
 from gldfusion.files import lock, remove_leftovers
 from gldfusion.model import parameter_count
 from gldfusion.optim import learning_rate
+from gldfusion.paths import hidden
 from gldfusion.prepare import Fusion, prepare
 from gldfusion.progress import Progress
 from gldfusion.recipe import Recipe
-from gldfusion.state import Log, load_state, remove_state, save_state
+from gldfusion.state import Log, load_state, remove_states, remove_unfinished, save_state
 
 
 def fuse(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path:
@@ -51,13 +53,13 @@ def fuse(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path
     """
     AcceleratorState._reset_state()  # otherwise the precision of this process's first fusion applies to all later ones
     accelerator = Accelerator(mixed_precision=recipe.train.precision, cpu=not torch.cuda.is_available())
-    if output.exists():
-        raise InputError(f"will not overwrite {output}: it is already there\nmove it away or choose another output")
+    require_free(output)
     main = accelerator.is_main_process
-    lock_file, state = (output.with_name(f".{output.name}.{kind}") for kind in ("lock", "state"))
+    lock_file, state = hidden(output, "lock"), hidden(output, "state")
     with lock(lock_file) if main else nullcontext():
         if main:
             remove_leftovers(output)
+            remove_unfinished(state)
         try:
             fusion = prepare(recipe, accelerator, state)
             log = train(fusion, progress if main else None)
@@ -133,7 +135,7 @@ def train_step(fusion: Fusion, step: int) -> dict[str, Any]:
 
 
 def finish(fusion: Fusion, log: Log, output: Path) -> None:
-    """Writes the fused checkpoint, then deletes the training state."""
+    """Writes the fused checkpoint, then deletes the training states."""
     bare = fusion.accelerator.unwrap_model(fusion.model)
     tokens = log[-1]["tokens"]
     totals = {
@@ -147,7 +149,7 @@ def finish(fusion: Fusion, log: Log, output: Path) -> None:
     hashes = {source.name: source.checkpoint_hash for source in fusion.data.sources}
     provenance = make_provenance(fusion.recipe, fusion.identity, hashes)
     export(bare.model, fusion.tokenizer, provenance, make_card(fusion.recipe), log, totals, output)
-    remove_state(fusion.state)
+    remove_states(fusion.state)
 
 
 def micro_batches(fusion: Fusion, indices: Sequence[int]) -> list[Batch]:

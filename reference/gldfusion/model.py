@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import (
@@ -22,12 +21,17 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from gldfusion.checkpoint import BROKEN, reading, require_depth, require_intact, require_settings
 from gldfusion.errors import InputError
-from gldfusion.files import hash_json
+from gldfusion.files import TOKENIZER_FILES, hash_json
 from gldfusion.inputs import Inputs
 from gldfusion.kernels import topk_cross_entropy
 from gldfusion.paths import require_checkpoint
 from gldfusion.signals import PivotSignal
+from gldfusion.templates import require_template
+
+PACKED = 64
+"""at most so many parameters are packed into one stored number, in quantised weights"""
 
 
 @dataclass(frozen=True)
@@ -51,38 +55,49 @@ class AfterHead:
 
 
 @contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """Turns off the progress bars of transformers for reading and writing weights; the caller reports progress."""
-    shown = transformers_logging.is_progress_bar_enabled()
+def quiet() -> Iterator[None]:
+    """Turns off the progress bars and warnings of transformers; the caller reports progress and checks the result."""
+    shown, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(level)
         if shown:
             transformers_logging.enable_progress_bar()
 
 
-def _short(error: Exception) -> str:
-    """The message of a library's error on one line, at most 200 characters."""
-    return " ".join(str(error).split())[:200]
-
-
-def load_model(path: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+def load_model(
+    path: Path, dtype: torch.dtype | Literal["auto"] = torch.float32, trust_remote_code: bool = False
+) -> PreTrainedModel:
     """Loads a causal language model from a local folder, in evaluation mode.
 
+    Args:
+        path: folder of the checkpoint.
+        dtype: type of the weights in memory; "auto": the type in which they are stored.
+        trust_remote_code: whether code that the checkpoint brings may run.
+
     Raises:
-        InputError: the folder is not a checkpoint, or weights are missing or broken.
+        InputError: the folder is not a checkpoint, files in it are damaged, or weights are missing.
     """
-    require_checkpoint(path)
-    try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
-        with no_progress_bars():
-            loaded = AutoModelForCausalLM.from_pretrained(
-                path, config=config, dtype=dtype, local_files_only=True, output_loading_info=True
-            )
-        model, report = cast(tuple[PreTrainedModel, dict[str, set[str]]], loaded)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"not a checkpoint: transformers cannot load {path}\n{_short(error)}") from error
+    require_checkpoint(path, trust_remote_code)
+    require_intact(path)
+    require_settings(path)
+    stored = require_depth(path)
+    with reading(path, "the model"), quiet():
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
+        _require_size(path, config, stored, trust_remote_code)
+        loaded = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+        )
+    model, report = cast(tuple[PreTrainedModel, dict[str, set[str]]], loaded)
     if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
         raise InputError(
             f"not a checkpoint: the weights in {path} lack {', '.join(missing[:3])} ({len(missing)} in all)\n"
@@ -91,19 +106,43 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32) -> PreTrainedMode
     return model.eval()
 
 
-def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
-    """Loads the tokenizer of a checkpoint.
+def _require_size(path: Path, config: PreTrainedConfig, stored: int, trust_remote_code: bool) -> None:
+    """Checks that a model is not far larger than its weights, before memory is allocated for it.
+
+    Args:
+        path: folder of the checkpoint, for the message.
+        config: its configuration.
+        stored: how many numbers the weights hold.
+        trust_remote_code: whether code that the checkpoint brings may run.
 
     Raises:
-        InputError: there is none, it is not a fast tokenizer, or it has no end-of-sequence token.
+        InputError: it is.
     """
-    require_checkpoint(path)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    with torch.device("meta"):  # allocates nothing
+        size = parameter_count(AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code))
+    if size > PACKED * stored:
         raise InputError(
-            f"no tokenizer in {path}: {_short(error)}\nsave it there with `tokenizer.save_pretrained`"
-        ) from error
+            f"not a checkpoint: the configuration in {path} asks for {size} parameters, "
+            f"but the weights hold {stored} numbers\n{BROKEN}"
+        )
+
+
+def load_tokenizer(path: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerFast:
+    """Loads the tokenizer of a checkpoint.
+
+    Args:
+        path: folder of the checkpoint.
+        trust_remote_code: whether code that the checkpoint brings may run.
+
+    Raises:
+        InputError: there is none, its files are damaged, it is not a fast tokenizer, it has no end-of-sequence token,
+            or its chat template cannot be used.
+    """
+    require_checkpoint(path, trust_remote_code)
+    require_intact(path, TOKENIZER_FILES)
+    require_settings(path)
+    with reading(path, "the tokenizer"), quiet():
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise InputError(
             f"the tokenizer of {path} is not a fast one\n"
@@ -113,6 +152,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerFast:
         raise InputError(
             f"the tokenizer of {path} has no end-of-sequence token\nset its eos_token: every response ends with it"
         )
+    require_template(tokenizer, path)
     return tokenizer
 
 

@@ -62,15 +62,16 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
     check_paths(recipe)
     check_batch_size(recipe.train, accelerator.num_processes)
     examples = read_examples(recipe.data)
-    tokenizer = load_tokenizer(recipe.pivot)
+    tokenizer = load_tokenizer(recipe.pivot, recipe.trust_remote_code)
     k = kept(recipe) if loss.terms else 1
-    model = SignalModel(load_model(recipe.pivot), k, with_logits="logits" in loss.needs)
+    pivot = load_model(recipe.pivot, trust_remote_code=recipe.trust_remote_code)
+    model = SignalModel(pivot, k, with_logits="logits" in loss.needs)
     specs = recipe.used_sources
     sources = [open_source(s, recipe, examples, accelerator.device, loss.needs) for s in specs]
     data = FusionData(examples, tokenizer, recipe.train.max_length, sources)
     loss.check(sources, data.vocabulary_hash)
     if "mapped" in loss.needs:
-        loss.translate(tokenizer, {s.name: source_tokenizer(s) for s in specs}, sources)
+        loss.translate(tokenizer, {s.name: source_tokenizer(s, recipe.trust_remote_code) for s in specs}, sources)
     coverage = check_coverage(data, recipe.min_coverage)
     model, optimizer = accelerator.prepare(model, make_optimizer(model, recipe.train))
     used = [
@@ -142,6 +143,7 @@ def open_source(
             device=where,
             dtype=spec.dtype,
             offload=spec.offload,
+            trust_remote_code=recipe.trust_remote_code,
         )
     elif k is None:
         raise InputError(f"source {spec.name}: k: full needs a live source\nset k, or remove the source's `cache` key")
@@ -156,11 +158,11 @@ def open_source(
     return source if spec.control == "none" else Control(source, spec.control, examples, recipe.train.seed)
 
 
-def source_tokenizer(spec: SourceSpec) -> PreTrainedTokenizerFast:
+def source_tokenizer(spec: SourceSpec, trust_remote_code: bool) -> PreTrainedTokenizerFast:
     """The tokenizer of a source, from its checkpoint, or from its cache if the checkpoint does not exist."""
     if spec.cache is not None and not spec.checkpoint.is_dir():
         return cached_tokenizer(spec.cache)
-    return load_tokenizer(spec.checkpoint)
+    return load_tokenizer(spec.checkpoint, trust_remote_code)
 
 
 def check_coverage(data: FusionData, least: float) -> dict[str, float]:

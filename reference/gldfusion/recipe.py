@@ -6,15 +6,16 @@ A recipe is immutable and refuses unknown keys. This module imports neither torc
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gldfusion.errors import InputError, did_you_mean
-from gldfusion.files import require_file
 from gldfusion.paths import require_cache, require_checkpoint, require_data
+from gldfusion.reading import printable, shown
+from gldfusion.yaml_reader import read_yaml
 
 
 class Model(BaseModel):
@@ -106,6 +107,8 @@ class Recipe(Model):
     """number of largest logits kept per position; `full` keeps the whole vocabulary and needs live sources"""
     min_coverage: float = Field(default=0.0, ge=0, le=1)
     """smallest accepted share of the pivot's labelled positions that are paired with each source"""
+    trust_remote_code: bool = False
+    """run code that the pivot and the sources bring (`auto_map`). Without it such a checkpoint is refused"""
     train: TrainSpec
 
     @property
@@ -168,33 +171,16 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
     problems = error.errors()
     first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     location = first["loc"]
-    place = ".".join(str(step) for step in location)
+    place = printable(".".join(str(step) for step in location), 120)
     if first["type"] == "extra_forbidden":
         known = _fields_at(model, location[:-1])
-        hint = did_you_mean(str(location[-1]), known) or f"; known keys here: {', '.join(known)}"
+        hint = did_you_mean(str(location[-1])[:80], known) or f"; known keys here: {', '.join(known)}"
         return f'unknown key "{place}" in {where}{hint}'
     if first["type"] == "missing":
         return f'{where} has no "{place}": it must be given'
     if first["type"] == "value_error":
-        return f"{where}: {first['msg'].removeprefix('Value error, ')}"
-    return f"{where}: {place or 'the whole file'}: {first['msg']} (got {first.get('input')!r:.80})"
-
-
-def read_yaml(path: Path, what: str) -> Any:
-    """Reads and parses a YAML file.
-
-    Args:
-        path: the file.
-        what: what the file should be, for the message: "recipe".
-
-    Raises:
-        InputError: there is no such file, or it is not valid YAML.
-    """
-    require_file(path, what, "check the path")
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        return f"{where}: {printable(first['msg'].removeprefix('Value error, '), 400)}"
+    return f"{where}: {place or 'the whole file'}: {first['msg']} (got {shown(first.get('input'))})"
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -212,6 +198,11 @@ def load_recipe(path: Path) -> Recipe:
     return recipe.model_copy(update={"pivot": base / recipe.pivot, "data": base / recipe.data, "sources": sources})
 
 
+def with_trust(recipe: Recipe, trust_remote_code: bool) -> Recipe:
+    """The recipe, with `trust_remote_code` set if the argument is true: the option of the command line."""
+    return recipe.model_copy(update={"trust_remote_code": recipe.trust_remote_code or trust_remote_code})
+
+
 def check_paths(recipe: Recipe) -> None:
     """Checks that everything that a fusion reads exists, before torch is imported (that takes seconds).
 
@@ -224,20 +215,22 @@ def check_paths(recipe: Recipe) -> None:
         InputError: names the key of the recipe whose path is wrong, for example `cache` of the source "source-a".
     """
     _check_path("data", require_data, recipe.data)
-    _check_path("pivot", require_checkpoint, recipe.pivot)
+    checkpoint = partial(require_checkpoint, trust_remote_code=recipe.trust_remote_code)
+    _check_path("pivot", checkpoint, recipe.pivot)
     for source in recipe.used_sources:
         if source.cache is None:
-            _check_path(_key(source, "checkpoint"), require_checkpoint, source.checkpoint)
+            _check_path(_key(source, "checkpoint"), checkpoint, source.checkpoint)
         else:
             _check_path(_key(source, "cache"), require_cache, source.cache)
 
 
 def check_cache_paths(recipe: Recipe) -> None:
     """As `check_paths`, for building the caches: checks the data, and the checkpoint of every source with a cache."""
+    checkpoint = partial(require_checkpoint, trust_remote_code=recipe.trust_remote_code)
     _check_path("data", require_data, recipe.data)
     for source in recipe.sources:
         if source.cache is not None:
-            _check_path(_key(source, "checkpoint"), require_checkpoint, source.checkpoint)
+            _check_path(_key(source, "checkpoint"), checkpoint, source.checkpoint)
 
 
 def _key(source: SourceSpec, key: str) -> str:

@@ -126,6 +126,7 @@ class LiveSource:
         *,
         dtype: str = "float32",
         offload: bool = False,
+        trust_remote_code: bool = False,
     ) -> None:
         """Loads the model.
 
@@ -139,15 +140,17 @@ class LiveSource:
             dtype: precision in which it runs: "float32", "bfloat16" or "float16".
             offload: keep the weights of the layers in main memory and copy them to the device one layer at a time.
                 Only the output layer stays on the device.
+            trust_remote_code: whether code that the checkpoint brings may run.
 
         Raises:
             InputError: the folder is not a checkpoint, k is larger than the vocabulary, or this machine does not have
                 the device.
         """
         self.name = name
-        self.tokenizer = load_tokenizer(checkpoint)
+        self.tokenizer = load_tokenizer(checkpoint, trust_remote_code)
         self.device = _present(device, name)
-        self.model = SignalModel(load_model(checkpoint, DTYPES[dtype]), k).requires_grad_(False).eval()
+        model = load_model(checkpoint, DTYPES[dtype], trust_remote_code)
+        self.model = SignalModel(model, k).requires_grad_(False).eval()
         if offload:
             cpu_offload(cast(nn.Module, self.model.model.base_model), execution_device=self.device)
             cast(nn.Module, self.model.model.get_output_embeddings()).to(self.device)

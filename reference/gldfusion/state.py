@@ -1,12 +1,16 @@
 """Saving and loading of training states.
 
-A state on disk is complete or absent. It is loaded only for the recipe, pivot, sources and data that it was saved for.
+The folder of a training holds its last two states, each in a subfolder that is named after its step and sealed by a
+manifest of checksums. A state on disk is therefore complete or absent, and a damaged one is noticed. A state is loaded
+only for the recipe, pivot, sources and data that it was saved for.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,78 +19,130 @@ from accelerate import Accelerator
 
 from gldfusion.errors import InputError
 from gldfusion.files import remove, whole_or_absent, write_json
+from gldfusion.manifest import MANIFEST, flush, read_manifest, verify_manifest, write_manifest
 
 Log = list[dict[str, Any]]
 
+KEPT = 2
+"""number of states that a training keeps: if the last one is damaged, it goes on from the one before it"""
+_NAME = re.compile(r"step-(\d+)")
+_log = logging.getLogger(__name__)
 
-def _beside(folder: Path) -> tuple[Path, Path]:
-    """Two folders beside `folder`: the state that is being written, and the older one that it replaces."""
-    return folder.with_name(folder.name + ".part"), folder.with_name(folder.name + ".old")
+
+def states(folder: Path) -> list[Path]:
+    """The saved states in the folder of a training, the last one first."""
+    found = {int(match[1]): path for path in folder.glob("*") if (match := _NAME.fullmatch(path.name))}
+    return [found[step] for step in sorted(found, reverse=True)]
 
 
 def save_state(accelerator: Accelerator, folder: Path, identity: Mapping[str, str], log: Log) -> None:
-    """Writes a new state beside the old one, then replaces the old one.
+    """Writes a new state, seals it with a manifest, and deletes all states but the last two.
 
     Args:
-        folder: where the state is to be.
+        folder: folder of the training's states.
         identity: hashes of the recipe, pivot, sources and data, by name.
-        log: one entry for each step so far.
+        log: one entry for each step so far. It is not empty.
 
     Raises:
-        OSError: the disk is full. The old state is kept.
+        OSError: the disk is full. The older states are kept.
     """
-    temporary, old = _beside(folder)
-    if accelerator.is_main_process:
-        remove(temporary)
+    path = folder / f"step-{log[-1]['step']}"
+    temporary = path.with_name(path.name + ".part")
+    main = accelerator.is_main_process
+    if main:
+        remove_unfinished(folder)
     accelerator.wait_for_everyone()
-    with whole_or_absent(temporary, folder):
-        # torch's own format, because safetensors would drop tied weights and print a warning
-        accelerator.save_state(str(temporary), safe_serialization=False)
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            write_json(temporary / "log.json", {"identity": identity, "log": log})
-            remove(old)
-            if folder.exists():
-                os.rename(folder, old)
-            os.rename(temporary, folder)
+    try:
+        with whole_or_absent(temporary, path):
+            # torch's own format, because safetensors would drop tied weights and print a warning
+            accelerator.save_state(str(temporary), safe_serialization=False)
+            accelerator.wait_for_everyone()
+            if main:
+                write_json(temporary / "log.json", {"identity": identity, "log": log})
+                write_manifest(temporary)
+                remove(path)  # a damaged state of the same step; an intact one would have been loaded
+                os.rename(temporary, path)
+                flush(folder)
+    except BaseException:
+        if main:
+            remove_unfinished(folder)
+        raise
+    if main:
+        for old in states(folder)[KEPT:]:
             remove(old)
     accelerator.wait_for_everyone()
 
 
 def load_state(accelerator: Accelerator, folder: Path, identity: Mapping[str, str]) -> tuple[Log, int]:
-    """Loads the saved state, if there is one, into the model and optimizer of `accelerator`.
+    """Loads the last intact state, if there is one, into the model and optimizer of `accelerator`.
+
+    A warning names every damaged state that was passed over. Training from an older state gives bitwise the same
+    weights: it only repeats steps.
 
     Returns:
         The log so far and the number of the next step, from 0. Without a saved state: an empty log and 0.
 
     Raises:
-        InputError: the state belongs to another recipe, pivot, data or sources, or it cannot be read.
+        InputError: the state belongs to another recipe, pivot, data or sources, or all saved states are damaged.
     """
-    _, old = _beside(folder)
-    if not folder.exists() and old.exists():  # the process was killed between the two renames of save_state
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            os.rename(old, folder)
-        accelerator.wait_for_everyone()
-    if not folder.exists():
+    saved = states(folder)
+    path = _last_intact(saved, accelerator.is_main_process)
+    if path is None:
+        _require_nothing(folder, saved)
         return [], 0
-    try:
-        saved = json.loads((folder / "log.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"the saved state {folder} cannot be read ({error})\ndelete it to start again from step 1"
-        ) from None
-    different = [name for name, value in identity.items() if saved["identity"].get(name) != value]
+    content = json.loads((path / "log.json").read_text(encoding="utf-8"))
+    different = [name for name, value in identity.items() if content["identity"].get(name) != value]
     if different:
         raise InputError(
             f"the saved state {folder} belongs to another {', '.join(different)}\n"
             "delete it to start again from step 1, or choose another output"
         )
-    accelerator.load_state(str(folder))
-    return saved["log"], saved["log"][-1]["step"]
+    accelerator.load_state(str(path))
+    return content["log"], content["log"][-1]["step"]
 
 
-def remove_state(folder: Path) -> None:
-    """Deletes a state, and what an interrupted save left beside it."""
-    for path in (folder, *_beside(folder)):
+def _last_intact(saved: list[Path], warn: bool) -> Path | None:
+    """The first state of `saved` that holds the files that were written, and no others."""
+    about = "a saved state", "this state is not used"
+    for path in saved:
+        try:
+            listed = read_manifest(path, *about)
+            present = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+            verify_manifest(path, *about, {*listed, *present} - {MANIFEST})  # accelerate would load added files too
+        except InputError as error:
+            if warn:
+                _log.warning("warning: %s", str(error).replace("\n", "; "))
+        else:
+            return path
+    return None
+
+
+def _require_nothing(folder: Path, saved: list[Path]) -> None:
+    """Checks that a folder without an intact state holds nothing that a training could go on from.
+
+    Raises:
+        InputError: it holds damaged states, or something else than states.
+    """
+    if saved:
+        raise InputError(
+            f"every saved state in {folder} is damaged ({', '.join(path.name for path in saved)})\n"
+            f"delete the folder to start again from step 1: rm -r {folder}"
+        )
+    if other := sorted(path.name for path in folder.glob("*") if not path.name.endswith(".part")):
+        raise InputError(
+            f"{folder} holds no saved state of this version, but {', '.join(other[:3])}\n"
+            "delete the folder to start again from step 1, or choose another output"
+        )
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Deletes what a killed process left of a state that it was writing."""
+    for path in folder.glob("*.part"):
         remove(path)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def remove_states(folder: Path) -> None:
+    """Deletes all states of a training."""
+    remove(folder)

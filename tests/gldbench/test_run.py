@@ -110,9 +110,40 @@ def test_corrupted_rows_are_named_and_redone(undisturbed: Path, tmp_path: Path) 
     assert refused.returncode == 2
     assert part.name in refused.stderr
     part.unlink()
+    sample = copy / "data" / "fusion-seed0.jsonl"
+    before = sample.read_bytes()
+    sample.write_bytes(before.replace(b"prompt", b"qrompt", 1))
     mended = run(copy)
+    assert sample.read_bytes() == before
     assert mended.returncode == 0, mended.stderr
     pd.testing.assert_frame_equal(grades(copy), grades(undisturbed))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "problem"),
+    [
+        ("mini/checkpoints/sft-seed0/model.safetensors", "is damaged"),
+        ("mini/checkpoints/sft+kl-seed1/tokenizer.json", "is damaged"),
+        ("mini/checkpoints/sft-seed1/manifest.json", "is damaged"),
+        ("worlds/*/data/set-test.jsonl", "is damaged"),
+        ("worlds/*/models/pivot/config.json", "is damaged"),
+        ("mini/spec.yaml", "is damaged"),
+        ("mini/environment.json", "is damaged"),
+    ],
+)
+def test_a_run_does_not_go_on_over_a_damaged_folder(
+    undisturbed: Path, tmp_path: Path, pattern: str, problem: str
+) -> None:
+    shutil.copytree(undisturbed.parent / "worlds", tmp_path / "worlds")
+    shutil.copytree(undisturbed, tmp_path / "mini")
+    (path,) = tmp_path.glob(pattern)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    refused = run(tmp_path / "mini")
+    assert refused.returncode == 2
+    assert f"{path} {problem}" in refused.stderr
+    assert 2 <= len(refused.stderr.strip().splitlines()) <= 3
 
 
 def kill_whole_tree(process: subprocess.Popen[Any]) -> None:
@@ -147,12 +178,13 @@ def test_a_killed_run_goes_on_to_the_same_result(undisturbed: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_interrupted_by_control_c(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, number: signal.Signals, code: int) -> None:
     with subprocess.Popen(command(tmp_path / "mini"), stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
         assert process.stderr is not None
         process.stderr.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in errors
+    assert process.returncode == code
+    assert errors.endswith("interrupted: run the same command again to resume\n")
     assert "Traceback" not in errors

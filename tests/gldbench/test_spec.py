@@ -71,6 +71,22 @@ def test_mistakes_are_told_with_the_way_to_mend_them(tmp_path: Path, old: str, n
     assert len(str(error.value).splitlines()) <= 3
 
 
+@pytest.mark.parametrize("text", ["extends: {own}", "extends: {other}"])
+def test_a_spec_that_extends_itself_is_refused(tmp_path: Path, text: str) -> None:
+    own, other = tmp_path / "own.yaml", tmp_path / "other.yaml"
+    own.write_text(text.format(own=own, other=other))
+    other.write_text(f"extends: {own}")
+    with pytest.raises(InputError, match=r"which extends it again\nname another spec"):
+        load_spec(str(own))
+
+
+def test_a_spec_that_extends_what_is_no_spec_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("- a")
+    (tmp_path / "own.yaml").write_text(f"extends: {tmp_path / 'base.yaml'}")
+    with pytest.raises(InputError, match="holds a list with 1 entries\nexpected keys with values"):
+        load_spec(str(tmp_path / "own.yaml"))
+
+
 def test_unknown_names_are_told() -> None:
     with pytest.raises(InputError, match=r'no spec is called "tinny" \(did you mean "tiny"\?\)'):
         load_spec("tinny")

@@ -107,7 +107,7 @@ def spec(folder: Path, old: str, new: str) -> str:
 def checkpoint(folder: Path) -> None:
     folder.mkdir()
     for name in ("config.json", "model.safetensors"):
-        (folder / name).touch()
+        (folder / name).write_text("{}")
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def checkpoint(folder: Path) -> None:
     [
         (["run", "missing.yaml"], "spec not found"),
         (["run", "tinny"], 'did you mean "tiny"'),
-        (["report", "nowhere"], "spec of the run not found"),
-        (["report", "."], "spec of the run not found"),
+        (["report", "nowhere"], "environment of the run not found"),
+        (["report", "."], "environment of the run not found"),
         (["fuse", "missing.yaml", "--output", "out"], "recipe not found"),
         (["cache", "missing.yaml"], "recipe not found"),
         (["cache", "verify", "nowhere"], "no cache at nowhere"),

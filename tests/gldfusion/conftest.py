@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from gldfusion.files import atomic_dir
-from gldfusion.model import no_progress_bars
+from gldfusion.model import quiet
 from gldfusion.recipe import Recipe, SourceSpec, TermSpec, TrainSpec
 from gldfusion.sources import Example
 
@@ -109,7 +109,7 @@ def make_checkpoint(folder: Path, name: str, seed: int) -> Path:
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(15)  # logits of standard deviation near 2, not 0.1
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-    with atomic_dir(folder) as temporary, no_progress_bars():
+    with atomic_dir(folder) as temporary, quiet():
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
     return folder

@@ -29,6 +29,7 @@ from gldfusion.cache.shards import open_shard, write_shard
 from gldfusion.cache.store import cached_tokenizer, read_meta, row_key
 from gldfusion.errors import InputError
 from gldfusion.files import hash_checkpoint, hash_parts
+from gldfusion.manifest import change_manifest
 from gldfusion.model import load_tokenizer
 from gldfusion.sources import Example, LiveSource, SequenceSignal
 
@@ -53,7 +54,7 @@ def shards(cache: Path) -> list[str]:
 
 def files(cache: Path) -> list[str]:
     """What a sound cache holds."""
-    return [".claims", "meta.json", *shards(cache), "tokenizer.zip"]
+    return [".claims", ".manifest.lock", "manifest.json", "meta.json", *shards(cache), "tokenizer.zip"]
 
 
 def total_variation(a: np.ndarray, b: np.ndarray) -> float:
@@ -183,36 +184,113 @@ def test_a_full_disk_at_the_start_leaves_nothing(
     assert os.listdir(tmp_path) == [".cache.lock"]
 
 
-def test_a_corrupted_shard_is_named_and_rebuilt(
-    build: Callable[..., int], examples: list[Example], tmp_path: Path
+def flipped(content: bytes, at: int = -3) -> bytes:
+    changed = bytearray(content)
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+SHARD_DAMAGE = {
+    "flipped bit": lambda path: path.write_bytes(flipped(path.read_bytes())),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-10]),
+    "empty": lambda path: path.write_bytes(b""),
+    "missing": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("kind", SHARD_DAMAGE)
+def test_a_damaged_shard_is_named_and_its_texts_are_run_again(
+    build: Callable[..., int], examples: list[Example], tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     build(examples)
     assert verify_cache(tmp_path / "cache") == (3, [])
     spoilt = tmp_path / "cache" / shards(tmp_path / "cache")[1]
     lost = len(open_shard(spoilt, read_meta(tmp_path / "cache")).columns["keys"])
-    content = bytearray(spoilt.read_bytes())
-    content[-3] ^= 1
-    spoilt.write_bytes(content)
+    SHARD_DAMAGE[kind](spoilt)
     [fault] = verify_cache(tmp_path / "cache")[1]
     assert fault.path == str(spoilt)
-    assert "checksum" in fault.problem
-    assert "delete this file and run `gldbench cache RECIPE` again" in fault.mend
-    for use in (lambda: SourceCache("s", tmp_path / "cache"), lambda: build(examples)):
-        with pytest.raises(InputError, match=rf"{spoilt.name} is corrupted: .*\ndelete this file and run"):
-            use()
-    spoilt.unlink()
+    assert fault.problem.startswith("expected ")
+    assert "`gldbench cache build RECIPE`: only the texts of this file are run again" in fault.mend
+    with pytest.raises(InputError, match=rf"{spoilt.name} cannot be used: expected .*\nrun `gldbench cache build"):
+        SourceCache("s", tmp_path / "cache")
     assert build(examples) == lost
+    assert [str(spoilt) in record.getMessage() for record in caplog.records] == [True]
     assert spoilt.is_file()  # of the same content
+    assert verify_cache(tmp_path / "cache") == (3, [])
     assert len(SourceCache("s", tmp_path / "cache").read(examples)) == 10
+
+
+@pytest.mark.parametrize("name", ["meta.json", "tokenizer.zip"])
+def test_a_damaged_file_beside_the_shards_is_named(
+    build: Callable[..., int], examples: list[Example], tmp_path: Path, name: str
+) -> None:
+    build(examples)
+    path = tmp_path / "cache" / name
+    whole = path.read_bytes()
+    edited = whole.replace(b'"vocabulary": 350', b'"vocabulary": 351')
+    for content in {flipped(whole, 40), whole[:-5], edited} - {whole}:
+        path.write_bytes(content)
+        try:
+            assert Path(verify_cache(tmp_path / "cache")[1][0].path).name == name
+        except InputError as error:  # meta.json is no JSON
+            assert name in str(error)  # noqa: PT017
+        for use in (lambda: SourceCache("s", tmp_path / "cache"), lambda: build(examples)):
+            with pytest.raises(InputError, match=rf"{name} .*\ndelete the folder and build it again"):
+                use()
+
+
+def test_a_lost_or_edited_manifest_is_named_and_written_again(
+    build: Callable[..., int], examples: list[Example], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(examples)
+    path = tmp_path / "cache" / "manifest.json"
+    whole = path.read_bytes()
+    for content in (None, b"", b"[]", whole[: len(whole) // 2], flipped(whole, 7)):
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+        [fault] = verify_cache(tmp_path / "cache")[1]
+        assert fault.path == str(path)
+        with pytest.raises(InputError, match=r"manifest\.json .*\nrun `gldbench cache build RECIPE`: it checks all"):
+            SourceCache("s", tmp_path / "cache")
+        caplog.clear()
+        assert build(examples) == 0
+        assert "the list is written again" in caplog.text
+        assert path.read_bytes() == whole
+    listed = json.loads(whole)
+    shard = shards(tmp_path / "cache")[0]
+    for change in ("removed", "other checksum"):
+        files = {name: entry for name, entry in listed["files"].items() if change != "removed" or name != shard}
+        if change == "other checksum":
+            files[shard] = [files[shard][0], "0" * 64]
+        path.write_text(json.dumps(listed | {"files": files}))
+        assert [Path(fault.path).name for fault in verify_cache(tmp_path / "cache")[1]] == [shard]
+        with pytest.raises(InputError, match=shard):
+            SourceCache("s", tmp_path / "cache")
+        rows = len(open_shard(tmp_path / "cache" / shard, read_meta(tmp_path / "cache")).columns["keys"])
+        assert build(examples) == (rows if change == "other checksum" else 0)
+        assert verify_cache(tmp_path / "cache") == (3, [])
+
+
+def test_a_lost_manifest_does_not_let_another_meta_through(
+    build: Callable[..., int], examples: list[Example], tmp_path: Path
+) -> None:
+    build(examples)
+    (tmp_path / "cache" / "manifest.json").unlink()
+    path = tmp_path / "cache" / "meta.json"
+    path.write_text(path.read_text().replace('"vocabulary": 350', '"vocabulary": 351'))
+    with pytest.raises(InputError, match="was made with another vocabulary"):
+        build(examples)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, r"no cache at .*cache\nbuild it with"),
-        ("{", r"meta.json cannot be read .*\ndelete the folder and build it again"),
+        ("{", r"meta.json is not JSON.*\ndelete the folder and build it again"),
+        ('{"format": 2}', r"meta.json is damaged: content is None\ndelete the folder"),
         ('{"format": 1, "k": 6}', r"has format 1, this version reads 2\ndelete the folder"),
-        ("[]", r"has format None, this version reads 2\ndelete the folder"),
+        ("[]", r"expected a JSON object, got a list with 0 entries\ndelete the folder"),
     ],
 )
 def test_folders_that_are_no_cache(tmp_path: Path, content: str | None, message: str) -> None:
@@ -329,6 +407,10 @@ def test_texts_of_other_sources_are_not_found(
         build_cache(examples=examples, **arguments)
         for name in shards(other):
             (tmp_path / "cache" / name).write_bytes((other / name).read_bytes())
+    assert len(verify_cache(tmp_path / "cache")[1]) == 3
+    with pytest.raises(InputError, match=r"cannot be used: the manifest does not list it \(2 more files: .*verify"):
+        SourceCache("s", tmp_path / "cache")
+    assert build([]) == 0  # lists them
     cached = SourceCache("s", tmp_path / "cache")
     assert len(cached) == 30
     for text in examples:
@@ -348,7 +430,7 @@ def test_shards_of_another_shape_are_refused(
     name = shards(tmp_path / "other")[0]
     (tmp_path / "cache" / name).write_bytes((tmp_path / "other" / name).read_bytes())
     with pytest.raises(InputError, match=rf"{name} is not a shard of this cache: .*{told}"):
-        SourceCache("s", tmp_path / "cache")
+        build(examples)
     assert [fault.path for fault in verify_cache(tmp_path / "cache")[1]] == [str(tmp_path / "cache" / name)]
 
 
@@ -365,10 +447,11 @@ def test_what_is_no_shard_is_named(build: Callable[..., int], examples: list[Exa
     for content in (b"", b"nonsense", whole[:-10], whole[:20]):
         path = named_by_checksum(tmp_path / "cache", content)
         with pytest.raises(InputError, match=f"{path.name} is not a shard"):
-            SourceCache("s", tmp_path / "cache")
+            build(examples)
         assert [fault.path for fault in verify_cache(tmp_path / "cache")[1]] == [str(path)]
         path.unlink()
     (tmp_path / "cache" / "tokenizer.zip").write_bytes(b"nonsense")
+    change_manifest(tmp_path / "cache", ["tokenizer.zip"])
     [fault] = verify_cache(tmp_path / "cache")[1]
     assert fault.path.endswith("tokenizer.zip")
 
@@ -394,6 +477,7 @@ def test_verify_looks_at_values_too(build: Callable[..., int], tmp_path: Path) -
         assert fault.path == str(path)
         assert told in fault.problem
         path.unlink()
+        change_manifest(tmp_path / "cache", remove=[path.name])
 
 
 def test_stat_counts_every_file(build: Callable[..., int], examples: list[Example], tmp_path: Path) -> None:

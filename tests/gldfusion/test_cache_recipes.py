@@ -88,8 +88,8 @@ def test_verify_names_the_broken_shard_and_exits_1(
     shard.write_bytes(shard.read_bytes()[:-100])
     code, said = gldbench("cache", "verify", tmp_path / "llama")
     assert code == 1
-    assert f"broken: {shard}: its name says checksum" in said
-    assert "delete this file and run `gldbench cache RECIPE` again" in said
+    assert f"broken: {shard}: expected " in said
+    assert "run `gldbench cache build RECIPE`: only the texts of this file are run again" in said
     code, said = gldbench("cache", "verify", tmp_path / "llama", "--json")
     assert (code, [fault["path"] for fault in json.loads(said)["broken"]]) == (1, [str(shard)])
     shard.unlink()
@@ -133,7 +133,7 @@ def test_mistakes(
 def test_a_folder_that_is_no_cache(gldbench: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     for verb in ("stat", "verify"):
         assert gldbench("cache", verb, tmp_path) == (
-            2, f"error: no cache at {tmp_path}\nbuild it with `gldbench cache`\n",
+            2, f"error: no cache at {tmp_path}\nbuild it with `gldbench cache build RECIPE`\n",
         )  # fmt: skip
 
 

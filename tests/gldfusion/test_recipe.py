@@ -103,7 +103,7 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"recipe.yaml is not valid YAML: .*line 1"):
         load_recipe(written(tmp_path, "a: [1, 2"))
     (tmp_path / "recipe.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="not valid YAML"):
+    with pytest.raises(InputError, match="not UTF-8 text"):
         load_recipe(tmp_path / "recipe.yaml")
     for text in ("just text", "", "[1, 2]"):
         with pytest.raises(InputError, match="the whole file: Input should be a valid dictionary"):

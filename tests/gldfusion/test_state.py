@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import save_file
 
 from gldfusion import fuse as loop
 from gldfusion.errors import InputError
 from gldfusion.files import hash_file, lock
 from gldfusion.fuse import fuse
 from gldfusion.recipe import Recipe, SourceSpec
-from gldfusion.state import load_state, remove_state, save_state
+from gldfusion.state import load_state, remove_states, remove_unfinished, save_state, states
 
 RecipeMaker = Callable[..., Recipe]
 IDENTITY = {"recipe": "r", "data": "d"}
@@ -37,54 +38,109 @@ def fill(model: torch.nn.Module, value: float) -> None:
             parameter.fill_(value)
 
 
-def test_a_state_comes_back(training: tuple[Accelerator, torch.nn.Module], tmp_path: Path) -> None:
+def damage(file: Path, at: int = -9) -> None:
+    """Flips one bit."""
+    content = bytearray(file.read_bytes())
+    content[at] ^= 1
+    file.write_bytes(content)
+
+
+def test_the_last_two_states_are_kept_and_the_last_one_comes_back(
+    training: tuple[Accelerator, torch.nn.Module], tmp_path: Path
+) -> None:
     accelerator, model = training
     folder = tmp_path / ".out.state"
     assert load_state(accelerator, folder, IDENTITY) == ([], 0)
-    for step in (1, 2):
+    for step in (1, 2, 10):
         fill(model, step)
-        save_state(accelerator, folder, IDENTITY, [{"step": s} for s in range(1, step + 1)])
-    assert os.listdir(tmp_path) == [".out.state"]
+        save_state(accelerator, folder, IDENTITY, [{"step": step}])
+    assert [path.name for path in states(folder)] == ["step-10", "step-2"]
     fill(model, 9)
-    assert load_state(accelerator, folder, IDENTITY) == ([{"step": 1}, {"step": 2}], 2)
-    assert all(parameter.eq(2).all() for parameter in model.parameters())
-    remove_state(folder)
+    assert load_state(accelerator, folder, IDENTITY) == ([{"step": 10}], 10)
+    assert all(parameter.eq(10).all() for parameter in model.parameters())
+    remove_states(folder)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_crash_between_the_two_renames(
+def test_a_crash_before_the_rename_keeps_the_older_state(
     training: tuple[Accelerator, torch.nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accelerator, model = training
     folder = tmp_path / ".out.state"
     fill(model, 1)
     save_state(accelerator, folder, IDENTITY, [{"step": 1}])
-    rename = os.rename
 
-    def crash_at_the_second(source: Path, target: Path) -> None:
-        if target == folder:
-            raise KeyboardInterrupt
-        rename(source, target)
+    def crash(source: Path, target: Path) -> None:
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "rename", crash_at_the_second)
+    monkeypatch.setattr(os, "rename", crash)
     fill(model, 2)
     with pytest.raises(KeyboardInterrupt):
         save_state(accelerator, folder, IDENTITY, [{"step": 1}, {"step": 2}])
-    assert not folder.exists()
     monkeypatch.undo()
+    assert os.listdir(folder) == ["step-1"]
     assert load_state(accelerator, folder, IDENTITY) == ([{"step": 1}], 1)
     assert all(parameter.eq(1).all() for parameter in model.parameters())
-    assert os.listdir(tmp_path) == [".out.state"]
 
 
-def test_what_a_kill_leaves_is_written_over(training: tuple[Accelerator, torch.nn.Module], tmp_path: Path) -> None:
+def test_what_a_kill_leaves_is_removed(training: tuple[Accelerator, torch.nn.Module], tmp_path: Path) -> None:
     accelerator, _ = training
-    for name in (".out.state.part", ".out.state.old"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "half").touch()
-    save_state(accelerator, tmp_path / ".out.state", IDENTITY, [{"step": 1}])
-    assert os.listdir(tmp_path) == [".out.state"]
-    assert not (tmp_path / ".out.state" / "half").exists()
+    folder = tmp_path / ".out.state"
+    (folder / "step-1.part").mkdir(parents=True)
+    (folder / "step-1.part" / "half").touch()
+    assert load_state(accelerator, folder, IDENTITY) == ([], 0)
+    save_state(accelerator, folder, IDENTITY, [{"step": 1}])
+    assert os.listdir(folder) == ["step-1"]
+    assert not (folder / "step-1" / "half").exists()
+    (folder / "step-2.part").mkdir()
+    remove_unfinished(folder)
+    assert os.listdir(folder) == ["step-1"]
+
+
+STATE_FILES = ("log.json", "manifest.json", "optimizer.bin", "pytorch_model.bin", "random_states_0.pkl")
+
+
+@pytest.mark.parametrize("name", STATE_FILES)
+def test_a_damaged_state_is_named_and_the_one_before_it_is_used(
+    training: tuple[Accelerator, torch.nn.Module], tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    accelerator, model = training
+    folder = tmp_path / ".out.state"
+    for step in (1, 2):
+        fill(model, step)
+        save_state(accelerator, folder, IDENTITY, [{"step": step}])
+    assert sorted(os.listdir(folder / "step-2")) == list(STATE_FILES)
+    damage(folder / "step-2" / name)
+    assert load_state(accelerator, folder, IDENTITY)[1] == 1
+    assert all(parameter.eq(1).all() for parameter in model.parameters())
+    (record,) = caplog.records
+    assert str(folder / "step-2") in record.getMessage()
+    assert "damaged" in record.getMessage()
+    damage(folder / "step-1" / name)
+    with pytest.raises(
+        InputError, match=r"every saved state in .* is damaged \(step-2, step-1\)\ndelete the folder to"
+    ):
+        load_state(accelerator, folder, IDENTITY)
+
+
+def test_a_file_that_was_added_to_a_state_is_not_loaded(
+    training: tuple[Accelerator, torch.nn.Module], tmp_path: Path
+) -> None:
+    """Accelerate reads model.safetensors before pytorch_model.bin."""
+    accelerator, model = training
+    folder = tmp_path / ".out.state"
+    save_state(accelerator, folder, IDENTITY, [{"step": 1}])
+    save_file({name: p.detach() + 1 for name, p in model.named_parameters()}, folder / "step-1" / "model.safetensors")
+    with pytest.raises(InputError, match="every saved state"):
+        load_state(accelerator, folder, IDENTITY)
+
+
+def test_a_state_of_an_older_version_is_refused(training: tuple[Accelerator, torch.nn.Module], tmp_path: Path) -> None:
+    folder = tmp_path / ".out.state"
+    folder.mkdir()
+    (folder / "log.json").write_text("{}")
+    with pytest.raises(InputError, match=r"holds no saved state of this version, but log\.json\ndelete the folder"):
+        load_state(training[0], folder, IDENTITY)
 
 
 def test_a_state_of_something_else_is_refused(training: tuple[Accelerator, torch.nn.Module], tmp_path: Path) -> None:
@@ -97,9 +153,6 @@ def test_a_state_of_something_else_is_refused(training: tuple[Accelerator, torch
     with pytest.raises(InputError, match="belongs to another sources"):
         load_state(accelerator, folder, IDENTITY | {"sources": "s"})
     assert all(parameter.eq(9).all() for parameter in model.parameters())
-    (folder / "log.json").write_text("{")
-    with pytest.raises(InputError, match="cannot be read"):
-        load_state(accelerator, folder, IDENTITY)
 
 
 class CrashError(Exception):
@@ -140,6 +193,27 @@ def test_a_crashed_training_goes_on_bit_for_bit(make_recipe: RecipeMaker, tmp_pa
     assert without_seconds(output) == without_seconds(undisturbed)
     assert [entry["step"] for entry in without_seconds(output)] == [1, 2, 3, 4, 5, 6, 7]
     assert sorted(os.listdir(tmp_path)) == [".crashed.lock", ".undisturbed.lock", "crashed", "undisturbed"]
+
+
+def test_a_training_from_the_older_state_ends_in_the_same_weights(
+    make_recipe: RecipeMaker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = make_recipe(steps=7, save_every=2)
+    undisturbed = fuse(recipe, tmp_path / "undisturbed")
+    for name in STATE_FILES:
+        output = tmp_path / name.replace(".", "-")
+        with pytest.raises(CrashError):
+            fuse(recipe, output, crash_at(5))
+        saved = states(tmp_path / f".{output.name}.state")
+        assert [path.name for path in saved] == ["step-4", "step-2"]
+        damage(saved[0] / name)
+        steps: list[int] = []
+        caplog.clear()
+        fuse(recipe, output, lambda done, total, steps=steps: steps.append(done))
+        assert [str(saved[0]) in record.getMessage() for record in caplog.records] == [True]
+        assert steps == [3, 4, 5, 6, 7]
+        assert weights(output) == weights(undisturbed)
+        assert without_seconds(output) == without_seconds(undisturbed)
 
 
 def test_a_lost_optimizer_state_would_be_noticed(
@@ -197,8 +271,8 @@ def test_a_gradient_that_is_not_finite_stops_and_keeps_the_last_good_state(
     assert lines[1].count("text-") == 4
     assert lines[2].startswith(f"the last good state is kept in {tmp_path / '.out.state'}; lower")
     assert sorted(os.listdir(tmp_path)) == [".out.lock", ".out.state"]
-    assert json.loads((tmp_path / ".out.state" / "log.json").read_text())["log"][-1]["step"] == 1
-    saved = torch.load(tmp_path / ".out.state" / "pytorch_model.bin", weights_only=True)
+    assert json.loads((tmp_path / ".out.state" / "step-1" / "log.json").read_text())["log"][-1]["step"] == 1
+    saved = torch.load(tmp_path / ".out.state" / "step-1" / "pytorch_model.bin", weights_only=True)
     assert all(tensor.isfinite().all() for tensor in saved.values())
     with lock(tmp_path / ".out.lock"):
         pass
@@ -227,11 +301,11 @@ def test_a_full_disk_while_saving_keeps_the_old_state(
     undisturbed = fuse(recipe, tmp_path / "undisturbed")
     output = tmp_path / "filled"
     for size in (4096, 60_000):  # the weights do not fit; the weights fit, the optimizer's state does not
-        with pytest.raises(OSError, match=r"No space left on device: '.*/\.filled\.state'"):
+        with pytest.raises(OSError, match=r"No space left on device: '.*/\.filled\.state/step-4'"):
             fuse(recipe, output, lambda done, total, size=size: room(size if done >= 2 else None))
         room(None)
         assert sorted(p for p in os.listdir(tmp_path) if "filled" in p) == [".filled.lock", ".filled.state"]
-        assert len(json.loads((tmp_path / ".filled.state" / "log.json").read_text())["log"]) == 2
+        assert len(json.loads((tmp_path / ".filled.state" / "step-2" / "log.json").read_text())["log"]) == 2
     assert weights(fuse(recipe, output)) == weights(undisturbed)
 
 
@@ -254,3 +328,43 @@ def test_two_trainings_do_not_meet(make_recipe: RecipeMaker, tmp_path: Path) -> 
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match="will not overwrite"):
         fuse(make_recipe(), tmp_path / "out")
+
+
+def test_states_that_a_kill_left_beside_a_complete_checkpoint_are_removed(
+    make_recipe: RecipeMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, output = make_recipe(steps=3, save_every=1), tmp_path / "out"
+    monkeypatch.setattr(loop, "remove_states", lambda folder: None)  # the process is killed before this line
+    fuse(recipe, output)
+    assert states(tmp_path / ".out.state")
+    with pytest.raises(InputError, match="already exists and is a complete fused checkpoint"):
+        fuse(recipe, output)
+    assert sorted(os.listdir(tmp_path)) == [".out.lock", "out"]
+    with pytest.raises(CrashError):
+        fuse(make_recipe(steps=3, save_every=1, seed=1), tmp_path / "other", crash_at(2))
+    (tmp_path / ".other.state").rename(tmp_path / ".out.state")
+    with pytest.raises(InputError, match="complete fused checkpoint"):
+        fuse(recipe, output)
+    assert states(tmp_path / ".out.state")  # of another training: kept
+
+
+def test_an_existing_output_is_refused_and_a_damaged_one_is_named(make_recipe: RecipeMaker, tmp_path: Path) -> None:
+    recipe, output = make_recipe(steps=1), tmp_path / "out"
+    fuse(recipe, output)
+    before = weights(output)
+    damage(output / "tokenizer.json")
+    with pytest.raises(
+        InputError, match=r"is not intact\n.*tokenizer\.json is damaged: .*\ndelete the folder .*/out and"
+    ):
+        fuse(recipe, output)
+    remove_states(output)
+    assert weights(fuse(recipe, output)) == before
+
+
+@pytest.mark.parametrize("size", [241, 300])
+def test_a_name_without_room_for_temporary_names_is_refused_at_once(
+    make_recipe: RecipeMaker, tmp_path: Path, size: int
+) -> None:
+    with pytest.raises(InputError, match=r"too long: .*\nexpected at most 240 bytes"):
+        fuse(make_recipe(steps=1), tmp_path / ("n" * size))
+    assert fuse(make_recipe(steps=2, save_every=1), tmp_path / ("n" * 240)).is_dir()

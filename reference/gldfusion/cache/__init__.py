@@ -5,6 +5,8 @@ A cache is a folder for one source: one checkpoint, dtype, max_length and k. Its
     meta.json                               what made the logits, and which columns are stored
     tokenizer.zip                           if ids are stored: the source's tokenizer, as `save_pretrained` writes it
     shard-<sha256 of the file, first 16 digits>.safetensors
+    manifest.json                           size and SHA-256 of each of these files (`gldfusion.manifest`)
+    .manifest.lock                          an empty file; who changes the manifest locks it
     .claims                                 an empty file; processes that fill the cache lock bytes of it
 
 meta.json holds `format`; a hash of the whole `checkpoint`, and separate hashes of its `model`, `tokenizer` and chat
@@ -33,7 +35,8 @@ variation, raw float16 logits by 0.0075.
 from __future__ import annotations
 
 from gldfusion.cache.build import build_cache
-from gldfusion.cache.inspect import Broken, cache_stat, verify_cache
+from gldfusion.cache.inspect import cache_stat, verify_cache
+from gldfusion.cache.integrity import Broken
 from gldfusion.cache.store import SourceCache
 from gldfusion.cache.workers import build_with_workers
 

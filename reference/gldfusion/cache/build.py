@@ -21,10 +21,12 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from gldfusion.cache.columns import OPTIONAL, pack_signals
-from gldfusion.cache.shards import check_shards, open_shard, shard_paths, write_shard
+from gldfusion.cache.integrity import mend
+from gldfusion.cache.shards import open_shard, shard_paths, write_shard
 from gldfusion.cache.store import FORMAT, read_meta, row_key, save_tokenizer
 from gldfusion.errors import InputError
-from gldfusion.files import atomic_dir, hash_json, hash_parts, remove, remove_leftovers, write_json
+from gldfusion.files import hash_json, hash_parts, remove, remove_leftovers, write_json
+from gldfusion.manifest import sealed_dir
 from gldfusion.model import load_tokenizer, vocabulary_hash
 from gldfusion.paths import require_checkpoint
 from gldfusion.progress import Progress
@@ -47,6 +49,7 @@ def build_cache(
     dtype: str = "float32",
     device: str | None = None,
     offload: bool = False,
+    trust_remote_code: bool = False,
 ) -> int:
     """Runs the source over the texts that are not in the cache, and stores its top-k logits.
 
@@ -66,6 +69,7 @@ def build_cache(
         dtype: precision in which the source runs: "float32", "bfloat16" or "float16".
         device: torch name of the device on which it runs. None: a CUDA device if there is one.
         offload: see `LiveSource`.
+        trust_remote_code: see `LiveSource`. meta.json records it.
 
     Returns:
         How many texts this call ran.
@@ -75,7 +79,7 @@ def build_cache(
             broken; or k is larger than the vocabulary.
         OSError: the disk is full.
     """
-    require_checkpoint(checkpoint)
+    require_checkpoint(checkpoint, trust_remote_code)
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     sources: list[LiveSource] = []
 
@@ -91,27 +95,29 @@ def build_cache(
                     device=where,
                     dtype=dtype,
                     offload=offload,
+                    trust_remote_code=trust_remote_code,
                 )
             )
         return sources[0]
 
-    meta = describe(checkpoint, dtype, max_length, k)
+    meta = describe(checkpoint, dtype, max_length, k, trust_remote_code)
     with _building(cache, lambda: create_cache(cache, source().tokenizer, source().vocabulary, meta, columns)):
+        if not mend(cache, read_meta(cache)):  # nothing else says whether meta.json is intact
+            meta |= _of_source(source().tokenizer, source().vocabulary)
         _check_same(cache, meta, columns)
-        check_shards(shard_paths(cache))
         return _Builder(cache, examples, shard_size).fill(source, progress)
 
 
-def describe(checkpoint: Path, dtype: str, max_length: int, k: int) -> dict[str, Any]:
+def describe(checkpoint: Path, dtype: str, max_length: int, k: int, trust_remote_code: bool = False) -> dict[str, Any]:
     """The part of meta.json that identifies the stored logits. Arguments as for `build_cache`."""
     parts = hash_parts(checkpoint)
     decides = {
         "model": parts["model"],
         "tokenizer": parts["tokenizer"],
-        "template": hash_json(load_tokenizer(checkpoint).chat_template),
+        "template": hash_json(load_tokenizer(checkpoint, trust_remote_code).chat_template),
         "dtype": dtype,
         "max_length": max_length,
-    }
+    } | ({"trust_remote_code": True} if trust_remote_code else {})
     whole = {"format": FORMAT, "checkpoint": parts["checkpoint"], **decides}
     return whole | {"content": hash_json(decides), "k": k}
 
@@ -134,15 +140,19 @@ def create_cache(
     """
     whole = {
         **meta,
-        "vocabulary": vocabulary,
-        "vocabulary_hash": vocabulary_hash(tokenizer),
+        **_of_source(tokenizer, vocabulary),
         "columns": [name for name in OPTIONAL if name in columns],
     }
-    with atomic_dir(cache) as folder:
+    with sealed_dir(cache) as folder:
         if "ids" in columns:
             save_tokenizer(tokenizer, folder)
         (folder / ".claims").touch()
         write_json(folder / "meta.json", whole)
+
+
+def _of_source(tokenizer: PreTrainedTokenizerFast, vocabulary: int) -> dict[str, Any]:
+    """The part of meta.json that only the loaded source tells. Arguments as for `create_cache`."""
+    return {"vocabulary": vocabulary, "vocabulary_hash": vocabulary_hash(tokenizer)}
 
 
 @contextmanager
@@ -171,17 +181,18 @@ def _building(cache: Path, create: Callable[[], None]) -> Iterator[None]:
 def _remove_unfinished(cache: Path) -> None:
     """Removes the folders and shards that killed builders left unfinished."""
     remove_leftovers(cache)
-    for path in cache.glob(".shard-*.part"):
+    for path in cache.glob(".*.part"):
         remove(path)
 
 
 def _check_same(cache: Path, meta: dict[str, Any], columns: Collection[str]) -> None:
     stored = read_meta(cache)
-    different = [key for key, value in meta.items() if stored[key] != value and key != "content"]
+    keys = [key for key in dict.fromkeys([*meta, "trust_remote_code"]) if key != "content"]
+    different = [key for key in keys if stored.get(key) != meta.get(key)]
     if different:
         raise InputError(
             f"the cache {cache} was made with another {', '.join(different)} "
-            f"({', '.join(str(stored[key])[:12] for key in different)})\n"
+            f"({', '.join(str(stored.get(key))[:12] for key in different)})\n"
             "name another cache folder, or delete this one"
         )
     if missing := [name for name in columns if name not in stored["columns"]]:

@@ -4,54 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gldfusion.cache.columns import starts_of
-from gldfusion.cache.shards import MEND, Shard, checksum_problem, open_shard, shard_paths
+from gldfusion.cache.integrity import Broken, find_faults
+from gldfusion.cache.shards import MEND, Shard, open_shard, shard_paths
 from gldfusion.cache.store import cached_tokenizer, read_meta
 from gldfusion.errors import InputError
 
 
-@dataclass(frozen=True)
-class Broken:
-    """A file of a cache that cannot be used."""
-
-    path: str
-    problem: str
-    mend: str
-    """what the user can do about it"""
-
-
 def verify_cache(cache: Path) -> tuple[int, list[Broken]]:
-    """Reads every byte of every shard, and checks the checksums, the columns and their values.
+    """Reads every byte of a cache, and checks it against the manifest, and the columns of the shards and their values.
 
     Returns:
-        How many shards were read, and the broken files.
+        How many shards there are, and the files that are broken, missing or not listed in the manifest.
 
     Raises:
         InputError: there is no cache of this format.
     """
     meta = read_meta(cache)
-    paths = shard_paths(cache)
+    intact, broken = find_faults(cache)
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda path: _shard_fault(path, meta), paths))
-    broken = [fault for fault in found if fault is not None]
+        broken += [fault for fault in pool.map(lambda path: _shard_fault(path, meta), intact) if fault is not None]
     if "ids" in meta["columns"]:  # without ids the tokenizer is not needed and not stored
         try:
             cached_tokenizer(cache)
         except InputError as error:
             problem, _, mend = str(error).partition("\n")
             broken.append(Broken(str(cache / "tokenizer.zip"), problem, mend))
-    return len(paths), broken
+    return len(shard_paths(cache)), broken
 
 
 def _shard_fault(path: Path, meta: Mapping[str, Any]) -> Broken | None:
-    if problem := checksum_problem(path):
-        return Broken(str(path), problem, MEND)
     try:
         problem = _content_problem(open_shard(path, meta), meta)
     except InputError as error:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,14 @@ from safetensors.numpy import save
 
 from gldfusion.errors import InputError
 from gldfusion.files import atomic_write, hash_file
+from gldfusion.manifest import change_manifest
+from gldfusion.reading import parse_json
 
 TYPES = {"U8": np.uint8, "U32": np.uint32, "F16": np.float16}
 """the types of columns, by their names in safetensors"""
 ALWAYS = ("keys", "positions", "bytes", "top", "gaps", "starts")
 """columns that every shard has"""
-MEND = "delete this file and run `gldbench cache RECIPE` again: only its texts are run"
+MEND = "delete this file and run `gldbench cache build RECIPE` again: only its texts are run"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +39,12 @@ def shard_paths(cache: Path) -> list[Path]:
 
 
 def write_shard(cache: Path, columns: Mapping[str, NDArray]) -> Path:
-    """Writes a shard and returns its path. Shards of equal content have one path."""
+    """Writes a shard, lists it in the manifest of its cache, and returns its path. Equal content has one path."""
     content = save({name: np.ascontiguousarray(column) for name, column in columns.items()})
     path = cache / f"shard-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
     with atomic_write(path) as file:
         file.write(content)
+    change_manifest(cache, [path.name])
     return path
 
 
@@ -60,10 +61,10 @@ def open_shard(path: Path, meta: Mapping[str, Any]) -> Shard:
     try:
         raw = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
         size = int(raw[:8].view("<u8")[0])
-        header = json.loads(raw[8 : 8 + size].tobytes())
+        header = parse_json(raw[8 : 8 + size].tobytes(), "its header", MEND)
         body = raw[8 + size :]
         columns = {name: _column(body, entry) for name, entry in header.items() if name != "__metadata__"}
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} is not a shard ({' '.join(str(error).split())})\n{MEND}") from None
     expected = {*ALWAYS, *meta["columns"]}
     if set(columns) != expected or columns["gaps"].shape[1] != meta["k"] - 1:
@@ -94,16 +95,3 @@ def checksum_problem(path: Path) -> str | None:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return None if found == expected else f"its name says checksum {expected}, but its content has {found}"
-
-
-def check_shards(paths: Iterable[Path]) -> None:
-    """Checks the checksums of shards. Two threads read every byte of them.
-
-    Raises:
-        InputError: a checksum is wrong. The message names the first such shard.
-    """
-    listed = list(paths)
-    with ThreadPoolExecutor(2) as pool:
-        for path, problem in zip(listed, pool.map(checksum_problem, listed), strict=True):
-            if problem:
-                raise InputError(f"{path} is corrupted: {problem}\n{MEND}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
@@ -15,13 +14,14 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from gldfusion.cache.columns import starts_of, unpack_signal
-from gldfusion.cache.shards import check_shards, open_shard, shard_paths
+from gldfusion.cache.integrity import AGAIN, sound_shards
+from gldfusion.cache.shards import open_shard
 from gldfusion.errors import InputError
 from gldfusion.paths import require_cache
+from gldfusion.reading import LARGEST_FILE, plain_line, read_object, shown
 from gldfusion.sources import Example, SequenceSignal
 
 FORMAT = 2
-AGAIN = "delete the folder and build it again with `gldbench cache`"
 
 
 def row_key(content: str, example: Example) -> bytes:
@@ -40,15 +40,15 @@ def read_meta(cache: Path) -> dict[str, Any]:
     Raises:
         InputError: there is no cache, or it has another format.
     """
-    try:
-        meta = json.loads((require_cache(cache) / "meta.json").read_text())
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        raise InputError(f"{cache / 'meta.json'} cannot be read ({error})\n{AGAIN}") from None
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        found = meta.get("format") if isinstance(meta, dict) else None
-        raise InputError(f"the cache {cache} has format {found}, this version reads {FORMAT}\n{AGAIN}")
+    meta = read_object(require_cache(cache) / "meta.json", "description of a cache", AGAIN)
+    if meta.get("format") != FORMAT:
+        raise InputError(
+            f"the cache {cache} has format {shown(meta.get('format'))}, this version reads {FORMAT}\n{AGAIN}"
+        )
+    types = {"content": str, "checkpoint": str, "vocabulary_hash": str, "vocabulary": int, "k": int}
+    types |= {"columns": list, "dtype": str, "max_length": int}
+    if wrong := [name for name, kind in types.items() if not isinstance(meta.get(name), kind)]:
+        raise InputError(f"{cache / 'meta.json'} is damaged: {wrong[0]} is {shown(meta.get(wrong[0]))}\n{AGAIN}")
     return meta
 
 
@@ -69,17 +69,19 @@ def cached_tokenizer(cache: Path) -> PreTrainedTokenizerFast:
     """
     try:
         with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(cache / "tokenizer.zip") as archive:
+            if sum(part.file_size for part in archive.infolist()) > LARGEST_FILE:
+                raise ValueError("it unpacks to too many bytes")
             archive.extractall(name)
-            return PreTrainedTokenizerFast.from_pretrained(name, local_files_only=True)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"no tokenizer in the cache {cache} ({' '.join(str(error).split())[:200]})\n{AGAIN}") from None
+            return PreTrainedTokenizerFast.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises bare Exception
+        raise InputError(f"no tokenizer in the cache {cache} ({plain_line(error)})\n{AGAIN}") from None
 
 
 class SourceCache:
     """The stored signals of one source. It can be read like a `LiveSource`, without the source's weights."""
 
     def __init__(self, name: str, cache: Path, k: int | None = None) -> None:
-        """Opens a cache. It checks the checksum of every shard, so a broken file does not stop a training hours later.
+        """Opens a cache. It checks every file, so a broken one does not stop a training hours later.
 
         Args:
             name: name of the source.
@@ -87,7 +89,8 @@ class SourceCache:
             k: how many of the stored logits to read per position. None reads all.
 
         Raises:
-            InputError: there is no cache of this format, it stores fewer than k logits, or a shard is broken.
+            InputError: there is no cache of this format, it stores fewer than k logits, or a file is missing, broken or
+                not listed.
         """
         self.name = name
         self.cache = cache
@@ -104,9 +107,7 @@ class SourceCache:
         self.vocabulary: int = self.meta["vocabulary"]
         self.vocabulary_hash: str = self.meta["vocabulary_hash"]
         self.checkpoint_hash: str = self.meta["checkpoint"]
-        paths = shard_paths(cache)
-        check_shards(paths)
-        self.shards = [open_shard(path, self.meta) for path in paths]
+        self.shards = [open_shard(path, self.meta) for path in sound_shards(cache)]
         sizes = [len(shard.columns["keys"]) for shard in self.shards]
         self._first = np.cumsum([0, *sizes])
         keys = np.concatenate([np.zeros((0, 16), np.uint8), *(shard.columns["keys"] for shard in self.shards)])

@@ -87,7 +87,7 @@ def test_score_with_bad_responses(tmp_path: Path, benchmark_data: Path) -> None:
     found, errors = outcomes(calls)
     assert [(one["code"], one["heavy"]) for one in found] == [(2, [])] * 2
     assert "has no item" in errors
-    assert "cannot read the responses" in errors
+    assert "file of responses not found" in errors
 
 
 def test_compare(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from gldbench.store import Store
 from gldbench.tasks import load_items, load_task
 from gldfusion.errors import InputError
 from gldfusion.files import lock
+from gldfusion.manifest import change_manifest
 
 ChainMaker = Callable[..., Path]
 COUNTING = {"1": "2", "2": "3", "3": "4", "4": "5", "x": "x"}
@@ -265,6 +266,9 @@ def test_an_output_folder_in_use_or_of_another_environment_is_refused(toy: Path,
         run(toy, path)
     env = json.loads((toy / "out" / "environment.json").read_text())
     (toy / "out" / "environment.json").write_text(json.dumps(env | {"env_id": "elsewhere"}))
+    with pytest.raises(InputError, match=r"environment.json is damaged"):
+        run(toy, path)
+    change_manifest(toy / "out", add=["environment.json"])
     with pytest.raises(InputError, match="begun in another environment"):
         run(toy, path)
 

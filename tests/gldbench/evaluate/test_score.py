@@ -115,7 +115,7 @@ BAD: list[tuple[tuple[dict[str, Any] | bytes, ...], str]] = [
     (({"item_id": 0},), r'line 1 \(item "0"\) has no key "output"'),
     (({"item_id": 0, "outptu": ""},), 'is "outptu" meant'),
     (({"id": 0, "output": ""},), 'has no key "item_id"'),
-    ((row(True, ""),), "line 1: item_id must be a text or a whole number, got true"),
+    ((row(True, ""),), "line 1: item_id must be a text or a whole number, got True"),
     ((row(1.0, ""),), "line 1: item_id must be"),
     ((row(0, ["text"]),), 'item "0": output must be a text or null'),
     ((), "holds no responses"),
@@ -135,7 +135,7 @@ def test_bad_lines_are_refused_by_number(
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path, benchmark_data: Path) -> None:
     for path in (tmp_path, tmp_path / "none.jsonl"):
-        with pytest.raises(InputError, match="cannot read the responses"):
+        with pytest.raises(InputError, match=r"expected a file of responses, got a folder|file of responses not found"):
             score("gsm8k", path, benchmark_data)
 
 

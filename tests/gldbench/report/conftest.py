@@ -11,6 +11,7 @@ import pytest
 
 from gldbench.report import names
 from gldbench.schema import Environment, Row
+from gldbench.spec import load_spec
 
 CHANCE = {
     "world_boolean_expressions": 0.5,
@@ -26,29 +27,6 @@ OWN = {
     "source-b": ["boolean_expressions", "dyck_languages", "causal_judgement"],
     "source-c": ["tracking_shuffled_objects", "object_counting"],
 }
-SPEC: dict[str, Any] = {
-    "name": "tiny",
-    "title": "Four small models made here, fused on two CPU cores",
-    "world": {
-        "seed": 0,
-        "wrong_labels": 0.35,
-        "k": 10,
-        "sources": {name: {"architecture": "llama", "families": families} for name, families in OWN.items()},
-    },
-    "fusion": {"seeds": [0, 1, 2], "examples": 6000, "train": {"steps": 150, "batch_size": 64}},
-    "evaluation": {"sets": ["test", "harder"], "max_tokens": 64},
-}
-ENVIRONMENT = Environment(
-    python="3.11.7",
-    packages={"torch": "2.13.0", "transformers": "5.23.0", "lm-eval": "0.4.13", "numpy": "2.4.6"},
-    device="cpu",
-    driver=None,
-    cpu="Example CPU @ 2.5 GHz",
-    threads={"cores": 2, "per_worker": 1, "workers": 2},
-    env_id="1f2e3d4c5b6a",
-    commit="0123456789abcdef0123456789abcdef01234567",
-    dirty=False,
-)
 SKILL = {
     "pivot": 0.3,
     "sft": 0.42,
@@ -61,6 +39,32 @@ SKILL = {
     "sft+uld+gld-permuted": 0.47,
     "control": 0.93,
 }
+
+
+def _spec() -> dict[str, Any]:
+    """The shipped spec "tiny" with the sources and methods of the made-up rows."""
+    spec = load_spec("tiny").model_dump(mode="json", by_alias=True)
+    spec["world"]["wrong_labels"] = 0.35
+    for name, families in OWN.items():
+        spec["world"]["sources"][name]["families"] = families
+    spec["methods"] = {name: {} for name in SKILL if name not in ("pivot", "control")}
+    spec["fusion"] |= {"seeds": [0, 1, 2], "examples": 6000}
+    spec["fusion"]["train"] |= {"steps": 150, "batch_size": 64}
+    return spec
+
+
+SPEC = _spec()
+ENVIRONMENT = Environment(
+    python="3.11.7",
+    packages={"torch": "2.13.0", "transformers": "5.23.0", "lm-eval": "0.4.13", "numpy": "2.4.6"},
+    device="cpu",
+    driver=None,
+    cpu="Example CPU @ 2.5 GHz",
+    threads={"cores": 2, "per_worker": 1, "workers": 2},
+    env_id="1f2e3d4c5b6a",
+    commit="0123456789abcdef0123456789abcdef01234567",
+    dirty=False,
+)
 TERMS = {"sft": ("sft",), "sft+uld": ("sft", "uld"), "sft+uld+gld": ("sft", "uld", "gld"), "sft+kl": ("sft", "kl")}
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import html.parser
 import json
+import random
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,11 +16,13 @@ import numpy as np
 import pytest
 import yaml
 
+from gldbench.env import claim
 from gldbench.report import analyse, names, read_run, summary_json, summary_table, trainings, write_report
 from gldbench.report.figures import draw_all
 from gldbench.report.gate import CAN
 from gldbench.report.training import Spread, curves
 from gldbench.schema import Row
+from gldbench.spec import unit_of
 from gldbench.store import Store
 from gldfusion.errors import InputError
 
@@ -104,6 +109,16 @@ class Page(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
 
+def write_run(folder: Path, made: SimpleNamespace, rows: list[Row]) -> None:
+    """Writes the folder that `gldbench run` would leave: one unit of rows for each checkpoint."""
+    claim(folder, made.environment, yaml.safe_dump(made.spec))
+    subjects: dict[str, list[Row]] = {}
+    for row in rows:
+        subjects.setdefault(row.subject, []).append(row)
+    for subject, own in subjects.items():
+        Store(folder).append_rows(own, unit_of(subject))
+
+
 def build(folder: Path, chance: dict[str, float]) -> None:
     run = read_run(folder)
     write_report(run, analyse(run.rows, run.spec, chance), folder / "report")
@@ -112,9 +127,7 @@ def build(folder: Path, chance: dict[str, float]) -> None:
 @pytest.fixture(scope="module")
 def run_dir(made: SimpleNamespace, rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    Store(folder).append_rows(rows, "all")
-    (folder / "spec.yaml").write_text(yaml.safe_dump(made.spec))
-    (folder / "environment.json").write_text(json.dumps(dataclasses.asdict(made.environment)))
+    write_run(folder, made, rows)
     build(folder, made.chance)
     return folder
 
@@ -237,18 +250,61 @@ def test_summaries_agree_with_the_analysis(made: SimpleNamespace, rows: list[Row
     assert "0.25" in permuted["reason"]
 
 
-def test_a_folder_without_its_parts_is_refused(made: SimpleNamespace, run_dir: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="spec of the run not found"):
-        build(tmp_path, made.chance)
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(made.spec))
+def test_a_folder_without_its_parts_is_refused(made: SimpleNamespace, rows: list[Row], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="environment of the run not found"):
         build(tmp_path, made.chance)
     other = dataclasses.replace(made.environment, env_id="elsewhere")
     (tmp_path / "environment.json").write_text(json.dumps(dataclasses.asdict(other)))
-    Store(tmp_path).append_rows([made.row()], "one")
+    with pytest.raises(InputError, match="spec not found"):
+        build(tmp_path, made.chance)
+    write_run(tmp_path, SimpleNamespace(environment=other, spec=made.spec), rows)
     with pytest.raises(InputError, match=r"rows of environment 1f2e3d4c5b6a, but environment.json says elsewhere"):
         build(tmp_path, made.chance)
     assert not (tmp_path / "report").exists()
+
+
+@pytest.fixture
+def copy(run_dir: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run_dir, tmp_path / "copy"))
+
+
+def test_a_report_without_all_results_is_refused_or_says_so(made: SimpleNamespace, copy: Path) -> None:
+    gone = next(path for path, unit in Store(copy)._parts("rows") if unit == unit_of("sft+kl-seed1"))
+    gone.unlink()
+    with pytest.raises(InputError, match=rf"{gone.name} is missing"):
+        read_run(copy)
+    (copy / "manifest.json").unlink()  # the loss is noticed without the list, too
+    with pytest.raises(InputError, match=r"no rows of 1 of the \d+ checkpoints .*: sft\+kl-seed1\n.*--partial"):
+        read_run(copy)
+    part = read_run(copy, partial=True)
+    assert part.missing == ("sft+kl-seed1",)
+    paths = write_report(part, analyse(part.rows, part.spec, made.chance), copy / "report")
+    for path in (paths.html, paths.markdown):
+        assert "results of 1 checkpoints that the spec asks for are missing (sft+kl-seed1)" in path.read_text()
+
+
+def test_rows_that_the_spec_does_not_ask_for_are_refused(made: SimpleNamespace, copy: Path) -> None:
+    Store(copy).append_rows([made.row(subject="other-seed0")], unit_of("other-seed0"))
+    with pytest.raises(InputError, match=r"rows that its spec.yaml does not ask for: 'evaluated other-seed0'"):
+        read_run(copy)
+
+
+@pytest.mark.parametrize("name", ["spec.yaml", "environment.json"])
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_damaged_spec_or_environment_is_named(copy: Path, name: str, listed: bool, seed: int) -> None:
+    """Without a manifest a flipped bit may go unnoticed, but it never ends in another error."""
+    content = bytearray((copy / name).read_bytes())
+    bit = random.Random(seed).randrange(len(content) * 8)
+    content[bit // 8] ^= 1 << bit % 8
+    (copy / name).write_bytes(content)
+    if listed:
+        with pytest.raises(InputError, match=f"{name} is damaged: expected the checksum"):
+            read_run(copy)
+        return
+    (copy / "manifest.json").unlink()
+    with contextlib.suppress(InputError):
+        read_run(copy)
 
 
 def luminance(colour: str) -> float:
