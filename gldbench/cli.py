@@ -29,7 +29,7 @@ from gldbench.commands.score import score
 from gldbench.commands.selftest import selftest_app
 from gldbench.commands.tasks import tasks_app
 from gldfusion.errors import InputError
-from gldfusion.reading import printable, shown_path
+from gldfusion.reading import one_line, shown_path
 
 app = typer.Typer(
     name="gldbench",
@@ -97,7 +97,7 @@ def _terminate(number: int, frame: object) -> None:
 def _fail(message: str) -> None:
     for line in f"error: {message}".split("\n"):
         indent = line[: len(line) - len(line.lstrip(" "))][:20]
-        print(indent + printable(line, LONGEST_LINE), file=sys.stderr)
+        print(indent + one_line(line, LONGEST_LINE), file=sys.stderr)
     sys.exit(2)
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from gldfusion.errors import InputError, did_you_mean
 from gldfusion.paths import resolved
-from gldfusion.reading import printable, shown
+from gldfusion.reading import one_line, shown
 from gldfusion.recipe import Model, TermSpec, TrainSpec, validate
 from gldfusion.yaml_reader import read_yaml
 
@@ -150,7 +150,7 @@ def _find(name: str) -> Path:
     shipped = {p.stem: p for p in SPECS.glob("*.yaml")}
     if name not in shipped:
         raise InputError(
-            f'no spec is called "{printable(name, 80)}"{did_you_mean(name, shipped)}\n'
+            f'no spec is called "{one_line(name, 80)}"{did_you_mean(name, shipped)}\n'
             f"known: {', '.join(sorted(shipped))}; a path must end in .yaml"
         )
     return shipped[name]

@@ -28,7 +28,7 @@ from gldbench.schema import Response, Row
 from gldfusion.errors import InputError
 from gldfusion.files import atomic_write, hash_json, remove_all_leftovers, remove_leftovers, write_json
 from gldfusion.manifest import MANIFEST, change_manifest, read_manifest
-from gldfusion.reading import parse_json, plain_line, printable, read_bytes
+from gldfusion.reading import one_line, parse_json, plain_line, read_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -237,7 +237,7 @@ class Store:
             unit = self._units[path.name]
             if unit and unit in holders:
                 raise InputError(
-                    f"{path} holds the same work ({printable(unit, 80)}) as {holders[unit].name}, so it would count "
+                    f"{path} holds the same work ({one_line(unit, 80)}) as {holders[unit].name}, so it would count "
                     "twice\nmove one of the two files out of the folder and run the same command again"
                 )
             holders[unit] = path

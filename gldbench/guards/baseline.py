@@ -16,7 +16,7 @@ from gldbench.env import environment
 from gldbench.schema import Environment
 from gldfusion.errors import InputError
 from gldfusion.files import write_json
-from gldfusion.reading import printable, read_object
+from gldfusion.reading import one_line, read_object
 
 Values = Mapping[str, Mapping[str, float]]
 """case -> name -> value"""
@@ -160,7 +160,7 @@ def read_baseline(path: Path, expected: Mapping[str, Any], needs: tuple[str, ...
         _Baseline.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        where = printable(".".join(map(str, first["loc"])), 120)
+        where = one_line(".".join(map(str, first["loc"])), 120)
         raise InputError(f"{path} is no baseline: {where}: {first['msg']}\noverwrite it with --update") from None
     return document
 

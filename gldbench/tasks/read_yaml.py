@@ -12,7 +12,7 @@ from gldbench.schema import Dataset, Exemplars, HubSource, Task, Variant
 from gldbench.tasks.data import HUB_ROWS
 from gldbench.tasks.readers import READERS
 from gldfusion.errors import InputError, did_you_mean
-from gldfusion.reading import plain_line, printable, shown
+from gldfusion.reading import one_line, plain_line, shown
 from gldfusion.yaml_reader import read_yaml
 
 FINDERS = ("number", "short_answer")
@@ -34,7 +34,7 @@ def read_task(path: Path) -> Task:
             groups = re.compile(pattern).groups
         except (re.error, OverflowError, RecursionError) as error:
             raise InputError(
-                f"{path}: answer_pattern {printable(filter_name, 40)} is not a regular expression: {plain_line(error)}"
+                f"{path}: answer_pattern {one_line(filter_name, 40)} is not a regular expression: {plain_line(error)}"
             ) from None
         if groups != 1:
             raise InputError(
@@ -70,9 +70,9 @@ def _explain(error: ValidationError) -> str:
     """Describes the first error. Unknown keys come before missing keys, because a misspelt key causes both errors."""
     complaints = sorted(error.errors(), key=lambda e: e["type"] != "unexpected_keyword_argument")
     first = complaints[0]
-    where = printable(".".join(str(part) for part in first["loc"]), 120)
+    where = one_line(".".join(str(part) for part in first["loc"]), 120)
     if first["type"] != "unexpected_keyword_argument":
-        return f"{where}: {printable(first['msg'], 200)}, got {shown(first['input'])}"
+        return f"{where}: {one_line(first['msg'], 200)}, got {shown(first['input'])}"
     records = (Task, Dataset, Exemplars, HubSource, Variant)
     known = {field.name for record in records for field in dataclasses.fields(record)}
     return f'unknown key "{where}"{did_you_mean(str(first["loc"][-1])[:80], known)}'

@@ -38,10 +38,10 @@ def shown(value: Any, width: int = 80) -> str:
         text = f"a whole number of {value.bit_length()} bits"
     else:
         text = repr(value)
-    return printable(text, width)
+    return one_line(text, width)
 
 
-def printable(text: str, width: int) -> str:
+def one_line(text: str, width: int) -> str:
     """The text on one line of at most `width` characters. Control characters and half surrogate pairs are escaped."""
     line = " ".join(text[: 10 * width].split())[:width]
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in line)[:width]
@@ -49,7 +49,7 @@ def printable(text: str, width: int) -> str:
 
 def plain_line(error: BaseException) -> str:
     """The text of an error on one line, of at most 200 printable characters."""
-    return printable(str(error), 200)
+    return one_line(str(error), 200)
 
 
 def read_bytes(path: Path, what: str, mend: str, largest: int = LARGEST_FILE) -> bytes:

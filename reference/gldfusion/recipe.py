@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from gldfusion.errors import InputError, did_you_mean
 from gldfusion.paths import require_cache, require_checkpoint, require_data
-from gldfusion.reading import printable, shown
+from gldfusion.reading import one_line, shown
 from gldfusion.yaml_reader import read_yaml
 
 
@@ -171,7 +171,7 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
     problems = error.errors()
     first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     location = first["loc"]
-    place = printable(".".join(str(step) for step in location), 120)
+    place = one_line(".".join(str(step) for step in location), 120)
     if first["type"] == "extra_forbidden":
         known = _fields_at(model, location[:-1])
         hint = did_you_mean(str(location[-1])[:80], known) or f"; known keys here: {', '.join(known)}"
@@ -179,7 +179,7 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
     if first["type"] == "missing":
         return f'{where} has no "{place}": it must be given'
     if first["type"] == "value_error":
-        return f"{where}: {printable(first['msg'].removeprefix('Value error, '), 400)}"
+        return f"{where}: {one_line(first['msg'].removeprefix('Value error, '), 400)}"
     return f"{where}: {place or 'the whole file'}: {first['msg']} (got {shown(first.get('input'))})"
 
 

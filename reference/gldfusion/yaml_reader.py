@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from gldfusion.errors import InputError
-from gldfusion.reading import plain_line, printable, read_text, shown
+from gldfusion.reading import one_line, plain_line, read_text, shown
 
 LARGEST = 128 * 1024
 """largest file, in characters; it also bounds all texts of a file together, counted as often as they are used"""
@@ -126,7 +126,7 @@ def _explain(error: BaseException) -> str:
     """What is wrong, and where, on one line."""
     if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark) is not None:
         words = f"{error.context}, {error.problem}" if error.context else str(error.problem)
-        return f"line {mark.line + 1}, column {mark.column + 1}: {printable(words, 200)}"
+        return f"line {mark.line + 1}, column {mark.column + 1}: {one_line(words, 200)}"
     return plain_line(error)
 
 

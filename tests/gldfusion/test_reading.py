@@ -17,8 +17,8 @@ import pytest
 
 from gldfusion.errors import InputError
 from gldfusion.reading import (
+    one_line,
     parse_json,
-    printable,
     read_bytes,
     read_json,
     read_json_lines,
@@ -187,7 +187,7 @@ def test_what_a_message_shows_of_a_value_is_short_printable_and_cheap() -> None:
     assert shown("a\x1b[31m" + "x" * 10_000_000)[:12] == "'a\\x1b[31mxx"
     assert shown([1] * 1000) == "a list with 1000 entries"
     assert shown(10**6000) == "a whole number of 19932 bits"
-    assert printable("a\n\x00b \ud800", 80) == r"a \x00b \ud800"
+    assert one_line("a\n\x00b \ud800", 80) == r"a \x00b \ud800"
 
 
 def test_numbers_of_many_digits_are_refused_by_json_too() -> None:
