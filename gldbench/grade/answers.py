@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gldbench.grade.cues import How, Statement, document, has_cue, statements
+from gldbench.grade.cues import LONGEST_ANSWER, How, Statement, document, has_cue, statements
 from gldbench.grade.unwrap import END_OF_TEXT, balanced, without_emphasis
 
 MARKED: frozenset[How] = frozenset({"boxed", "cue", "next_line", "json", "tag", "fence"})
@@ -27,10 +27,10 @@ Reads = Literal["answer", "refusal", ""]
 More = Callable[[str], list[Statement]] | None
 SHORT_LINE = 200
 """characters of the longest output that is an answer without any mark"""
-MOST_STATEMENTS = 200
-"""statements at the end of an output among which the answer is searched"""
 LONGEST = 100_000
 """characters at the end of an output in which an answer is searched"""
+TOO_LONG = "too long to parse"
+"""beginning of the reason of an output that would take too long to grade; its status is "error\""""
 
 _NAMES = "think|thinking|thought|thoughts|reasoning|reason|reflection|scratchpad|analysis|seed:think"
 THINKING = (
@@ -46,7 +46,7 @@ _OPENED = re.compile("|".join(opening for opening, _ in THINKING), re.IGNORECASE
 _CLOSED = re.compile("|".join(closing for _, closing in THINKING), re.IGNORECASE)
 _BEGIN_OF_TEXT = re.compile(r"\A(?:\s|<s>|<bos>|<\|(?:begin_of_text|im_start)\|>(?:assistant)?|\[/INST\])+")
 _RUN_ON = re.compile(
-    r"\n\s*\n[ \t#*]*(?:Q|Question|Problem|Passage|Exercise|Input|Example|Instruction|Human|User)\b"
+    r"\n[ \t\r]*\n[ \t#*]*(?:Q|Question|Problem|Passage|Exercise|Input|Example|Instruction|Human|User)\b"
     r"[ \t]*(?:\#?\d+)?[ \t]*[:.]"
     r"|\nQ:|\n###[ \t]*(?:Instruction|Question|Problem|Input)\b|\n(?:Human|User):"
 )
@@ -88,6 +88,20 @@ def stopped(text: str, stop: Sequence[str]) -> str:
     return text
 
 
+def readable(output: str, stop: Sequence[str] = ()) -> str:
+    """The part of an output in which every rule searches: visible, up to the first stop string, of bounded length.
+
+    All bounds of the finder are counts of characters. None is a time limit, so that an output gets the same grade on a
+    slow machine.
+    """
+    return stopped(visible(output)[-LONGEST:], stop)
+
+
+def last_line(text: str) -> str:
+    """The last line that is not empty, as far as an answer is read."""
+    return text.rstrip().rpartition("\n")[2].strip()[:LONGEST_ANSWER]
+
+
 def find(
     output: str,
     reads: Callable[[str], Reads],
@@ -107,7 +121,7 @@ def find(
         more: further statements that a kind of answer knows, as `cues.statements` takes them.
         longest_bare: characters of the longest line that is an answer without a mark.
     """
-    text = stopped(visible(output)[-LONGEST:], stop)
+    text = readable(output, stop)
     cut = next((match.start() for match in _RUN_ON.finditer(text) if text[: match.start()].strip()), None)
     if cut is not None:
         found = _find(text[:cut], reads, cue_a, more, longest_bare)
@@ -125,7 +139,7 @@ def _find(text: str, reads: Callable[[str], Reads], cue_a: bool, more: More, lon
             return Found(inner or whole, "json")
         return Found(None, "none", refused=kind == "refusal")
     plain = without_emphasis(text)
-    for _, said, how in reversed(statements(plain, cue_a, more)[-MOST_STATEMENTS:]):
+    for _, said, how in reversed(statements(plain, cue_a, more)):
         kind = reads(said)
         if kind:
             return Found(said, how) if kind == "answer" else Found(None, "none", refused=True)

@@ -42,7 +42,8 @@ _ABOUT = re.compile(
     r"\s*(?:equal to\s*)?(?=[-+\d$\\.(])",
     re.IGNORECASE,
 )
-_ENDS = re.compile(r"(?<=[^.\s])[.;,:]+\s*\Z|(?<=[a-zA-Z]{2})!+\s*\Z|\A[:;,=]\s*")  # 3! keeps its sign
+_CALLED = re.compile(r"(?<=[a-zA-Z]{2})!+\Z")  # 3! keeps its sign
+_BEGINNING = re.compile(r"\A[:;,=]\s*")
 _BULLET = re.compile(r"\A[-*•]\s+")
 _PAIRS = (
     *(("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("*", "*"), ("__", "__")),
@@ -62,7 +63,7 @@ def unwrap(text: str) -> str:
     text = _SUPERSCRIPT.sub(lambda match: "^{" + match[0].translate(_SUPERSCRIPTS) + "}", text)
     for _ in range(8):  # as many layers as anybody writes
         before = text
-        text = _ENDS.sub("", _ABOUT.sub("", _BULLET.sub("", text.strip()))).strip()
+        text = _without_end(_ABOUT.sub("", _BULLET.sub("", text.strip())))
         for opening, closing in _PAIRS:
             text = _between(text, opening, closing)
         wrapped = _WHOLE_WRAPPER.fullmatch(text)
@@ -70,6 +71,13 @@ def unwrap(text: str) -> str:
         if text == before:
             break
     return text
+
+
+def _without_end(text: str) -> str:
+    """The text without the punctuation that ends it, or a sign that begins it."""
+    text = _CALLED.sub("", _BEGINNING.sub("", text).rstrip())
+    bare = text.rstrip(".;,:")
+    return bare if bare.rstrip() == bare else text  # " ..." stays
 
 
 def _between(text: str, opening: str, closing: str) -> str:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from gldbench.grade.answers import Found, Reads, find, last_match, stopped, visible
+from gldbench.grade.answers import Found, Reads, find, last_match, readable
+from gldbench.grade.cues import LONGEST_ANSWER
 from gldbench.grade.judges.judge import ANSWER, LENIENT, PATTERN_METRIC, Judge, Mark, NormalForm
 from gldbench.grade.judges.numbers import last_number, number, reads_number
 from gldbench.grade.judges.short_answers import last_readings, readings, reads_short_answer
@@ -107,7 +108,7 @@ def _judge(form: NormalForm, reads: Callable[[str], Reads] | None, right: Compar
         stop = task.generation.stop
         answer = find(output, reads, stop)
         value = float(answer.text is not None and right(answer.text, item.target))
-        loose = float(value or lenient(stopped(visible(output), stop), item.target))
+        loose = float(value or lenient(readable(output, stop), item.target))
         return [_mark(ANSWER, value, answer), _mark(LENIENT, loose, answer)]
 
     return Judge(judge, form)
@@ -125,8 +126,8 @@ def _mark(name: str, value: float, found: Found) -> Mark:
 
 
 def _pattern_mark(form: NormalForm, name: str, pattern: str, item: Item, output: str) -> Mark:
-    answer = last_match(pattern, visible(output))
-    equal = answer is not None and form.normalise(answer) == form.normalise(item.target)
+    answer = last_match(pattern, readable(output))
+    equal = answer is not None and len(answer) <= LONGEST_ANSWER and form.normalise(answer) == form.normalise(item.target)
     return Mark(
         filter=name,
         metric=PATTERN_METRIC,

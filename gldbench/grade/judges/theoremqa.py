@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gldbench.grade.answers import Found, Reads, find, stopped, visible
+from gldbench.grade.answers import Found, Reads, find, readable
 from gldbench.grade.judges.equivalence import values
 from gldbench.grade.judges.judge import ANSWER, LENIENT, Judge, Mark
 from gldbench.grade.judges.numbers import last_number
@@ -116,7 +116,7 @@ def _all_near(members: Sequence[str], golds: Sequence[float], ask: Ask) -> bool:
 
 def _last_is_right(item: Item, output: str, stop: Sequence[str]) -> bool:
     """Whether the last number, truth value or letter of the output is right: the most lenient rule."""
-    kind, gold, text = item.record["Answer_type"], item.record["Answer"], stopped(visible(output), stop)
+    kind, gold, text = item.record["Answer_type"], item.record["Answer"], readable(output, stop)
     if kind == "bool":
         words = _TRUTH.findall(text)
         return bool(words) and bool(words[-1][1]) is gold
