@@ -127,7 +127,8 @@ def _marks(found: Found, right: bool, loose: bool, reply: Reply) -> list[Mark]:
             metric="accuracy",
             value=float(value),
             answered=found.text is not None,
-            reason=f"equivalence: {reply.reason}" if reply.reason else "",
+            reason="" if value else reply.too_long or (f"equivalence: {reply.reason}" if reply.reason else ""),
+            status="error" if reply.too_long and not value else None,
             how=found.how,
             found=found.text or "",
         )

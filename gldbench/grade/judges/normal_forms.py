@@ -127,7 +127,9 @@ def _mark(name: str, value: float, found: Found) -> Mark:
 
 def _pattern_mark(form: NormalForm, name: str, pattern: str, item: Item, output: str) -> Mark:
     answer = last_match(pattern, readable(output))
-    equal = answer is not None and len(answer) <= LONGEST_ANSWER and form.normalise(answer) == form.normalise(item.target)
+    equal = (
+        answer is not None and len(answer) <= LONGEST_ANSWER and form.normalise(answer) == form.normalise(item.target)
+    )
     return Mark(
         filter=name,
         metric=PATTERN_METRIC,
