@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gldbench.grade.cues import LONGEST_ANSWER, How, Statement, document, has_cue, statements
-from gldbench.grade.unwrap import END_OF_TEXT, balanced, without_emphasis
+from gldbench.grade.unwrap import END_OF_TEXT, balanced, is_no_prose, is_template, unwrap, without_emphasis
 
 MARKED: frozenset[How] = frozenset({"boxed", "cue", "next_line", "json", "tag", "fence"})
 """how an answer was found where the output itself says which part of it is the answer"""
@@ -110,6 +110,7 @@ def find(
     cue_a: bool = True,
     more: More = None,
     longest_bare: int = SHORT_LINE,
+    fits: Callable[[str], bool] = is_no_prose,
 ) -> Found:
     """The answer that an output settles on.
 
@@ -120,32 +121,51 @@ def find(
         cue_a: whether "A:" at the beginning of a line is a cue; not where A is an option.
         more: further statements that a kind of answer knows, as `cues.statements` takes them.
         longest_bare: characters of the longest line that is an answer without a mark.
+        fits: whether the line after a cue looks like an answer of this kind. It may also be the next sentence of the
+            reasoning, or garbled. A line that does not fit is passed over.
     """
+    own = _Rules(reads, cue_a, more, fits)
     text = readable(output, stop)
     cut = next((match.start() for match in _RUN_ON.finditer(text) if text[: match.start()].strip()), None)
     if cut is not None:
-        found = _find(text[:cut], reads, cue_a, more, longest_bare)
+        found = _find(text[:cut], own, longest_bare)
         if found.text is not None or found.refused:
             return found
-    return _find(text, reads, cue_a, more, longest_bare)
+    return _find(text, own, longest_bare)
 
 
-def _find(text: str, reads: Callable[[str], Reads], cue_a: bool, more: More, longest_bare: int) -> Found:
+@dataclass(frozen=True)
+class _Rules:
+    """What `find` was told about the kind of answer."""
+
+    reads: Callable[[str], Reads]
+    cue_a: bool
+    more: More
+    fits: Callable[[str], bool]
+
+    def read(self, text: str, how: How) -> Reads:
+        """What a statement is. The template of a prompt, repeated by the output, says nothing."""
+        if is_template(unwrap(text)) or (how == "next_line" and not self.fits(text)):
+            return ""
+        return self.reads(text)
+
+
+def _find(text: str, own: _Rules, longest_bare: int) -> Found:
     whole = document(text)
     if whole is not None:
-        kind = reads(whole)
-        inner = _find(whole, reads, cue_a, more, 0).text if kind == "answer" else None
+        kind = own.read(whole, "json")
+        inner = _find(whole, own, 0).text if kind == "answer" else None
         if kind == "answer":
             return Found(inner or whole, "json")
         return Found(None, "none", refused=kind == "refusal")
     plain = without_emphasis(text)
-    for _, said, how in reversed(statements(plain, cue_a, more)):
-        kind = reads(said)
+    for _, said, how in reversed(statements(plain, own.cue_a, own.more)):
+        kind = own.read(said, how)
         if kind:
             return Found(said, how) if kind == "answer" else Found(None, "none", refused=True)
     lines = [line.strip() for line in plain.split("\n") if line.strip()]
     if len(lines) == 1 and len(lines[0]) <= longest_bare and not has_cue(plain) and not _cut_off(lines[0]):
-        kind = reads(lines[0])
+        kind = own.read(lines[0], "bare")
         return Found(lines[0], "bare") if kind == "answer" else Found(None, "none", refused=kind == "refusal")
     return NOTHING
 

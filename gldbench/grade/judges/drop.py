@@ -54,8 +54,8 @@ _JOINTS = (re.compile(r"(?i)\s+and\s+"), re.compile(r"(?i)\s*(?:,?\s+and\s+|,\s+
 
 
 def _reads(text: str) -> Reads:
-    """An answer has a letter or a digit. The "Answer: $ANSWER" of the prompt itself is no answer."""
-    return "answer" if re.search(r"\w", unwrap(text)) and "$ANSWER" not in text else ""
+    """An answer has a letter or a digit."""
+    return "answer" if re.search(r"\w", unwrap(text)) else ""
 
 
 def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
