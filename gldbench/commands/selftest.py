@@ -1,4 +1,4 @@
-"""The command `gldbench selftest graders`."""
+"""The commands `gldbench selftest graders`, `cases` and `outputs`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gldbench.commands.options import Data, Json, print_json
 if TYPE_CHECKING:
     from gldbench.selftest.given import GivenCase
     from gldbench.selftest.graders import Selftest, SelftestRow
+    from gldbench.selftest.outputs import OutputsRow
 
 selftest_app = typer.Typer(help="Check the harness itself.", no_args_is_help=True)
 
@@ -117,3 +118,64 @@ def _show_cases(graded: list[GivenCase], missed: list[GivenCase]) -> None:
             f"({case.status}, {case.how or 'none'}: {case.found[:60]!r}) for {case.output[-120:]!r}"
         )
     print(f"{len(graded) - len(missed)} of {len(graded)} cases are right")
+
+
+@selftest_app.command()
+def outputs(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help='Lines {"task", "item_id", "output", "label"}.')
+    ],
+    data: Data,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Most outputs of a task in a file, drawn at random. Default: all.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the draw that --limit makes.")] = 0,
+    differ: Annotated[
+        Path | None, typer.Option(help="Write the disagreements with the labels to this file, as JSON lines.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Grade published outputs of models, and compare the scores with published or hand-labelled ones.
+
+    This is a report: a label may be wrong too, so the exit code is 0 whatever the disagreements are.
+    """
+    from gldbench.console import reporter
+    from gldbench.selftest.outputs import run_outputs
+
+    with reporter("selftest outputs") as progress:
+        folder = data if data == "hub" else Path(data)
+        rows = run_outputs(files, folder, limit=limit, seed=seed, differ=differ, progress=progress)
+    if as_json:
+        print_json([dataclasses.asdict(row) | {"share": row.share} for row in rows])
+        return
+    _show_outputs(rows)
+    if differ is not None:
+        print(f"disagreements: {differ}")
+
+
+def _show_outputs(rows: list[OutputsRow]) -> None:
+    """One line per task and file. The last four columns are over the outputs that have a label."""
+    from gldbench.console import print_rows
+
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{value:.4f}"
+
+    cells = [
+        (
+            row.task,
+            row.file.rpartition("/")[2],
+            str(row.n),
+            f"{row.strict:.4f}",
+            f"{row.score:.4f}",
+            f"{row.lenient:.4f}",
+            str(row.errors),
+            str(row.labelled),
+            share(row.label),
+            share(row.score_labelled),
+            str(row.disagreements),
+            share(row.share),
+        )
+        for row in rows
+    ]
+    names = ("task", "file", "n", "strict", "score", "lenient", "errors")
+    print_rows((*names, "labelled", "label", "our score", "disagree", "share"), *cells)

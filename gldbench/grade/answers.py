@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gldbench.grade.cues import How, Statement, document, has_cue, statements
-from gldbench.grade.unwrap import END_OF_TEXT, balanced, without_emphasis
+from gldbench.grade.cues import LONGEST_ANSWER, How, Statement, document, has_cue, statements
+from gldbench.grade.unwrap import END_OF_TEXT, balanced, is_no_prose, is_template, unwrap, without_emphasis
 
 MARKED: frozenset[How] = frozenset({"boxed", "cue", "next_line", "json", "tag", "fence"})
 """how an answer was found where the output itself says which part of it is the answer"""
@@ -27,10 +27,10 @@ Reads = Literal["answer", "refusal", ""]
 More = Callable[[str], list[Statement]] | None
 SHORT_LINE = 200
 """characters of the longest output that is an answer without any mark"""
-MOST_STATEMENTS = 200
-"""statements at the end of an output among which the answer is searched"""
 LONGEST = 100_000
 """characters at the end of an output in which an answer is searched"""
+TOO_LONG = "too long to parse"
+"""beginning of the reason of an output that would take too long to grade; its status is "error\""""
 
 _NAMES = "think|thinking|thought|thoughts|reasoning|reason|reflection|scratchpad|analysis|seed:think"
 THINKING = (
@@ -46,7 +46,7 @@ _OPENED = re.compile("|".join(opening for opening, _ in THINKING), re.IGNORECASE
 _CLOSED = re.compile("|".join(closing for _, closing in THINKING), re.IGNORECASE)
 _BEGIN_OF_TEXT = re.compile(r"\A(?:\s|<s>|<bos>|<\|(?:begin_of_text|im_start)\|>(?:assistant)?|\[/INST\])+")
 _RUN_ON = re.compile(
-    r"\n\s*\n[ \t#*]*(?:Q|Question|Problem|Passage|Exercise|Input|Example|Instruction|Human|User)\b"
+    r"\n[ \t\r]*\n[ \t#*]*(?:Q|Question|Problem|Passage|Exercise|Input|Example|Instruction|Human|User)\b"
     r"[ \t]*(?:\#?\d+)?[ \t]*[:.]"
     r"|\nQ:|\n###[ \t]*(?:Instruction|Question|Problem|Input)\b|\n(?:Human|User):"
 )
@@ -88,6 +88,20 @@ def stopped(text: str, stop: Sequence[str]) -> str:
     return text
 
 
+def readable(output: str, stop: Sequence[str] = ()) -> str:
+    """The part of an output in which every rule searches: visible, up to the first stop string, of bounded length.
+
+    All bounds of the finder are counts of characters. None is a time limit, so that an output gets the same grade on a
+    slow machine.
+    """
+    return stopped(visible(output)[-LONGEST:], stop)
+
+
+def last_line(text: str) -> str:
+    """The last line that is not empty, as far as an answer is read."""
+    return text.rstrip().rpartition("\n")[2].strip()[:LONGEST_ANSWER]
+
+
 def find(
     output: str,
     reads: Callable[[str], Reads],
@@ -96,6 +110,7 @@ def find(
     cue_a: bool = True,
     more: More = None,
     longest_bare: int = SHORT_LINE,
+    fits: Callable[[str], bool] = is_no_prose,
 ) -> Found:
     """The answer that an output settles on.
 
@@ -106,32 +121,51 @@ def find(
         cue_a: whether "A:" at the beginning of a line is a cue; not where A is an option.
         more: further statements that a kind of answer knows, as `cues.statements` takes them.
         longest_bare: characters of the longest line that is an answer without a mark.
+        fits: whether the line after a cue looks like an answer of this kind. It may also be the next sentence of the
+            reasoning, or garbled. A line that does not fit is passed over.
     """
-    text = stopped(visible(output)[-LONGEST:], stop)
+    own = _Rules(reads, cue_a, more, fits)
+    text = readable(output, stop)
     cut = next((match.start() for match in _RUN_ON.finditer(text) if text[: match.start()].strip()), None)
     if cut is not None:
-        found = _find(text[:cut], reads, cue_a, more, longest_bare)
+        found = _find(text[:cut], own, longest_bare)
         if found.text is not None or found.refused:
             return found
-    return _find(text, reads, cue_a, more, longest_bare)
+    return _find(text, own, longest_bare)
 
 
-def _find(text: str, reads: Callable[[str], Reads], cue_a: bool, more: More, longest_bare: int) -> Found:
+@dataclass(frozen=True)
+class _Rules:
+    """What `find` was told about the kind of answer."""
+
+    reads: Callable[[str], Reads]
+    cue_a: bool
+    more: More
+    fits: Callable[[str], bool]
+
+    def read(self, text: str, how: How) -> Reads:
+        """What a statement is. The template of a prompt, repeated by the output, says nothing."""
+        if is_template(unwrap(text)) or (how == "next_line" and not self.fits(text)):
+            return ""
+        return self.reads(text)
+
+
+def _find(text: str, own: _Rules, longest_bare: int) -> Found:
     whole = document(text)
     if whole is not None:
-        kind = reads(whole)
-        inner = _find(whole, reads, cue_a, more, 0).text if kind == "answer" else None
+        kind = own.read(whole, "json")
+        inner = _find(whole, own, 0).text if kind == "answer" else None
         if kind == "answer":
             return Found(inner or whole, "json")
         return Found(None, "none", refused=kind == "refusal")
     plain = without_emphasis(text)
-    for _, said, how in reversed(statements(plain, cue_a, more)[-MOST_STATEMENTS:]):
-        kind = reads(said)
+    for _, said, how in reversed(statements(plain, own.cue_a, own.more)):
+        kind = own.read(said, how)
         if kind:
             return Found(said, how) if kind == "answer" else Found(None, "none", refused=True)
     lines = [line.strip() for line in plain.split("\n") if line.strip()]
     if len(lines) == 1 and len(lines[0]) <= longest_bare and not has_cue(plain) and not _cut_off(lines[0]):
-        kind = reads(lines[0])
+        kind = own.read(lines[0], "bare")
         return Found(lines[0], "bare") if kind == "answer" else Found(None, "none", refused=kind == "refusal")
     return NOTHING
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -23,10 +24,7 @@ class Statement(NamedTuple):
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:(\{)|([^\s{}$\\]+))")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
-_TAG = re.compile(
-    r"<(answer|final_answer|final|ans)>(.{0,2000}?)(?:</\1>|\Z)|\[ANSWER\](.{0,2000}?)(?:\[/ANSWER\]|\Z)",
-    re.IGNORECASE | re.DOTALL,
-)
+_TAG = re.compile(r"<(answer|final_answer|final|ans)>|\[ANSWER\]", re.IGNORECASE)
 _FIELD = re.compile(
     r"""["'](?:final[_ ]?)?answer["']\s*:\s*"""
     r"""("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\[[^\[\]\n]*\]|[^\s,}\]][^,}\n]*)""",
@@ -74,8 +72,10 @@ _FILLING = re.compile(
     r"[ \t]*",
     re.IGNORECASE,
 )
-_LONGEST_LINE = 2_000
-"""characters of a line, or of a formula over several lines, that are read as an answer"""
+LONGEST_ANSWER = 2_000
+"""characters of a statement that are read as an answer: a line, a formula over several lines, the content of a box"""
+MOST_STATEMENTS = 200
+"""places of each kind (cues, boxes, tags, fields) that are looked at, the last ones of the text"""
 
 
 def statements(text: str, cue_a: bool, more: Callable[[str], list[Statement]] | None = None) -> list[Statement]:
@@ -88,13 +88,28 @@ def statements(text: str, cue_a: bool, more: Callable[[str], list[Statement]] | 
     """
     found: list[Statement] = more(text) if more else []
     found += [Statement(place, content, "boxed") for place, content in boxes(text)]
-    for match in _TAG.finditer(text):
-        found.append(Statement(match.start(), (match[2] or match[3] or "").strip(), "tag"))
-    found += [Statement(match.start(), _literal(match[1]), "json") for match in _FIELD.finditer(text)]
-    found += [Statement(match.start(), match[1].strip(), "cue") for match in _CALL.finditer(text)]
+    found += _tags(text)
+    found += [Statement(match.start(), _literal(match[1]), "json") for match in last_places(_FIELD, text)]
+    found += [Statement(match.start(), match[1].strip(), "cue") for match in last_places(_CALL, text)]
     for match in _cues(text, cue_a):
         found += after(text, match.end())
-    return sorted((said for said in found if said.text), key=lambda said: (said.place, said.how == "boxed"))
+    found = sorted((said for said in found if said.text), key=lambda said: (said.place, said.how == "boxed"))
+    return [said._replace(text=said.text[:LONGEST_ANSWER]) for said in found[-MOST_STATEMENTS:]]
+
+
+def last_places(pattern: re.Pattern[str], text: str) -> deque[re.Match[str]]:
+    """The last matches of a pattern, at most `MOST_STATEMENTS`."""
+    return deque(pattern.finditer(text), MOST_STATEMENTS)
+
+
+def _tags(text: str) -> Iterator[Statement]:
+    """What stands in <answer>...</answer> and its like. A tag that is not closed lasts until the end of the text."""
+    for match in last_places(_TAG, text):
+        closing = re.compile(rf"</{match[1]}>" if match[1] else r"\[/ANSWER\]", re.IGNORECASE)
+        limit = match.end() + LONGEST_ANSWER
+        end = closing.search(text, match.end(), limit)
+        if end or limit >= len(text):
+            yield Statement(match.start(), text[match.end() : end.start() if end else limit].strip(), "tag")
 
 
 def has_cue(text: str) -> bool:
@@ -103,12 +118,12 @@ def has_cue(text: str) -> bool:
 
 
 def _cues(text: str, cue_a: bool) -> Iterator[re.Match[str]]:
-    for match in _CUE.finditer(text):
+    for match in last_places(_CUE, text):
         if not _CONDITION.search(text[max(0, match.start() - 60) : match.start()].rpartition("\n")[2]):
             yield match
-    yield from _HEADING.finditer(text)
+    yield from last_places(_HEADING, text)
     if cue_a:
-        yield from _LINE_A.finditer(text)
+        yield from last_places(_LINE_A, text)
 
 
 def after(text: str, place: int) -> Iterator[Statement]:
@@ -125,7 +140,7 @@ def after(text: str, place: int) -> Iterator[Statement]:
         place, how = (following.end() if following else len(text)), "next_line"
         line = _line(text, place)
     closing = _open_formula(line)
-    end = text.find(closing, place + len(line), place + _LONGEST_LINE) if closing else -1
+    end = text.find(closing, place + len(line), place + LONGEST_ANSWER) if closing else -1
     if end >= 0:
         line = text[place : end + len(closing)]
     cut_off = "\\" in line and place + len(line) >= len(text.rstrip()) and not balanced(line)
@@ -135,8 +150,8 @@ def after(text: str, place: int) -> Iterator[Statement]:
 
 def _line(text: str, place: int) -> str:
     """The rest of the line from `place` on, as far as an answer is read."""
-    end = text.find("\n", place, place + _LONGEST_LINE)
-    return text[place : end if end >= 0 else place + _LONGEST_LINE]
+    end = text.find("\n", place, place + LONGEST_ANSWER)
+    return text[place : end if end >= 0 else place + LONGEST_ANSWER]
 
 
 def _open_formula(line: str) -> str:
@@ -150,7 +165,10 @@ def _open_formula(line: str) -> str:
 
 
 def boxes(text: str) -> list[tuple[int, str]]:
-    """(place, content) of every complete box that holds something, braces balanced."""
+    """(place, content) of the last complete boxes that hold something, braces balanced.
+
+    Of a content that is longer than an answer only the beginning is given.
+    """
     closing: dict[int, int] = {}
     opened: list[int] = []
     for token in _BRACES.finditer(text):
@@ -159,27 +177,28 @@ def boxes(text: str) -> list[tuple[int, str]]:
         elif token[0] == "}" and opened:
             closing[opened.pop()] = token.start()
     found = []
-    for box in _BOX.finditer(text):
-        content = box[2] or (text[box.end() : closing[box.start(1)]] if box[1] and box.start(1) in closing else "")
+    for box in last_places(_BOX, text):
+        end = closing.get(box.start(1), 0) if box[1] else 0
+        content = box[2] or text[box.end() : min(end, box.end() + LONGEST_ANSWER)]
         if content.strip():
-            found.append((box.start(), content.strip()))
+            found.append((box.start(), content.strip()[:LONGEST_ANSWER]))
     return found
 
 
 def document(text: str) -> str | None:
     """The field "answer" of an output that is one JSON object, in a code fence or not. None for any other output."""
     body = text.strip()
-    fenced = re.fullmatch(r"```(?:json)?\s*\n?(.*?)\n?\s*```", body, re.DOTALL | re.IGNORECASE)
-    body = fenced[1].strip() if fenced else body
+    if body.startswith("```") and body.endswith("```") and len(body) > 6:
+        body = re.sub(r"\Ajson(?=[\s{])", "", body[3:-3], flags=re.IGNORECASE).strip()
     if not (body.startswith("{") and body.endswith("}")):
         return None
     try:
         fields = json.loads(body)
+        for name, value in reversed(fields.items()):
+            if re.fullmatch(r"(?:final[_ ]?)?answer", name, re.IGNORECASE):
+                return _text(value)[:LONGEST_ANSWER]
     except (ValueError, RecursionError):
         return None
-    for name, value in reversed(fields.items()):
-        if re.fullmatch(r"(?:final[_ ]?)?answer", name, re.IGNORECASE):
-            return _text(value)
     return None
 
 

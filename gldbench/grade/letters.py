@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gldbench.grade.answers import NOTHING, SHORT_LINE, Found, Reads, find, stopped, visible
-from gldbench.grade.cues import Statement, after
+from gldbench.grade.answers import NOTHING, SHORT_LINE, Found, Reads, find, readable
+from gldbench.grade.cues import Statement, after, last_places
 from gldbench.grade.unwrap import LATEX_WRAPPER, first_sentence, is_refusal, unwrap, without_emphasis
 
 _WRAPPED = re.compile(rf"{LATEX_WRAPPER}\s*\{{([^{{}}]*)\}}")
@@ -100,7 +100,7 @@ def chosen_letter(output: str, choices: Sequence[str] = (), stop: Sequence[str] 
         letter = read(text, choices)
         return "answer" if letter else "" if letter is None else "refusal"
 
-    text = stopped(visible(output), stop)
+    text = readable(output, stop)
     whole = _option(text, choices)
     if whole:
         return Letter(whole, Found(text.strip(), "bare"))
@@ -112,8 +112,8 @@ def chosen_letter(output: str, choices: Sequence[str] = (), stop: Sequence[str] 
 
 def _statements(text: str) -> list[Statement]:
     """ "C is correct", "the ending that makes most sense is C", "I would go with C"."""
-    found: list[Statement] = [Statement(match.start(), match[1], "cue") for match in _CORRECT.finditer(text)]
-    for match in _CHOICE.finditer(text):
+    found: list[Statement] = [Statement(match.start(), match[1], "cue") for match in last_places(_CORRECT, text)]
+    for match in last_places(_CHOICE, text):
         found += after(text, match.end())
     return found
 
@@ -140,7 +140,7 @@ def _unmarked(text: str, choices: Sequence[str]) -> Letter:
 
 def last_letter(output: str) -> str | None:
     """The last capital letter from A to E that stands alone anywhere in the output: the most lenient rule."""
-    found = re.findall(r"(?<![\w'’])([A-E])(?![\w'’])", visible(output))
+    found = re.findall(r"(?<![\w'’])([A-E])(?![\w'’])", readable(output))
     return found[-1] if found else None
 
 
@@ -170,7 +170,7 @@ _CHOICE = re.compile(
     r"|(?:choose|chose|pick|select|go(?:ing)? with|opt for)\b)",
     re.IGNORECASE,
 )
-_LIST = re.compile(rf"{_MARKED}(?:[ \t]*(?:,|/|;|&|\band\b|\bor\b)*[ \t]*(?:(?:and|or)[ \t]+)?{_MARKED})+")
+_LIST = re.compile(rf"{_MARKED}(?:[ \t]*+(?:,|/|;|&|\band\b|\bor\b)*+[ \t]*+(?:(?:and|or)[ \t]++)?{_MARKED})+")
 _OPTION_LINE = re.compile(r"\W{0,6}([A-E])(?:[.):\]].*)?\s*")
 
 

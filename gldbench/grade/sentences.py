@@ -31,7 +31,7 @@ import nltk
 BUILT_IN = "sentences by gldbench's own abbreviations: nltk's punkt_tab is not installed"
 LONGEST_OUTPUT = 50_000
 """characters; lm-eval's expressions take time that grows with the square of a run of brackets, asterisks or digits"""
-TOO_LONG = f"longer than the {LONGEST_OUTPUT} characters that lm-eval's code is given"
+TOO_LONG = f"too long to parse: longer than the {LONGEST_OUTPUT} characters that lm-eval's code is given"
 USES_SENTENCES = frozenset({"length_constraints:number_sentences", "change_case:capital_word_frequency"})
 """instructions that need the sentence model"""
 

@@ -42,7 +42,8 @@ _ABOUT = re.compile(
     r"\s*(?:equal to\s*)?(?=[-+\d$\\.(])",
     re.IGNORECASE,
 )
-_ENDS = re.compile(r"(?<=[^.\s])[.;,:]+\s*\Z|(?<=[a-zA-Z]{2})!+\s*\Z|\A[:;,=]\s*")  # 3! keeps its sign
+_CALLED = re.compile(r"(?<=[a-zA-Z]{2})!+\Z")  # 3! keeps its sign
+_BEGINNING = re.compile(r"\A[:;,=]\s*")
 _BULLET = re.compile(r"\A[-*•]\s+")
 _PAIRS = (
     *(("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("*", "*"), ("__", "__")),
@@ -62,7 +63,7 @@ def unwrap(text: str) -> str:
     text = _SUPERSCRIPT.sub(lambda match: "^{" + match[0].translate(_SUPERSCRIPTS) + "}", text)
     for _ in range(8):  # as many layers as anybody writes
         before = text
-        text = _ENDS.sub("", _ABOUT.sub("", _BULLET.sub("", text.strip()))).strip()
+        text = _without_end(_ABOUT.sub("", _BULLET.sub("", text.strip())))
         for opening, closing in _PAIRS:
             text = _between(text, opening, closing)
         wrapped = _WHOLE_WRAPPER.fullmatch(text)
@@ -70,6 +71,13 @@ def unwrap(text: str) -> str:
         if text == before:
             break
     return text
+
+
+def _without_end(text: str) -> str:
+    """The text without the punctuation that ends it, or a sign that begins it."""
+    text = _CALLED.sub("", _BEGINNING.sub("", text).rstrip())
+    bare = text.rstrip(".;,:")
+    return bare if bare.rstrip() == bare else text  # " ..." stays
 
 
 def _between(text: str, opening: str, closing: str) -> str:
@@ -123,3 +131,36 @@ _REFUSAL = re.compile(
 def is_refusal(text: str) -> bool:
     """Whether the text says that there is no answer, or that it is none of those offered."""
     return bool(_REFUSAL.search(first_sentence(text)[:200]))
+
+
+_TEMPLATE = re.compile(
+    r"\$(?:ANSWER|LETTER|NUMBER)\b|(?i:\bwithout (?:the )?quot(?:es|ation marks)\b)"
+    r"|\bwhere\s+\W{0,4}(?:X|ANSWER|LETTER|NUMBER|OPTION)\W{0,4}\s+(?:is|are|stands)\b"
+    r"|\A\W*(?:YOUR[ _])?(?:FINAL[ _])?(?:ANSWER|LETTER|NUMBER|OPTION)(?:[ _]HERE)?\W*\Z"
+    r"|\A\W*[<\[({](?i:(?:insert |write |put )?(?:your |the |final |correct |an? )*"
+    r"(?:answer|letter|number|option|value|result)(?: here)?)[>\])}]\W*\Z"
+)
+
+
+def is_template(text: str) -> bool:
+    """Whether the text is a place for an answer, as a prompt writes it: "$ANSWER", "[your answer]", "X where X is ...".
+
+    A model that repeats its prompt has not answered yet. What it says later or said before may be its answer.
+    """
+    return bool(_TEMPLATE.search(text[:300]))
+
+
+_FUNCTION_WORD = re.compile(r"\b(?:the|is|are|was|we|to|of|and|that|so|in|it|this|for|a|by|with|if)\b", re.IGNORECASE)
+_MOST_WORDS = 15
+_MOST_FUNCTION_WORDS = 4
+
+
+def is_no_prose(line: str) -> bool:
+    """Whether a line is short, or a list of words, and does not announce something else.
+
+    It is prose where it has more than 15 words, of which more than 4 are words like "the", "is" and "of".
+    """
+    if line.rstrip().endswith(":"):
+        return False
+    words = re.findall(r"(?<!\\)\b[A-Za-z]+\b", line)
+    return len(words) <= _MOST_WORDS or len(_FUNCTION_WORD.findall(line)) <= _MOST_FUNCTION_WORDS

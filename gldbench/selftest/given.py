@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from gldbench.grade import GRADERS
-from gldbench.grade.rows import bare_response
-from gldbench.schema import Item
+from gldbench.selftest.lines import item_of, json_lines, judged, score_field, text_field
 from gldbench.tasks import load_items, load_task
-from gldfusion.errors import InputError, did_you_mean
-from gldfusion.reading import parse_json, read_bytes, shown
 
 KEYS = ("task", "item_id", "output", "expect", "kind")
 EQUAL = 1e-9
@@ -61,53 +55,26 @@ def run_cases(path: Path, data: Path | Literal["hub"]) -> list[GivenCase]:
 
 def read_cases(path: Path) -> list[GivenCase]:
     """The lines of a file of cases."""
-    mend = "give the path of a file with lines " + json.dumps(dict.fromkeys(KEYS, "..."))
-    cases = []
-    for number, line in enumerate(read_bytes(path, "file of cases", mend).split(b"\n"), start=1):
-        if line.strip():
-            cases.append(_case(f"{path}, line {number}", number, line))
-    if not cases:
-        raise InputError(f"{path} holds no cases\nexpected lines with the keys {', '.join(KEYS)}")
-    return cases
-
-
-def _case(where: str, number: int, line: bytes) -> GivenCase:
-    record: Any = parse_json(line, where, f"expected an object with the keys {', '.join(KEYS)}")
-    missing = [key for key in KEYS if not isinstance(record, Mapping) or key not in record]
-    if missing:
-        raise InputError(f'{where} has no key "{missing[0]}"\nexpected the keys {", ".join(KEYS)}')
-    expect = record["expect"]
-    if isinstance(expect, bool) or not isinstance(expect, int | float) or not 0 <= expect <= 1:
-        raise InputError(f"{where}: expect: expected a grade from 0 to 1, got {shown(expect)}")
-    return GivenCase(
-        line=number,
-        task=str(record["task"]),
-        item_id=str(record["item_id"]),
-        output=str(record["output"]),
-        expect=float(expect),
-        kind=str(record["kind"]),
-    )
+    return [
+        GivenCase(
+            line=number,
+            task=text_field(where, record, "task"),
+            item_id=text_field(where, record, "item_id"),
+            output=text_field(where, record, "output"),
+            expect=score_field(where, record, "expect"),
+            kind=text_field(where, record, "kind"),
+        )
+        for number, where, record in json_lines(path, "file of cases", KEYS)
+    ]
 
 
 def _graded(name: str, cases: list[GivenCase], path: Path, data: Path | Literal["hub"]) -> list[GivenCase]:
-    """The cases of one task. Each one's item gets a name of its own, so that an item may have several outputs."""
+    """The cases of one task."""
     task = load_task(name)
-    known: dict[str, Item] = {item.item_id: item for item in load_items(task, data)}
-    for case in cases:
-        if case.item_id not in known:
-            raise InputError(
-                f'{path}, line {case.line}: task {name} has no item "{case.item_id}"{did_you_mean(case.item_id, known)}'
-            )
-    items = [dataclasses.replace(known[case.item_id], item_id=f"{case.item_id}~{case.line}") for case in cases]
-    responses = [bare_response(item, case.output) for item, case in zip(items, cases, strict=True)]
-    headline = task.headline
-    grades = {
-        grade.item_id: grade
-        for grade in GRADERS[headline.grader].grade(task, items, responses)
-        if (grade.filter, grade.metric, grade.part) == (headline.filter, headline.metric, "")
-    }
-    own = [grades[item.item_id] for item in items]
+    known = {item.item_id: item for item in load_items(task, data)}
+    items = [item_of(f"{path}, line {case.line}", task, known, case.item_id) for case in cases]
+    grades = judged(task, items, [case.output for case in cases])
     return [
         dataclasses.replace(case, value=grade.value, status=grade.status, how=grade.how, found=grade.found)
-        for case, grade in zip(cases, own, strict=True)
+        for case, grade in zip(cases, grades, strict=True)
     ]

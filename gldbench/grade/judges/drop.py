@@ -29,13 +29,12 @@ from itertools import product
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from gldbench.grade.answers import Found, Reads, find, stopped, visible
+from gldbench.grade.answers import Found, Reads, find, last_line, readable
+from gldbench.grade.cues import LONGEST_ANSWER
 from gldbench.grade.judges.judge import ANSWER, LENIENT, Judge, Mark
 from gldbench.grade.unwrap import unwrap, without_remark
 from gldbench.schema import Item, Task
 
-_LONGEST_BARE = 2_000
-"""characters of the longest single line that is an answer: a sentence has an F1 too"""
 _SENTENCE_END = re.compile(r"(?:(?<=[\d)\"'*])|(?<=[a-z]{3}))\.\s+(?=[A-Z])")
 _ASCII = str.maketrans({"–": "-", "—": "-", "−": "-", "‐": "-", "‑": "-", "“": '"', "”": '"', "‘": "'", "’": "'"})
 _EDGES = string.punctuation.replace(".", "") + "£€°"
@@ -55,15 +54,15 @@ _JOINTS = (re.compile(r"(?i)\s+and\s+"), re.compile(r"(?i)\s*(?:,?\s+and\s+|,\s+
 
 
 def _reads(text: str) -> Reads:
-    """An answer has a letter or a digit. The "Answer: $ANSWER" of the prompt itself is no answer."""
-    return "answer" if re.search(r"\w", unwrap(text)) and "$ANSWER" not in text else ""
+    """An answer has a letter or a digit."""
+    return "answer" if re.search(r"\w", unwrap(text)) else ""
 
 
 def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
     """Four marks per item, metrics "f1" and "em": filter "answer", and "lenient", which also takes the last line."""
     stop = task.generation.stop
     return [
-        _marks(item, find(output, _reads, stop, longest_bare=_LONGEST_BARE), stopped(visible(output), stop))
+        _marks(item, find(output, _reads, stop, longest_bare=LONGEST_ANSWER), readable(output, stop))
         for item, output in zip(items, outputs, strict=True)
     ]
 
@@ -71,8 +70,7 @@ def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[lis
 def _marks(item: Item, found: Found, text: str) -> list[Mark]:
     golds = item.golds or (item.target,)
     em, f1 = _best(found.text, golds)
-    lines = [line for line in text.split("\n") if line.strip()]
-    last_em, last_f1 = _best(lines[-1] if lines else None, golds)
+    last_em, last_f1 = _best(last_line(text), golds)
     values = (
         (ANSWER, "f1", f1),
         (ANSWER, "em", em),

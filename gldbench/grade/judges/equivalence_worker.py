@@ -3,9 +3,10 @@
 Each line of standard input is a JSON request, and each line of standard output is the answer to one:
 
     ["equal", [[gold, answer], ...]]  ->  true where any pair is equivalent, else false
-    ["value", text]                   ->  the list of numbers in the text, or null
+    ["values", [text, ...]]           ->  for each text the list of numbers in it, or null
 
-math-verify's grammar of LaTeX turns texts into sympy expressions. No text is evaluated as Python.
+math-verify's grammar of LaTeX turns texts into sympy expressions. No text is evaluated as Python. The argument of the
+script is the CPU time in seconds that a request may take. A request that takes more ends the process by SIGPROF.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import sys
 from typing import Any
 
@@ -22,6 +24,7 @@ MEMORY = 2 * 2**30
 
 def main() -> None:
     """Answers requests until standard input ends."""
+    seconds = float(sys.argv[1])
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 1)
@@ -31,14 +34,16 @@ def main() -> None:
     print("ready", file=replies)
     for line in sys.stdin:
         kind, content = json.loads(line)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            answer = _equal(content) if kind == "equal" else _value(content)
+            answer = _equal(content) if kind == "equal" else [_value_or_none(text) for text in content]
         except (
             Exception,
             RecursionError,
             MemoryError,
         ) as error:  # the grammar and the computer algebra may raise anything
             answer = {"error": type(error).__name__}
+        signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps(answer), file=replies)
 
 
@@ -80,6 +85,14 @@ def _differ(gold: Any, answer: Any) -> bool:
     return first != second and any(
         sympy.N(a, 6) != sympy.N(b, 6) for a, b in zip(first.as_real_imag(), second.as_real_imag(), strict=True)
     )
+
+
+def _value_or_none(text: str) -> list[float] | None:
+    """The numbers of one text. What the computer algebra cannot read states none."""
+    try:
+        return _value(text) if text else None
+    except (Exception, RecursionError, MemoryError):  # the grammar and the computer algebra may raise anything
+        return None
 
 
 def _value(text: str) -> list[float] | None:

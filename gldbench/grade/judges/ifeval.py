@@ -29,6 +29,7 @@ Check = Callable[[str], bool]
 FEWEST_WORDS = 12
 """a shorter text in Latin letters without accents counts as English"""
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
+_SPACES = re.compile(r"\s{3,}")
 
 
 class UnusableInstructionError(Exception):
@@ -132,13 +133,26 @@ def _check(library: Any, name: str, given: Mapping[str, Any]) -> Check:
         raise UnusableInstructionError(f"{name} has arguments that lm-eval refuses: {str(error)[:120]}") from None
     if character is not None:
         checker._letter = character
+    check: Check = checker.check_following
     corrections: dict[str, Check] = {
-        "length_constraints:nth_paragraph_first_word": lambda text: checker.check_following(_paragraphs_only(text)),
+        "detectable_content:number_placeholders": lambda text: check(_cut_after(text, "]")),
+        "detectable_format:title": lambda text: check(_cut_after(text, ">>")),
+        "detectable_format:number_bullet_lists": lambda text: check(_BLANK_LINES.sub("\n", text)),
+        "detectable_content:postscript": lambda text: check(_SPACES.sub("\n\n", text)),
+        "length_constraints:nth_paragraph_first_word": lambda text: check(_paragraphs_only(text)),
         "change_case:english_capital": lambda text: text.isupper() and _english(text),
         "change_case:english_lowercase": lambda text: text.islower() and _english(text),
     }
-    check: Check = checker.check_following
     return corrections.get(name, check)
+
+
+def _cut_after(text: str, closing: str) -> str:
+    """Each line up to its last closing bracket: an expression of lm-eval then never looks in vain for one.
+
+    The brackets that it finds stay the same. Its time no longer grows with the square of the brackets that are open.
+    """
+    lines = text.split("\n")
+    return "\n".join(line[: line.rfind(closing) + len(closing)] if closing in line else "" for line in lines)
 
 
 def _paragraphs_only(text: str) -> str:

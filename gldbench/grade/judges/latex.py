@@ -62,10 +62,11 @@ def _decimal(text: str) -> Fraction | None:
 
 def without_unit(text: str, bare: bool) -> str:
     """The text without the units at its end. With `bare`, words without \\text count as units too."""
-    before = None
-    while before != text:
+    for _ in range(8):  # as many units as anybody writes
         before, text = text, _UNIT.sub("", text)
         text = _BARE_UNIT.sub("", text) if bare else text
+        if text == before:
+            break
     return text
 
 
@@ -90,6 +91,6 @@ def decided(gold: str, answer: str) -> bool | None:
 def pairs_of(gold: str, answer: str) -> list[tuple[str, str]]:
     """Pairs of readings (gold, answer). The answer is right where any pair is equivalent."""
     unitless = without_unit(gold, False), without_unit(answer, True)
-    as_fraction = [re.sub(rf"^(.+?)\s*(?:{_PERCENT})$", r"\\frac{\1}{100}", text) for text in (gold, answer)]
+    as_fraction = [re.sub(rf"^(.*[^\s\\])\s*(?:{_PERCENT})$", r"\\frac{\1}{100}", text) for text in (gold, answer)]
     pairs = [(gold, answer), unitless, (as_fraction[0], answer), (gold, as_fraction[1])]
     return list(dict.fromkeys(pairs))

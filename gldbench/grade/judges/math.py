@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gldbench.grade.answers import Found, Reads, find, stopped, visible
-from gldbench.grade.cues import boxes
+from gldbench.grade.answers import Found, Reads, find, readable
+from gldbench.grade.cues import LONGEST_ANSWER, boxes
 from gldbench.grade.judges.equivalence import Reply, equivalent
 from gldbench.grade.judges.judge import ANSWER, LENIENT, Judge, Mark
 from gldbench.grade.judges.latex import decided, pairs_of, spelled
@@ -39,7 +39,7 @@ _LAST_NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 
 def _reads(output: str) -> Callable[[str], Reads]:
     """How a text is read: words without any sign of mathematics count only where the output has no box."""
-    boxed = {content for _, content in boxes(without_emphasis(visible(output)))}
+    boxed = {content for _, content in boxes(without_emphasis(readable(output)))}
 
     def reads(text: str) -> Reads:
         plain = unwrap(text)
@@ -95,7 +95,8 @@ def _case(gold: str, texts: Sequence[str]) -> _Case:
 def _last_values(text: str) -> list[str]:
     """The last formula and the last number of an output: the most lenient rules."""
     formulas = [next(group for group in match.groups() if group) for match in _FORMULA.finditer(text)]
-    return [content for _, content in boxes(text)[-1:]] + formulas[-1:] + _LAST_NUMBER.findall(text)[-1:]
+    values = [content for _, content in boxes(text)[-1:]] + formulas[-1:] + _LAST_NUMBER.findall(text)[-1:]
+    return [value[:LONGEST_ANSWER] for value in values]
 
 
 def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
@@ -109,7 +110,7 @@ def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[lis
     loose = [
         _case(
             item.target,
-            [reading for value in _last_values(stopped(visible(output), stop)) for reading in readings(value)],
+            [reading for value in _last_values(readable(output, stop)) for reading in readings(value)],
         )
         for item, output in zip(items, outputs, strict=True)
     ]
@@ -126,7 +127,8 @@ def _marks(found: Found, right: bool, loose: bool, reply: Reply) -> list[Mark]:
             metric="accuracy",
             value=float(value),
             answered=found.text is not None,
-            reason=f"equivalence: {reply.reason}" if reply.reason else "",
+            reason="" if value else reply.too_long or (f"equivalence: {reply.reason}" if reply.reason else ""),
+            status="error" if reply.too_long and not value else None,
             how=found.how,
             found=found.text or "",
         )

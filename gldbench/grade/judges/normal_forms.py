@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from gldbench.grade.answers import Found, Reads, find, last_match, stopped, visible
+from gldbench.grade.answers import Found, Reads, find, last_match, readable
+from gldbench.grade.cues import LONGEST_ANSWER
 from gldbench.grade.judges.judge import ANSWER, LENIENT, PATTERN_METRIC, Judge, Mark, NormalForm
 from gldbench.grade.judges.numbers import last_number, number, reads_number
 from gldbench.grade.judges.short_answers import last_readings, readings, reads_short_answer
+from gldbench.grade.unwrap import is_no_prose
 from gldbench.schema import Item, Task
 
 
@@ -88,8 +90,14 @@ Compare = Callable[[str, str], bool]
 """(answer or output, gold) -> whether the answer is right"""
 
 
-def _judge(form: NormalForm, reads: Callable[[str], Reads] | None, right: Compare, lenient: Compare) -> Judge:
-    """The judge of a normal form. `reads`: how `answers.find` reads, where a task leaves the finding to it."""
+def _judge(
+    form: NormalForm,
+    reads: Callable[[str], Reads] | None,
+    right: Compare,
+    lenient: Compare,
+    fits: Callable[[str], bool] = is_no_prose,
+) -> Judge:
+    """The judge of a normal form. `reads`, `fits`: as in `answers.find`, where a task leaves the finding to it."""
 
     def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
         return [
@@ -105,9 +113,9 @@ def _judge(form: NormalForm, reads: Callable[[str], Reads] | None, right: Compar
         if reads is None or task.headline.filter != ANSWER or ANSWER in task.patterns:
             return []
         stop = task.generation.stop
-        answer = find(output, reads, stop)
+        answer = find(output, reads, stop, fits=fits)
         value = float(answer.text is not None and right(answer.text, item.target))
-        loose = float(value or lenient(stopped(visible(output), stop), item.target))
+        loose = float(value or lenient(readable(output, stop), item.target))
         return [_mark(ANSWER, value, answer), _mark(LENIENT, loose, answer)]
 
     return Judge(judge, form)
@@ -125,8 +133,10 @@ def _mark(name: str, value: float, found: Found) -> Mark:
 
 
 def _pattern_mark(form: NormalForm, name: str, pattern: str, item: Item, output: str) -> Mark:
-    answer = last_match(pattern, visible(output))
-    equal = answer is not None and form.normalise(answer) == form.normalise(item.target)
+    answer = last_match(pattern, readable(output))
+    equal = (
+        answer is not None and len(answer) <= LONGEST_ANSWER and form.normalise(answer) == form.normalise(item.target)
+    )
     return Mark(
         filter=name,
         metric=PATTERN_METRIC,
@@ -138,7 +148,13 @@ def _pattern_mark(form: NormalForm, name: str, pattern: str, item: Item, output:
 
 
 EXACT_MATCH = _judge(NormalForm(_bare, ignore=(r"\s+",)), None, _reading_is_right, _reading_is_right)
-NUMBER = _judge(NormalForm(number_form, ignore=_NUMBER_IGNORE), reads_number, _number_is_right, _last_number_is_right)
+NUMBER = _judge(
+    NormalForm(number_form, ignore=_NUMBER_IGNORE),
+    reads_number,
+    _number_is_right,
+    _last_number_is_right,
+    fits=lambda line: number(line) is not None,
+)
 SHORT_ANSWER = _judge(
     NormalForm(short_form, ignore=_SHORT_IGNORE), reads_short_answer, _reading_is_right, _last_reading_is_right
 )

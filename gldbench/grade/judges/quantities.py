@@ -35,7 +35,8 @@ _SPELLINGS = tuple(
 )
 _ABOUT = re.compile(r"^\s*(?:approximately|about|roughly|around|\\approx|≈|\\simeq|\\sim|~)\s*")
 _EQUALS = re.compile(r"=|\\approx|≈|\\simeq|\\doteq")
-_SPACED_UNIT = re.compile(r"(\S+(?:\s*\\cdot\s*\S+)*)\s+[a-zA-ZΩ°µμ][^\d]*(?:\^\s*\{?-?\d\}?)?")
+_TERM = r"(?:[^\s\\]|\\(?!cdot))+"
+_SPACED_UNIT = re.compile(rf"({_TERM}(?:\s*\\cdot\s*{_TERM})*)\s+[a-zA-ZΩ°µμ][^\d]*(?:\^\s*\{{?-?\d\}}?)?")
 _BRACKETS = re.compile(r"\\begin\{\w*matrix\}|\\end\{\w*matrix\}|\\[{}]|(?<!sqrt)\[|(?<!sqrt\[\d)\]")
 _SEPARATOR = re.compile(r"\s*(?:,\s*and\b|,|;|\\\\|&|\band\b)\s*")
 _NUMBER = (

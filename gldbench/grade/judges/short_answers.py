@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-from gldbench.grade.answers import Reads, visible
+from gldbench.grade.answers import Reads, last_line, readable
 from gldbench.grade.unwrap import first_sentence, is_refusal, unwrap, without_remark
 
 _OPTION = re.compile(
     r"(?i:options?|choice|answer|letter)?\s*(?:\(\s*([A-Za-z])\s*\)|\[([A-Z])\]"
     r"|([A-Z])(?=\s*[).:]|\s*[-–—]{1,2}|\s*\Z|,?\s+(?:because|since|as|which|:)))"
 )
-_SEVERAL = re.compile(r"\([A-Z]\)\s*(?:,|/|;|&|and\b|or\b)*\s*\([A-Z]\)|\b[A-Z]\s+(?:or|and)\s+[A-Z]\b")
+_SEVERAL = re.compile(r"\([A-Z]\)\s*+(?:,|/|;|&|and\b|or\b)*+\s*+\([A-Z]\)|\b[A-Z]\s+(?:or|and)\s+[A-Z]\b")
 _WORD = re.compile(
     r"(yes|no|true|false|valid|invalid|plausible|implausible)\b(?=\s*(?:[,.;:!(–—-]|because\b|since\b|as\b|\Z))",
     re.IGNORECASE,
@@ -65,6 +65,6 @@ def _words(plain: str) -> str:
 
 def last_readings(output: str) -> list[str]:
     """The readings of the last line, and the last option in brackets: the most lenient rules."""
-    lines = [line for line in visible(output).split("\n") if line.strip()]
-    options = re.findall(r"\(([A-Z])\)", visible(output))
-    return (readings(lines[-1]) if lines else []) + [letter.lower() for letter in options[-1:]]
+    text = readable(output)
+    options = re.findall(r"\(([A-Z])\)", text)
+    return readings(last_line(text)) + [letter.lower() for letter in options[-1:]]

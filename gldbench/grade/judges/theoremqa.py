@@ -19,8 +19,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gldbench.grade.answers import Found, Reads, find, stopped, visible
-from gldbench.grade.judges.equivalence import values
+from gldbench.grade.answers import Found, Reads, find, readable
+from gldbench.grade.judges.equivalence import Reply, values
 from gldbench.grade.judges.judge import ANSWER, LENIENT, Judge, Mark
 from gldbench.grade.judges.numbers import last_number
 from gldbench.grade.judges.quantities import Ask, parts, quantity
@@ -114,9 +114,9 @@ def _all_near(members: Sequence[str], golds: Sequence[float], ask: Ask) -> bool:
     )
 
 
-def _last_is_right(item: Item, output: str, stop: Sequence[str]) -> bool:
-    """Whether the last number, truth value or letter of the output is right: the most lenient rule."""
-    kind, gold, text = item.record["Answer_type"], item.record["Answer"], stopped(visible(output), stop)
+def _last_is_right(item: Item, text: str) -> bool:
+    """Whether the last number, truth value or letter of an output is right: the most lenient rule."""
+    kind, gold = item.record["Answer_type"], item.record["Answer"]
     if kind == "bool":
         words = _TRUTH.findall(text)
         return bool(words) and bool(words[-1][1]) is gold
@@ -135,19 +135,25 @@ def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[lis
     found = [
         find(output, _reads(item.record["Answer_type"]), stop) for item, output in zip(items, outputs, strict=True)
     ]
-    wanted: dict[str, None] = {}
-    for item, answer in zip(items, found, strict=True):  # once to see what has to be parsed, all in one process
-        if answer.text is not None:
-            _right(item, answer.text, lambda text: wanted.setdefault(text))
-    known: dict[str, Any] = dict(zip(wanted, (reply.value for reply in values(list(wanted))), strict=True))
+    wanted = [_wanted(item, answer) for item, answer in zip(items, found, strict=True)]
+    replies = values(wanted)  # all in one process, with one budget for each output
     return [
-        _marks(item, answer, output, stop, known.get)
-        for item, answer, output in zip(items, found, outputs, strict=True)
+        _marks(item, answer, readable(output, stop), texts, reply)
+        for item, answer, output, texts, reply in zip(items, found, outputs, wanted, replies, strict=True)
     ]
 
 
-def _marks(item: Item, found: Found, output: str, stop: Sequence[str], ask: Ask) -> list[Mark]:
-    right = found.text is not None and _right(item, found.text, ask)
+def _wanted(item: Item, found: Found) -> list[str]:
+    """The texts that math-verify has to read, before it is known whether the answer is right."""
+    wanted: dict[str, None] = {}
+    if found.text is not None:
+        _right(item, found.text, lambda text: wanted.setdefault(text))
+    return list(wanted)
+
+
+def _marks(item: Item, found: Found, text: str, texts: Sequence[str], reply: Reply) -> list[Mark]:
+    known: dict[str, Any] = dict(zip(texts, reply.value or [None] * len(texts), strict=True))
+    right = found.text is not None and _right(item, found.text, known.get)
     return [
         Mark(
             filter=name,
@@ -156,8 +162,10 @@ def _marks(item: Item, found: Found, output: str, stop: Sequence[str], ask: Ask)
             answered=found.text is not None,
             how=found.how,
             found=found.text or "",
+            reason="" if value else reply.too_long,
+            status="error" if reply.too_long and not value else None,
         )
-        for name, value in ((ANSWER, right), (LENIENT, right or _last_is_right(item, output, stop)))
+        for name, value in ((ANSWER, right), (LENIENT, right or _last_is_right(item, text)))
     ]
 
 

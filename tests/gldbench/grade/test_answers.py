@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from gldbench.grade.answers import THINKING, find, last_match, stopped, visible
+from gldbench.grade import GRADERS
+from gldbench.grade.answers import THINKING, Reads, find, last_match, stopped, visible
 from gldbench.grade.judges.numbers import reads_number
 from gldbench.grade.judges.short_answers import reads_short_answer
+from gldbench.grade.rows import bare_response
+from gldbench.tasks import load_items, load_task
 
 
 def test_the_last_match_of_a_pattern_counts() -> None:
@@ -113,6 +118,63 @@ def test_what_is_marked_is_found(output: str, text: str, how: str) -> None:
 def test_what_is_no_answer_is_not_found(output: str) -> None:
     found = find(output, reads_number)
     assert (found.text, found.how, found.refused) == (None, "none", False)
+
+
+TEMPLATES = [
+    "Answer: $X$ (without quotes) where X is the answer",
+    "Answer: $LETTER (without quotes) where LETTER is one of ABCD.",
+    "The answer is [your answer].",
+    "The answer is <answer here>.",
+    "Answer: $ANSWER",
+    "Answer: YOUR ANSWER",
+    "\\boxed{ANSWER}",
+]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("reads", [reads_number, reads_short_answer])
+def test_a_repeated_template_is_no_answer_and_hides_none(template: str, reads: Callable[[str], Reads]) -> None:
+    for found in (find(template, reads), find(f"{template}\nIt is hard.", reads)):
+        assert (found.text, found.refused) == (None, False)
+    assert find(f"{template}\n\nSo it is 9 * 2.\nAnswer: 18", reads).text == "18"
+    assert find(f"Answer: 18\n\n{template}", reads).text == "18"
+
+
+def test_an_answer_with_a_condition_is_no_template() -> None:
+    assert find("The answer is $2n+1$, where $n$ is the number of sides.", reads_number).text is not None
+    assert find("The answer is [1, 0, 1], where the last is the letter.", reads_number).text is not None
+
+
+NEXT_PROSE = "We see that there are 3 ducks and that each of the 3 lays 2 of the eggs in a day, so it is as we said"
+
+
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [("18", True), ("She makes $18 in a day", True), (NEXT_PROSE, False), ("The 3 steps are:", False)],
+)
+def test_the_line_after_a_cue_must_look_like_an_answer(line: str, taken: bool) -> None:
+    found = find(f"The answer is 7.\nThe answer is:\n\n{line}", reads_number)
+    assert found.text == (line if taken else "7.")
+
+
+def test_a_long_list_of_words_may_stand_after_a_cue() -> None:
+    words = "apple bear chair door elephant fox grape house igloo jar kite lemon mouse nest orange pear queen river"
+    assert find(f"The sorted list is the answer:\n{words}", reads_short_answer).text == words
+
+
+def test_the_line_after_a_cue_must_state_one_number_in_gsm8k(benchmark_data: Path) -> None:
+    task = load_task("gsm8k")
+    item = load_items(task, benchmark_data, limit=1)[0]
+
+    def how(output: str) -> tuple[float, str, str]:
+        grade = GRADERS["ours"].grade(task, [item], [bare_response(item, output)])[0]
+        return grade.value, grade.how, grade.found
+
+    assert how("The answer is 18.\nThe answer is:\n3 x y7 ]] 42 qq") == (1.0, "cue", "18.")
+    long = (
+        "Janet sells 16 - 3 - 4 = 9 of the eggs in a day, and so the sum that she makes in a day is 9 * 2 = 18 dollars"
+    )
+    assert how(f"The answer is:\n{long}.") == (1.0, "next_line", f"{long}.")
 
 
 def test_a_refusal_outweighs_an_earlier_answer() -> None:

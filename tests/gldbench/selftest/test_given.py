@@ -47,7 +47,7 @@ def test_a_missed_case_is_told_and_ends_with_1(tmp_path: Path, benchmark_data: P
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("{", "line 1 is not JSON"), ('{"task": "gsm8k"}', 'no key "item_id"'), ("", "holds no cases")],
+    [("{", "line 1 is not JSON"), ('{"task": "gsm8k"}', 'no key "item_id"'), ("", "holds no lines")],
 )
 def test_what_is_no_case_is_refused(line: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "cases.jsonl"
