@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from gldbench.console import reporter
@@ -25,7 +26,7 @@ def main() -> int:
     if options.short:
         chosen = {name: kind for name, kind in chosen.items() if kind.short}
     numbers = {name: _numbers(kind, options) for name, kind in chosen.items()}
-    results = run(chosen, numbers, options.seed, options.minutes, options.workers)
+    results = run(chosen, numbers, options.seed, options.minutes, options.workers, options.shared)
     print(as_text(results), end="")
     if options.output:
         write(results, options.seed, options.output)
@@ -42,6 +43,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, help="most trials of each kind")
     parser.add_argument("--workers", type=int, default=2, help="trials that run at the same time (default: 2)")
     parser.add_argument("--short", action="store_true", help="the few trials of each kind that `make test` runs")
+    parser.add_argument("--shared", type=Path, help="folder that keeps inputs and samples for the next call")
     parser.add_argument("--output", type=Path, help="folder for campaign.json and campaign.md")
     return parser.parse_args()
 
@@ -55,20 +57,26 @@ def _numbers(kind: Kind, options: argparse.Namespace) -> list[int]:
 
 def run(
     kinds: dict[str, Kind], numbers: dict[str, Sequence[int]] | dict[str, list[int]], seed: int, minutes: float,
-    workers: int = 2,
+    workers: int = 2, shared: Path | None = None,
 ) -> list[Result]:  # fmt: skip
     """Runs the trials with these numbers, kind by kind. Each kind has a folder of its own, which is deleted."""
     deadline, results = time.monotonic() + 60 * minutes, []
-    with reporter("campaign") as progress:
+    with reporter("campaign") as progress, nullcontext(shared) if shared else _temporary("shared") as common:
         for name in kinds:
             progress(name, 0, 1)
         for name, kind in kinds.items():
-            with tempfile.TemporaryDirectory(prefix=f"gldbench-campaign-{name}-", ignore_cleanup_errors=True) as place:
-                setting = Setting(name=name, folder=Path(place), seed=seed, deadline=deadline, workers=workers)
+            with _temporary(name) as place:
+                setting = Setting(
+                    name=name, folder=Path(place), shared=Path(common), seed=seed, deadline=deadline, workers=workers
+                )
                 wanted = numbers[name]
                 tell = lambda done, failed, name=name, wanted=wanted: progress(name, done, len(wanted))  # noqa: E731
                 results.append(run_kind(kind, setting, wanted, tell))
     return results
+
+
+def _temporary(name: str) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix=f"gldbench-campaign-{name}-", ignore_cleanup_errors=True)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,12 @@ def make_inputs(folder: Path) -> Path:
 
 
 def _make(name: str) -> None:
+    import transformers
+
     from tests.gldbench.conftest import chain_model, character_tokenizer
     from tests.gldfusion.conftest import LINES, make_checkpoint
 
+    transformers.utils.logging.disable_progress_bar()
     folder = Path(name)
     for number, kind in enumerate(("pivot", "llama", "qwen2")):
         make_checkpoint(folder / "models" / kind, kind, number)
@@ -44,7 +47,7 @@ def _make(name: str) -> None:
     _recipes(folder)
     (folder / "bench.yaml").write_text(
         "name: small\nbudget: 60\ncases: [{families: [half-step, euclidean], sizes: [4, 6], "
-        "solvers: [ggw, slb]}]\n"
+        "solvers: [ggw, slb, sorted]}]\n"
     )
     shutil.copy(SPEC, folder / "small.yaml")
 

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Sequence
 
 from tests.campaign.commands import Done, Kill, complaint
-from tests.campaign.inputs import make_inputs
+from tests.campaign.samples import inputs_of
 from tests.campaign.trials import Failures, Kind, Setting
 from tests.campaign.verbs import VERBS, Verb, difference, files, leftovers
 
@@ -22,7 +22,7 @@ def killer(name: str) -> Callable[[Setting, Sequence[int]], Failures]:
     """The function that runs the trials of one verb."""
 
     def run(setting: Setting, wanted: Sequence[int]) -> Failures:
-        verb, inputs = VERBS[name], make_inputs(setting.folder / "inputs")
+        verb, inputs = VERBS[name], inputs_of(setting.shared)
         whole = setting.folder / "undisturbed" / "trial"
         verb.start(inputs, setting.folder / "warm" / "trial")  # the first one starts the server
         done = verb.start(inputs, whole)

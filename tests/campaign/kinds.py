@@ -1,5 +1,5 @@
 """`KINDS`: all kinds of trials by name."""
 
-from tests.campaign import kills
+from tests.campaign import fuzz, kills
 
-KINDS = {**kills.KINDS}
+KINDS = {**kills.KINDS, **fuzz.KINDS}

@@ -37,6 +37,8 @@ class Setting:
     """name of the kind"""
     folder: Path
     """an empty folder of their own"""
+    shared: Path
+    """a folder that all kinds share: of inputs and samples that are made once"""
     seed: int
     deadline: float = float("inf")
     """no trial starts after this moment of `time.monotonic`"""

@@ -37,9 +37,13 @@ class Verb:
     def start(self, inputs: Path, folder: Path, kill: Kill | None = None) -> Done:
         """Runs the command in the folder of a trial, and perhaps kills it."""
         folder.mkdir(parents=True, exist_ok=True)
+        return self.run_with(self.arguments(inputs, folder), folder, kill)
+
+    def run_with(self, arguments: Sequence[str], folder: Path, kill: Kill | None = None) -> Done:
+        """Runs the verb with other arguments."""
         if self.own_workers:
-            return fresh(self.arguments(inputs, folder), folder, kill)
-        return forked(self.arguments(inputs, folder), folder, kill, changes=self.changes)
+            return fresh(arguments, folder, kill)
+        return forked(arguments, folder, kill, changes=self.changes)
 
 
 def _store(folder: Path) -> dict[str, Any]:
