@@ -118,7 +118,9 @@ def skipping(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[st
     (tmp_path / "test_it.py").write_text(
         "import pytest\ndef test_it():\n    pytest.skip('no sandbox: bubblewrap (bwrap) is not installed')\n"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "CI"} | variables
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")
+    } | variables
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
 

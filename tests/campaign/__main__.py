@@ -26,7 +26,7 @@ def main() -> int:
     if options.short:
         chosen = {name: kind for name, kind in chosen.items() if kind.short}
     numbers = {name: _numbers(kind, options) for name, kind in chosen.items()}
-    results = run(chosen, numbers, options.seed, options.minutes, options.workers, options.shared)
+    results = run(chosen, numbers, options.seed, options.minutes, options.workers, options.shared, options.short)
     print(as_text(results), end="")
     if options.output:
         write(results, options.seed, options.output)
@@ -57,7 +57,7 @@ def _numbers(kind: Kind, options: argparse.Namespace) -> list[int]:
 
 def run(
     kinds: dict[str, Kind], numbers: dict[str, Sequence[int]] | dict[str, list[int]], seed: int, minutes: float,
-    workers: int = 2, shared: Path | None = None,
+    workers: int = 2, shared: Path | None = None, short: bool = False,
 ) -> list[Result]:  # fmt: skip
     """Runs the trials with these numbers, kind by kind. Each kind has a folder of its own, which is deleted."""
     deadline, results = time.monotonic() + 60 * minutes, []
@@ -67,7 +67,13 @@ def run(
         for name, kind in kinds.items():
             with _temporary(name) as place:
                 setting = Setting(
-                    name=name, folder=Path(place), shared=Path(common), seed=seed, deadline=deadline, workers=workers
+                    name=name,
+                    folder=Path(place),
+                    shared=Path(common),
+                    seed=seed,
+                    short=short,
+                    deadline=deadline,
+                    workers=workers,
                 )
                 wanted = numbers[name]
                 tell = lambda done, failed, name=name, wanted=wanted: progress(name, done, len(wanted))  # noqa: E731

@@ -6,6 +6,7 @@ take, so that a kill falls into the work and not into the imports.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import multiprocessing
@@ -16,12 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
 
-LIMIT_SECONDS = 600.0
+WALL_SECONDS = 900.0
+"""a command that takes longer hangs, whatever else the machine does"""
+LOOK_SECONDS = 0.2
+"""between two looks at the processor time of a command"""
 CODES = (0, 1, 2, 3, 130, 143)
 """the exit codes that the command line may have"""
 LONGEST_MESSAGE = 3
@@ -80,14 +84,15 @@ def environment() -> dict[str, str]:
     }
 
 
-def fresh(arguments: Sequence[str], folder: Path, kill: Kill | None = None, limit: float = LIMIT_SECONDS) -> Done:
+def fresh(arguments: Sequence[str], folder: Path, kill: Kill | None = None, cpu: float = WALL_SECONDS) -> Done:
     """Runs a command in a new process.
 
     Args:
         arguments: the arguments after `gldbench`.
         folder: the working folder.
         kill: a signal to send; None: none.
-        limit: seconds after which the command counts as hanging and is killed; its code is then that of SIGALRM.
+        cpu: seconds of processor time after which the command counts as hanging and is killed; its code is then that
+            of SIGALRM. Wall time would depend on what else the machine does.
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         started = time.monotonic()
@@ -95,14 +100,15 @@ def fresh(arguments: Sequence[str], folder: Path, kill: Kill | None = None, limi
             [sys.executable, "-m", "gldbench.cli", *arguments],
             cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
         )  # fmt: skip
-        killed, code, workers = False, None, []
+        killed, workers = False, []
         try:
-            code = process.wait(kill.after if kill else limit)
-        except subprocess.TimeoutExpired:
-            killed = kill is not None
-            workers = _descendants(process.pid)
-            process.send_signal(kill.number if kill else signal.SIGKILL)
-            code = process.wait(limit) if kill else -signal.SIGALRM
+            if _ended(process.pid, lambda: process.poll() is not None, kill.after if kill else WALL_SECONDS, cpu):
+                code = process.returncode
+            else:
+                killed = kill is not None
+                workers = _descendants(process.pid)
+                process.send_signal(kill.number if kill else signal.SIGKILL)
+                code = process.wait(WALL_SECONDS) if kill else -signal.SIGALRM
         finally:
             process.kill()
             process.wait()
@@ -111,6 +117,31 @@ def fresh(arguments: Sequence[str], folder: Path, kill: Kill | None = None, limi
         out.seek(0)
         err.seek(0)
         return Done(code, out.read(), err.read(), seconds, killed, len(alive))
+
+
+def _ended(number: int, ended: Callable[[], bool], seconds: float, cpu: float) -> bool:
+    """Waits until a process has ended; False where it took more seconds, or more processor time."""
+    deadline, look = time.monotonic() + seconds, 0.0
+    while not ended():
+        now = time.monotonic()
+        if now >= deadline:
+            return False
+        if now >= look:
+            if _cpu(number) > cpu:
+                return False
+            look = now + LOOK_SECONDS
+        time.sleep(min(0.01, deadline - now))
+    return True
+
+
+def _cpu(number: int) -> float:
+    """The processor time of a process and its children, in seconds."""
+    used = 0.0
+    for process in [number, *(child.pid for child in _descendants(number))]:
+        with contextlib.suppress(psutil.Error):
+            times = psutil.Process(process).cpu_times()
+            used += times.user + times.system
+    return used
 
 
 def _descendants(number: int) -> list[psutil.Process]:
@@ -124,7 +155,7 @@ def forked(
     arguments: Sequence[str],
     folder: Path,
     kill: Kill | None = None,
-    limit: float = LIMIT_SECONDS,
+    cpu: float = WALL_SECONDS,
     changes: Sequence[Change] = (),
 ) -> Done:
     """Runs a command in a child of the server. The arguments are those of `fresh`, and values to change in modules."""
@@ -136,14 +167,14 @@ def forked(
         process = context.Process(target=_child, args=(list(arguments), str(folder), *map(str, files), sender, changes))
         process.start()
         sender.close()
-        _wait_for_the_start(receiver, limit)
-        started = time.monotonic()
-        process.join(kill.after if kill else limit)
-        killed = process.exitcode is None and kill is not None
-        hanging = process.exitcode is None and kill is None
-        if killed and kill is not None and process.pid:
-            os.kill(process.pid, kill.number)
-            process.join(limit)
+        _wait_for_the_start(receiver)
+        started, number = time.monotonic(), process.pid
+        assert number is not None
+        over = _ended(number, lambda: process.exitcode is not None, kill.after if kill else WALL_SECONDS, cpu)
+        killed, hanging = not over and kill is not None, not over and kill is None
+        if killed and kill is not None:
+            os.kill(number, kill.number)
+            process.join(WALL_SECONDS)
         if process.exitcode is None:
             process.kill()
         process.join()
@@ -153,10 +184,10 @@ def forked(
         return Done(code, out, err, time.monotonic() - started, killed)
 
 
-def _wait_for_the_start(receiver: multiprocessing.connection.Connection, limit: float) -> None:
+def _wait_for_the_start(receiver: multiprocessing.connection.Connection) -> None:
     """Waits until the child is about to call `main`, so that the first child does not count the imports."""
     try:
-        if receiver.poll(limit):
+        if receiver.poll(WALL_SECONDS):
             receiver.recv()
     except EOFError:
         pass  # it died before; its exit code says so

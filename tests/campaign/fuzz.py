@@ -1,4 +1,4 @@
-"""Reads thousands of distorted files through every loader, in one process: a loader returns, or raises an InputError."""
+"""Reads thousands of distorted files through every loader, in process: it returns, or raises an InputError."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from random import Random
+from typing import Any
 
 import psutil
 
@@ -37,7 +38,8 @@ Message = tuple[str, int, str]
 
 def run(setting: Setting, wanted: Sequence[int]) -> Failures:
     """Shares the trials among processes. A process that dies or hangs loses one trial, and the next one goes on."""
-    samples, inputs = samples_of(setting.shared), inputs_of(setting.shared)
+    samples = samples_of(setting.shared, commands=not setting.short)
+    inputs = inputs_of(setting.shared, models=not setting.short)
     found: SimpleQueue[tuple[int, str] | None] = SimpleQueue()
     threads = []
     for worker in range(setting.workers):
@@ -55,11 +57,9 @@ def run(setting: Setting, wanted: Sequence[int]) -> Failures:
             yield result
 
 
-def _supervise(
-    setting: Setting, folder: Path, wanted: list[int], found: SimpleQueue[tuple[int, str] | None]
-) -> None:
+def _supervise(setting: Setting, folder: Path, wanted: list[int], found: SimpleQueue[tuple[int, str] | None]) -> None:
     """Runs the trials in a process, and another one after each that dies."""
-    context = multiprocessing.get_context("forkserver")
+    context: Any = multiprocessing.get_context("spawn" if setting.short else "forkserver")
     context.set_forkserver_preload(["tests.campaign.loaded"])
     pending = list(wanted)
     while pending:
@@ -81,7 +81,7 @@ def _supervise(
         if process.exitcode == 0:
             break  # all done, or the time is over
         if at in pending:
-            name = loader_of(at)
+            name = loader_of(at, setting.short)
             found.put((at, f"{name}: the process died with {process.exitcode} (a hang over {HANG_SECONDS} s is -24)"))
             pending.remove(at)
         elif at == -1 and process.exitcode:
@@ -90,14 +90,13 @@ def _supervise(
     found.put(None)
 
 
-def loader_of(number: int) -> str:
+def loader_of(number: int, short: bool = False) -> str:
     """The name of the loader of a trial: they take turns."""
-    return list(LOADERS)[number % len(LOADERS)]
+    names = [name for name, loader in LOADERS.items() if loader.light or not short]
+    return names[number % len(names)]
 
 
-def _work(
-    setting: Setting, folder: str, wanted: list[int], sender: multiprocessing.connection.Connection
-) -> None:
+def _work(setting: Setting, folder: str, wanted: list[int], sender: multiprocessing.connection.Connection) -> None:
     """In a process: runs trials one after the other."""
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     size = psutil.Process().memory_info().vms
@@ -106,7 +105,9 @@ def _work(
         sender.send(("begin", number, ""))
         used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
         resource.setrlimit(resource.RLIMIT_CPU, (int(used) + HANG_SECONDS + 1, resource.RLIM_INFINITY))
-        sender.send(("end", number, trial(setting.random(number), loader_of(number), Path(folder) / "samples")))
+        sender.send(
+            ("end", number, trial(setting.random(number), loader_of(number, setting.short), Path(folder) / "samples"))
+        )
 
 
 def trial(random: Random, name: str, root: Path) -> str:
@@ -126,7 +127,9 @@ def trial(random: Random, name: str, root: Path) -> str:
 @contextlib.contextmanager
 def _changed(path: Path, content: bytes, random: Random, root: Path) -> Iterator[Path]:
     """The file with another content. Half of the time its checksums are made right, as if it had been made so."""
-    kept = {path: path.read_bytes()} | {m: m.read_bytes() for m in root.glob("**/manifest.json") if m.parent in path.parents}
+    kept = {path: path.read_bytes()} | {
+        m: m.read_bytes() for m in root.glob("**/manifest.json") if m.parent in path.parents
+    }
     changed = path
     path.write_bytes(content)
     if random.random() < 0.5:
@@ -148,7 +151,11 @@ def _complaint(error: BaseException) -> str:
 
     if not isinstance(error, InputError):
         place = traceback.extract_tb(error.__traceback__)[-1]
-        ours = [f for f in traceback.extract_tb(error.__traceback__) if "/gldbench/" in f.filename or "/gldfusion/" in f.filename]
+        ours = [
+            f
+            for f in traceback.extract_tb(error.__traceback__)
+            if "/gldbench/" in f.filename or "/gldfusion/" in f.filename
+        ]
         own = f", called at {'/'.join(Path(ours[-1].filename).parts[-2:])}:{ours[-1].lineno}" if ours else ""
         return f"{type(error).__name__}: {str(error)[:160]} ({Path(place.filename).name}:{place.lineno}{own})"
     lines = str(error).splitlines()

@@ -17,31 +17,17 @@ TEXTS = 2200
 SPEC = Path(__file__).parent / "small.yaml"
 
 
-def make_inputs(folder: Path) -> Path:
-    """Makes all inputs in a process of its own, because it needs torch. Returns the folder."""
-    process = multiprocessing.get_context("spawn").Process(target=_make, args=(str(folder),))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise RuntimeError(f"the inputs of the campaign could not be made: exit code {process.exitcode}")
-    return folder
+LINES = (
+    ("What is 12 + 345?", "12 + 345 = 357. The answer is 357."), ("Say hello.", "Hello, world!"), ("x", "y"),
+    ("Translate: café", "Ein schönes Café, 10 € für Zoë 🙂."), ("Close the brackets: ( [ {", "} ] )"),
+    ("Write a function.", "def add(a, b):\n    return a + b\n"), ("Who has the ball?", "Ann gives it to Bob. Bob."),
+)  # fmt: skip
+"""texts of very different lengths"""
 
 
-def _make(name: str) -> None:
-    import transformers
-
-    from tests.gldbench.conftest import chain_model, character_tokenizer
-    from tests.gldfusion.conftest import LINES, make_checkpoint
-
-    transformers.utils.logging.disable_progress_bar()
-    folder = Path(name)
-    for number, kind in enumerate(("pivot", "llama", "qwen2")):
-        make_checkpoint(folder / "models" / kind, kind, number)
-    tokenizer = character_tokenizer()
-    chain_model(tokenizer, {"1": "2", "2": "3", "3": "4", "x": "x"}, 256).save_pretrained(folder / "models" / "chain")
-    tokenizer.save_pretrained(folder / "models" / "chain")
-    lines = [{"id": f"text-{n}", "prompt": prompt, "response": response} for n, (prompt, response) in enumerate(LINES)]
-    write_lines(folder / "texts.jsonl", lines)
+def make_files(folder: Path) -> None:
+    """Makes the inputs that need no torch: everything but the checkpoints."""
+    write_lines(folder / "texts.jsonl", [{"id": f"{n}", "prompt": p, "response": r} for n, (p, r) in enumerate(LINES)])
     write_lines(folder / "many.jsonl", [{"prompt": f"{n} + 1", "response": f"{n + 1}"} for n in range(TEXTS)])
     _benchmark(folder)
     _recipes(folder)
@@ -50,6 +36,30 @@ def _make(name: str) -> None:
         "solvers: [ggw, slb, sorted]}]\n"
     )
     shutil.copy(SPEC, folder / "small.yaml")
+
+
+def make_models(folder: Path) -> None:
+    """Makes the checkpoints, in a process of its own, because it needs torch."""
+    process = multiprocessing.get_context("spawn").Process(target=_models, args=(str(folder),))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"the checkpoints of the campaign could not be made: exit code {process.exitcode}")
+
+
+def _models(name: str) -> None:
+    import transformers
+
+    from tests.gldbench.conftest import chain_model, character_tokenizer
+    from tests.gldfusion.conftest import make_checkpoint
+
+    transformers.utils.logging.disable_progress_bar()
+    folder = Path(name)
+    for number, kind in enumerate(("pivot", "llama", "qwen2")):
+        make_checkpoint(folder / kind, kind, number)
+    tokenizer = character_tokenizer()
+    chain_model(tokenizer, {"1": "2", "2": "3", "3": "4", "x": "x"}, 256).save_pretrained(folder / "chain")
+    tokenizer.save_pretrained(folder / "chain")
 
 
 def write_lines(path: Path, records: list[dict[str, object]]) -> None:

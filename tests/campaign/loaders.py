@@ -20,6 +20,8 @@ class Loader:
     change: Callable[[bytes, Random], bytes]
     read: Callable[[Path, Path], object]
     """reads; takes the copy of the samples, and the changed file"""
+    light: bool = False
+    """needs neither torch nor a folder that a command made: the short form has it"""
 
 
 def _task(root: Path, file: str = "toy.jsonl") -> tuple[object, object]:
@@ -184,20 +186,20 @@ def _training_log(root: Path, path: Path) -> object:
 
 
 LOADERS: dict[str, Loader] = {
-    "spec": Loader("files/small.yaml", mutate.yaml_document, _spec),
-    "recipe": Loader("files/recipe.yaml", mutate.yaml_document, _recipe),
+    "spec": Loader("files/small.yaml", mutate.yaml_document, _spec, light=True),
+    "recipe": Loader("files/recipe.yaml", mutate.yaml_document, _recipe, light=True),
     "bench": Loader("files/bench.yaml", mutate.yaml_document, _bench),
-    "task": Loader("files/task.yaml", mutate.yaml_document, _task_yaml),
+    "task": Loader("files/task.yaml", mutate.yaml_document, _task_yaml, light=True),
     "spec of a run": Loader("run/out/spec.yaml", mutate.yaml_document, _report),
     "environment": Loader("run/out/environment.json", mutate.json_document, _report),
     "environment of an eval": Loader("eval/out/environment.json", mutate.json_document, _claim),
-    "data": Loader("files/toy.jsonl", mutate.json_lines, _data),
-    "packed data": Loader("files/toy.jsonl.gz", mutate.packed(mutate.json_lines), _data),
-    "responses": Loader("files/responses.jsonl", mutate.json_lines, _responses),
+    "data": Loader("files/toy.jsonl", mutate.json_lines, _data, light=True),
+    "packed data": Loader("files/toy.jsonl.gz", mutate.packed(mutate.json_lines), _data, light=True),
+    "responses": Loader("files/responses.jsonl", mutate.json_lines, _responses, light=True),
     "texts": Loader("files/texts.jsonl", mutate.json_lines, _examples),
     "conversations": Loader("files/conversations.jsonl", mutate.json_lines, _examples),
-    "cases": Loader("files/cases.jsonl", mutate.json_lines, _cases),
-    "a new task": Loader("files/toy.jsonl", mutate.json_lines, _new_task),
+    "cases": Loader("files/cases.jsonl", mutate.json_lines, _cases, light=True),
+    "a new task": Loader("files/toy.jsonl", mutate.json_lines, _new_task, light=True),
     "rows": Loader("eval/out/rows/part-*.parquet", mutate.parquet, _store),
     "stored responses": Loader("eval/out/responses/part-*.parquet", mutate.parquet, _store),
     "plans": Loader("eval/out/plans/plan-*.json", mutate.json_document, _store),

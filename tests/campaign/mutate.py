@@ -48,9 +48,9 @@ def piece(content: bytes, random: Random) -> bytes:
     end = min(len(content), start + random.choice([0, 1, 2, 8, 64]))
     middle = random.choice(
         [
-            b"", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\n", b"\r\n", b"{", b"]", b'"', b"\\", b"- ", b": ",
-            b"&a ", b"*a", b"!!", b"<<: ", b"\t", b"%", b"@", b"#", b"---\n", b"\xe2\x80\xa8", b"1e999", b"NaN", b"9" * 40,
-            content[start:end] * 2, random.randbytes(random.randrange(1, 9)),
+            b"", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\n", b"\r\n", b"{", b"]", b'"', b"\\", b"- ",
+            b": ", b"&a ", b"*a", b"!!", b"<<: ", b"\t", b"%", b"@", b"#", b"---\n", b"\xe2\x80\xa8", b"1e999",
+            b"NaN", b"9" * 40, content[start:end] * 2, random.randbytes(random.randrange(1, 9)),
         ]
     )  # fmt: skip
     return content[:start] + middle + content[end:]
@@ -66,11 +66,12 @@ def hostile_value(random: Random) -> Any:
 
 
 _VALUES: list[Any] = [
-    None, True, False, 0, -1, 1, 2, 10**18, 2**63, 2**64, 10**400, -(10**400), 0.0, -0.5, 1e308, float("nan"), float("inf"),
-    "", " ", "x", "0", "-1", "1e5", "nan", "null", "\0", "\n", "\u2028", "\ud800", "a" * 300, "a/" * 2000, "../../../etc/passwd",
-    "/", ".", "/dev/null", "/dev/zero", "\x1b[31mred", "<script>alert(1)</script>", "{", "{x}", "{0}", "{prompt.__class__}",
-    "%s%n", "(", "(a+)+$", "[", "*", "é" * 50, "🙂", [], {}, [None], [[]], [0] * 1000, ["x"] * 3, {"a": 1}, {"": ""},
-    {"__class__": "x"}, [{"a": [{"b": [{}]}]}], {"name": "x"},
+    None, True, False, 0, -1, 1, 2, 10**18, 2**63, 2**64, 10**400, -(10**400), 0.0, -0.5, 1e308, float("nan"),
+    float("inf"), "", " ", "x", "0", "-1", "1e5", "nan", "null", "\0", "\n", "\u2028", "\ud800", "a" * 300,
+    "a/" * 2000, "../../../etc/passwd", "/", ".", "/dev/null", "/dev/zero", "\x1b[31mred",
+    "<script>alert(1)</script>", "{", "{x}", "{0}", "{prompt.__class__}", "%s%n", "(", "(a+)+$", "[", "*", "é" * 50,
+    "🙂", [], {}, [None], [[]], [0] * 1000, ["x"] * 3, {"a": 1}, {"": ""}, {"__class__": "x"}, [{"a": [{"b": [{}]}]}],
+    {"name": "x"},
 ]  # fmt: skip
 
 
@@ -145,14 +146,18 @@ def json_lines(content: bytes, random: Random) -> bytes:
     return b"\n".join(lines) + random.choice([b"\n", b"", b"\n\n"])
 
 
+BOMB = (
+    "l0: &l0 [x]\n" + "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 9)) + "name: *l8\n"
+)
+"""a document of 500 bytes that means 43 million values"""
 YAML_PIECES = (
-    "a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b]\n"
-    "d: &d [*c, *c, *c, *c, *c, *c, *c, *c]\ne: &e [*d, *d, *d, *d, *d, *d, *d]\nf: &f [*e, *e, *e, *e, *e, *e, *e]\nname: *f\n",
+    BOMB,
     "a: &a {a: *a}\n", "a: &a [*a]\nname: *a\n", '!!int ""', "!!float ''", "2020-99-99", "2020-02-30", "!!timestamp x",
-    "9" * 5000, "0b" + "1" * 5000, "1:" * 500 + "1", "[" * DEEP, "{a: " * DEEP, "- " * DEEP + "x", "!!python/object:os.system {}",
-    "!!python/object/apply:os.system ['true']", "!!binary x", "!!binary '!'", "!!set {a, b}", "!!omap [a: 1]", "!!pairs [a]",
-    "? [a, b]\n: c", "<<: x", "<<: [*x]", "*nothing", "&a &b c", "!<tag:x> y", "!u", "|\n x", ">\n\tx", '"\\ud800"', '"\\x00"',
-    "~", "yes", "0o777", "0x", "1e400", ".nan", ".inf", "'", '"', "%YAML 9.9\n---\na", "---\na\n---\nb", "\u2028", "@a", "`a", "a: b: c",
+    "9" * 5000, "0b" + "1" * 5000, "1:" * 500 + "1", "[" * DEEP, "{a: " * DEEP, "- " * DEEP + "x",
+    "!!python/object:os.system {}", "!!python/object/apply:os.system ['true']", "!!binary x", "!!binary '!'",
+    "!!set {a, b}", "!!omap [a: 1]", "!!pairs [a]", "? [a, b]\n: c", "<<: x", "<<: [*x]", "*nothing", "&a &b c",
+    "!<tag:x> y", "!u", "|\n x", ">\n\tx", '"\\ud800"', '"\\x00"', "~", "yes", "0o777", "0x", "1e400", ".nan", ".inf",
+    "'", '"', "%YAML 9.9\n---\na", "---\na\n---\nb", "\u2028", "@a", "`a", "a: b: c",
 )  # fmt: skip
 """texts that YAML readers stumble over"""
 
@@ -167,7 +172,9 @@ def yaml_document(content: bytes, random: Random) -> bytes:
         place = random.randrange(len(lines))
         piece_of_yaml = random.choice(YAML_PIECES)
         key, colon, _ = lines[place].partition(":")
-        lines[place] = random.choice([f"{key}{colon} {piece_of_yaml}", piece_of_yaml, f"{lines[place]}\n{piece_of_yaml}"])
+        lines[place] = random.choice(
+            [f"{key}{colon} {piece_of_yaml}", piece_of_yaml, f"{lines[place]}\n{piece_of_yaml}"]
+        )
         return "\n".join(lines).encode("utf-8", "surrogatepass")
     text = yaml.safe_dump(distort(yaml.safe_load(content), random), allow_unicode=random.random() < 0.5)
     return text.encode("utf-8", "surrogatepass")
@@ -210,7 +217,9 @@ def parquet(content: bytes, random: Random) -> bytes:
     elif action == 6:
         table = table.slice(0, random.randrange(len(table) + 1))
     else:
-        table = table.replace_schema_metadata(random.choice([None, {"unit": b"\xff\xfe"}, {"unit": "x" * 5000}, {"a": "b"}]))
+        table = table.replace_schema_metadata(
+            random.choice([None, {"unit": b"\xff\xfe"}, {"unit": "x" * 5000}, {"a": "b"}])
+        )
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     return buffer.getvalue()

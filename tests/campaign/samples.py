@@ -10,29 +10,34 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.campaign.inputs import cache_recipe, make_inputs, write_lines
+from tests.campaign.inputs import cache_recipe, make_files, make_models, write_lines
 from tests.campaign.verbs import VERBS
 
 _building = threading.Lock()
 
 
-def inputs_of(shared: Path) -> Path:
-    """The inputs of all commands, which are made once for a campaign."""
+def inputs_of(shared: Path, models: bool = True) -> Path:
+    """The inputs of all commands, which are made once for a campaign. The checkpoints need torch."""
     with _building:
         folder = shared / "inputs"
-        return folder if folder.exists() else make_inputs(folder)
+        if not folder.exists():
+            make_files(folder)
+        if models and not (folder / "models").exists():
+            make_models(folder / "models")
+    return folder
 
 
-def samples_of(shared: Path) -> Path:
-    """The folders that the verbs write, and files of every other form that is read. Made once for a campaign."""
-    inputs = inputs_of(shared)
+def samples_of(shared: Path, commands: bool = True) -> Path:
+    """Files of every form that is read and, if `commands`, the folders that the verbs write. Made once."""
+    inputs = inputs_of(shared, models=commands)
     with _building:
         folder = shared / "samples"
-        if not folder.exists():
+        if not (folder / "files").exists():
+            _files(inputs, folder / "files")
+        if commands and not (folder / "cache").exists():
             for name in ("eval", "run", "fuse", "gw"):
                 _made(name, inputs, folder / name)
             _cache(inputs, folder / "cache")
-            _others(inputs, folder / "files")
     return folder
 
 
@@ -50,7 +55,7 @@ def _cache(inputs: Path, folder: Path) -> None:
         raise RuntimeError(f"the sample of a cache could not be made: {done.err[-300:]}")
 
 
-def _others(inputs: Path, folder: Path) -> None:
+def _files(inputs: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
     for name in ("recipe.yaml", "bench.yaml", "small.yaml", "texts.jsonl", "responses.jsonl"):
         (folder / name).write_bytes((inputs / name).read_bytes())

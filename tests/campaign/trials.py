@@ -40,6 +40,8 @@ class Setting:
     shared: Path
     """a folder that all kinds share: of inputs and samples that are made once"""
     seed: int
+    short: bool = False
+    """the short form: only what needs no torch"""
     deadline: float = float("inf")
     """no trial starts after this moment of `time.monotonic`"""
     workers: int = 2

@@ -34,14 +34,16 @@ class Verb:
     changes: tuple[Change, ...] = ()
     """values that are changed in modules, so that a tiny job stores its work in as many steps as a long one"""
 
-    def start(self, inputs: Path, folder: Path, kill: Kill | None = None) -> Done:
+    def start(self, inputs: Path, folder: Path, kill: Kill | None = None, new_process: bool = False) -> Done:
         """Runs the command in the folder of a trial, and perhaps kills it."""
         folder.mkdir(parents=True, exist_ok=True)
-        return self.run_with(self.arguments(inputs, folder), folder, kill)
+        return self.run_with(self.arguments(inputs, folder), folder, kill, new_process)
 
-    def run_with(self, arguments: Sequence[str], folder: Path, kill: Kill | None = None) -> Done:
+    def run_with(
+        self, arguments: Sequence[str], folder: Path, kill: Kill | None = None, new_process: bool = False
+    ) -> Done:
         """Runs the verb with other arguments."""
-        if self.own_workers:
+        if self.own_workers or new_process:
             return fresh(arguments, folder, kill)
         return forked(arguments, folder, kill, changes=self.changes)
 
@@ -74,7 +76,7 @@ def _eval_result(folder: Path) -> Any:
 def _score(inputs: Path, folder: Path) -> list[str]:
     return [
         "score", "toy", str(inputs / "responses.jsonl"), "--data", str(inputs / "data"),
-        "--tasks-dir", str(inputs / "tasks"), "--items", "items.jsonl",
+        "--tasks-dir", str(inputs / "tasks"), "--items", "items.jsonl", "--harness", "ours",
     ]  # fmt: skip
 
 
