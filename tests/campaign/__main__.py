@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -18,6 +19,8 @@ from tests.campaign.trials import Kind, Result, Setting, run_kind
 
 def main() -> int:
     """Reads the arguments, runs the trials, prints and writes the table."""
+    # a killed command cannot give its semaphores back; Python's tracker does so at the end, and would warn each time
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
     options = _arguments()
     chosen = {name: kind for name, kind in KINDS.items() if not options.only or name.startswith(tuple(options.only))}
     if not chosen:

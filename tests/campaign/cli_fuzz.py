@@ -17,43 +17,41 @@ HANG_SECONDS = 5.0
 IMPORT_SECONDS = 5.0
 """what a new process may take for its imports"""
 Change = Callable[[bytes, Random], bytes]
-OURS = ("--harness", "ours")
-"""lm-eval takes seconds to import"""
-FRESH: dict[str, tuple[str, Change, tuple[str, ...]]] = {
-    "score, responses": ("responses.jsonl", mutate.json_lines, ("score", "toy", "{file}", "--data", "{data}",
-    "--tasks-dir", "{tasks}", *OURS)), "score, data": (
-        "toy.jsonl", mutate.json_lines,
-        ("score", "toy", "{files}/responses.jsonl", "--data", "{here}", "--tasks-dir", "{tasks}",
-        "--allow-changed-data", *OURS),
-    ),
-    "score, packed data": (
-        "toy.jsonl.gz", mutate.packed(mutate.json_lines),
-        ("score", "toy", "{files}/responses.jsonl", "--data", "{here}", "--tasks-dir", "{tasks}",
-        "--allow-changed-data", *OURS),
-    ),
-    "selftest cases": ("cases.jsonl", mutate.json_lines, ("selftest", "cases", "{file}", "--data", "{data}")),
-    "tasks new": ("toy.jsonl", mutate.json_lines, ("tasks", "new", "{file}", "--name", "made", "--into",
-    "{here}/into")), "run": ("small.yaml", mutate.yaml_document, ("run", "{file}", "--output", "{here}/taken",
-    "--workers", "1")), "fuse": ("recipe.yaml", mutate.yaml_document, ("fuse", "{file}", "--output", "{here}/taken/x")),
-    "cache": ("recipe.yaml", mutate.yaml_document, ("cache", "{file}")),
-    "gw bench": ("bench.yaml", mutate.yaml_document, ("gw", "bench", "{file}", "--output", "{here}/taken")),
-    "gw solve": ("logits.npy", mutate.raw, ("gw", "solve", "{file}", "{file}", "--logits", "--solvers", "flb")),
-}  # fmt: skip
+ASKED = "--tasks-dir {tasks} --harness ours"
+"""lm-eval's grader takes seconds to import"""
+CHANGED = "score toy {files}/responses.jsonl --data {here} --allow-changed-data " + ASKED
+FILES: dict[str, tuple[str, Change, str]] = {
+    "responses": ("responses.jsonl", mutate.json_lines, "score toy {file} --data {data} " + ASKED),
+    "data": ("toy.jsonl", mutate.json_lines, CHANGED),
+    "packed data": ("toy.jsonl.gz", mutate.packed(mutate.json_lines), CHANGED),
+    "cases": ("cases.jsonl", mutate.json_lines, "selftest cases {file} --data {data}"),
+    "data of a new task": ("toy.jsonl", mutate.json_lines, "tasks new {file} --name made --into {here}/into"),
+    "spec": ("small.yaml", mutate.yaml_document, "run {file} --output {here}/taken --workers 1"),
+    "recipe": ("recipe.yaml", mutate.yaml_document, "fuse {file} --output {here}/taken/x"),
+    "recipe of a cache": ("recipe.yaml", mutate.yaml_document, "cache {file}"),
+    "bench": ("bench.yaml", mutate.yaml_document, "gw bench {file} --output {here}/taken"),
+    "array": ("logits.npy", mutate.raw, "gw solve {file} {file} --logits --solvers flb"),
+}
 """name -> (a file of the samples, how it is distorted, the command)"""
 NAMES = ("nothing", "folder", "long", "null device", "other format", "locked", "loop", "text")
 """what is given instead of a file"""
-PATHS: tuple[tuple[str, ...], ...] = (
-    ("score", "toy", "{odd}", "--data", "{data}", "--tasks-dir", "{tasks}"),
-    ("score", "toy", "{files}/responses.jsonl", "--data", "{odd}", "--tasks-dir", "{tasks}"),
-    ("score", "toy", "{files}/responses.jsonl", "--data", "{data}", "--tasks-dir", "{odd}"),
-    ("score", "toy", "{files}/responses.jsonl", "--data", "{data}", "--tasks-dir", "{tasks}", "--items",
-    "{odd}/x.jsonl"), ("eval", "{odd}", "--tasks", "toy", "--data", "{data}", "--tasks-dir", "{tasks}", "--output",
-    "{here}/o"), ("run", "{odd}"), ("run", "{odd}.yaml"), ("fuse", "{odd}", "--output", "{here}/o"), ("cache", "{odd}"),
-    ("cache", "verify", "{odd}"), ("cache", "stat", "{odd}"), ("report", "{odd}"), ("compare", "{odd}", "{odd}"),
-    ("items", "{odd}"), ("gw", "solve", "{odd}", "{odd}"), ("gw", "bench", "{odd}"), ("tasks", "new", "{odd}"),
-    ("tasks", "show", "{odd}"), ("selftest", "cases", "{odd}", "--data", "{data}"), ("gw", "check", "--baseline",
-    "{odd}"),
-)  # fmt: skip
+PATHS = (
+    "score toy {odd} --data {data} --tasks-dir {tasks}",
+    "score toy {files}/responses.jsonl --data {odd} --tasks-dir {tasks}",
+    "score toy {files}/responses.jsonl --data {data} --tasks-dir {odd}",
+    "score toy {files}/responses.jsonl --data {data} --tasks-dir {tasks} --harness ours --items {odd}/x.jsonl",
+    "eval {odd} --tasks toy --data {data} --tasks-dir {tasks} --output {here}/o",
+    *("run {odd}", "run {odd}.yaml", "fuse {odd} --output {here}/o", "cache {odd}", "cache verify {odd}"),
+    *(
+        "cache stat {odd}",
+        "report {odd}",
+        "compare {odd} {odd}",
+        "items {odd}",
+        "gw solve {odd} {odd}",
+        "gw bench {odd}",
+    ),
+    *("tasks new {odd}", "tasks show {odd}", "selftest cases {odd} --data {data}", "gw check --baseline {odd}"),
+)
 
 
 def run(setting: Setting, wanted: Sequence[int]) -> Failures:
@@ -71,16 +69,17 @@ def run(setting: Setting, wanted: Sequence[int]) -> Failures:
             "here": str(here),
         }
         if number % 2:
-            words = PATHS[number // 2 % len(PATHS)]
+            command = PATHS[number // 2 % len(PATHS)]
             what = NAMES[number // 2 // len(PATHS) % len(NAMES)]
             places["odd"] = str(_odd(what, here))
         else:
-            what = list(FRESH)[number // 2 % len(FRESH)]
-            name, change, words = FRESH[what]
+            what = list(FILES)[number // 2 % len(FILES)]
+            name, change, command = FILES[what]
             places["file"] = str(here / name)
             (here / name).write_bytes(change((samples / "files" / name).read_bytes(), random))
             _beside(inputs, here)
-        done = _run([word.format(**places) for word in words], here, setting.short)
+        words = [word.format(**places) for word in command.split()]
+        done = _run(words, here, setting.short)
         shutil.rmtree(here, ignore_errors=True)
         found = complaint(done)
         return f"{' '.join(words[:2])} ({what}): {found}" if found else ""

@@ -85,16 +85,16 @@ def _answers(folder: Path) -> Any:
     return sorted((response.item_id, response.output) for response in Store(folder / "asked").responses())
 
 
-RUN, EVAL = VERBS["run"].result, VERBS["eval"].result
+RUN, EVAL, REPORT = VERBS["run"].result, VERBS["eval"].result, _reads("report", "{here}/out")
 CASES: dict[str, Case] = {
     "a run goes on": Case("run", "out/[!r]*/**/*", _again("run"), RUN),
     "rows of a run": Case("run", "out/r*s*/*", _again("run"), RUN),
     "the world of a run": Case("run", "worlds/**/*", _again("run"), RUN),
     "files of a run": Case("run", "out/*.*", _again("run"), RUN),
-    "report": Case("run", "out/r[!e]*/*", _reads("report", "{here}/out"), _printed("out/report/report.md")),
-    "report, responses": Case("run", "out/responses/*", _reads("report", "{here}/out"),
-    _printed("out/report/items.html")), "report, spec": Case("run", "out/*.*", _reads("report", "{here}/out"),
-    _printed("out/report/report.md")), "an eval goes on": Case("eval", "out/**/*", _again("eval"), EVAL),
+    "report": Case("run", "out/r[!e]*/*", REPORT, _printed("out/report/report.md")),
+    "report, responses": Case("run", "out/responses/*", REPORT, _printed("out/report/items.html")),
+    "report, spec": Case("run", "out/*.*", REPORT, _printed("out/report/report.md")),
+    "an eval goes on": Case("eval", "out/**/*", _again("eval"), EVAL),
     "items": Case(
         "eval", "out/r*/*", _reads("items", "{here}/out", "--tasks-dir", "{inputs}/tasks", "--html", "items.html"),
         _printed("items.html"),

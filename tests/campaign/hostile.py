@@ -94,9 +94,10 @@ def _runner(grading: Grading, one_line: bool, trusts: bool) -> Callable[[Setting
         process = context.Process(target=_work, args=(setting.name, str(setting.folder), names, one_line, sender))
         process.start()
         sender.close()
-        found: dict[str, str] | str = f"the grading took more than {LIMIT_SECONDS:.0f} s"
+        limit = max(0.0, min(LIMIT_SECONDS, setting.deadline - time.monotonic()))
+        found: dict[str, str] | str = f"the grading took more than {limit:.0f} s"
         with contextlib.suppress(EOFError):
-            found = receiver.recv() if receiver.poll(LIMIT_SECONDS) else found
+            found = receiver.recv() if receiver.poll(limit) else found
         process.kill()
         process.join()
         if isinstance(found, str):
