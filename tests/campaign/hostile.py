@@ -104,6 +104,9 @@ def _runner(grading: Grading, one_line: bool, trusts: bool) -> Callable[[Setting
             found = {"": f"all items are lost: {found}"}
         if what := found.pop("", ""):
             yield -1, what
+        if trusts:
+            believed = [name for name in names if found.get(name) == SCORED]
+            setting.facts.append(f"EvalPlus's own comparison believes {len(believed)} of {len(names)} hostile programs")
         for number, name in zip(wanted, names, strict=True):
             what = found.get(name, "not graded")
             yield number, f"{name}: {what}" if what and not (trusts and what == SCORED) else ""

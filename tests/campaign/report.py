@@ -40,6 +40,7 @@ def as_text(results: Sequence[Result]) -> str:
         "  ".join([line[0].ljust(widths[0]), *(line[c].rjust(widths[c]) for c in (1, 2, 3)), line[4]]).rstrip() + "\n"
         for line in lines
     )
+    text += "".join(f"\n{result.kind}: {fact}" for result in results for fact in result.facts) + "\n"
     return text + "".join(
         f"\n{result.kind}, trial {failure.trial}: {failure.what}\n  {failure.replay}\n"
         for result in results
@@ -69,6 +70,8 @@ def markdown(results: Sequence[Result], facts: dict[str, object]) -> str:
         "## What a trial is",
         "\n".join(f"- `{result.kind}`: {result.summary}." for result in results),
     ]
+    if facts_of_kinds := [f"- `{result.kind}`: {fact}." for result in results for fact in result.facts]:
+        parts += ["## What was measured", "\n".join(facts_of_kinds)]
     failed = [result for result in results if result.failures]
     parts += ["## Failures"] if failed else ["No trial failed."]
     for result in failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,12 +55,13 @@ def test_failures_and_errors_of_trials_are_counted_and_can_be_repeated(tmp_path:
     assert (result.trials, [failure.trial for failure in result.failures]) == (4, [1, 3])
     assert "it broke" in result.failures[1].what
     assert result.failures[0].replay == "python -m tests.campaign --seed 7 --only made-up --trial 1"
-    report.write([result], 7, tmp_path / "out")
+    report.write([dataclasses.replace(result, facts=("it took 3 MiB",))], 7, tmp_path / "out")
     assert json.loads((tmp_path / "out/campaign.json").read_text())["kinds"][0]["failed"] == 2
     page = (tmp_path / "out/campaign.md").read_text()
     assert "| made-up | 4 | 2 |" in page
     assert "it / failed" in page
     assert "--trial 3" in page
+    assert "- `made-up`: it took 3 MiB." in page
 
 
 def test_a_campaign_that_runs_out_of_time_has_not_passed(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class Setting:
     """no trial starts after this moment of `time.monotonic`"""
     workers: int = 2
     """how many trials run at the same time"""
+    facts: list[str] = field(default_factory=list)
+    """what the kind has measured, in sentences for the report"""
 
     def random(self, number: int) -> random.Random:
         """The source of everything that is random in the trial with this number."""
@@ -95,6 +97,8 @@ class Result:
     trials: int
     failures: tuple[Failure, ...]
     seconds: float
+    facts: tuple[str, ...] = ()
+    """what was measured beside"""
 
     @property
     def passed(self) -> bool:
@@ -130,6 +134,7 @@ def run_kind(kind: Kind, setting: Setting, wanted: Sequence[int], tell: Callable
         trials=done,
         failures=tuple(sorted(failures, key=lambda failure: failure.trial)),
         seconds=time.monotonic() - started,
+        facts=tuple(setting.facts),
     )
 
 
@@ -150,5 +155,6 @@ def as_json(result: Result) -> dict[str, Any]:
         "trials": result.trials,
         "failed": len(result.failures),
         "seconds": round(result.seconds, 1),
+        "facts": list(result.facts),
         "failures": [vars(failure) for failure in result.failures],
     }
