@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup system demo test test-full test-gpu test-browser check format clean
+.PHONY: help setup system sandbox demo test test-full test-gpu test-browser campaign check format clean
 
 help:
 	@echo "make demo       set up and run the main job on the embedded world (runs/tiny)"
@@ -13,8 +13,9 @@ help:
 	@echo "make test-full  the slow tests too"
 	@echo "make test-browser  the pages in Chromium (at most 2 minutes; make system installs it)"
 	@echo "make test-gpu   the tests that need a CUDA device (at most 8 minutes, no network)"
+	@echo "make campaign   some 11,000 attempts to break a promise: kills, damage, hostile programs (at most 60 minutes)"
 	@echo "make check      ruff, pyright, import-linter"
-	@echo "make system     system packages of apt.txt (needs root)"
+	@echo "make system     system packages of apt.txt (needs root, or sudo without a password)"
 
 setup: $(VENV)/.installed
 
@@ -25,16 +26,23 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 system:
-	apt-get update -qq && xargs -a apt.txt apt-get install -y -qq --no-install-recommends
+	.ci/system
 
-demo: setup
-	$(BIN)/gldbench run tiny
+# `make demo` and `make test` run programs in a sandbox. Where it cannot be installed, their last line counts what that cost.
+sandbox:
+	@.ci/system bubblewrap || true
 
-test: setup
+demo: setup sandbox
+	$(BIN)/gldbench run tiny $$($(BIN)/python -c "from gldbench import sandbox; print('--unsafe-code' * bool(sandbox.trouble()))")
+
+test: setup sandbox
 	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu and not browser"
 
-test-full: setup
+test-full: setup sandbox
 	$(BIN)/python -m pytest -m "not gpu and not browser"
+
+campaign: setup sandbox
+	$(BIN)/python -m tests.campaign --output reports/campaign
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu tests/gldfusion

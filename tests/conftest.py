@@ -1,4 +1,4 @@
-"""In CI a skipped test is a failed one, unless its reason is listed here."""
+"""In CI a skipped test fails, unless its reason is listed here. Elsewhere the last line says what was not tested."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ ALLOWED_SKIPS = (
     "benchmark data not found",  # a clone has none: set GLDBENCH_DATA to check against the real files
     "no CUDA device",
     "OTT-JAX is not installed",
-    "no sandbox:",  # no bubblewrap, or a kernel that gives ordinary users no namespaces
     "evalplus is not installed",
     "triton is not installed",
 )
 
+NO_SANDBOX = "no sandbox:"
+"""no bubblewrap, or a kernel that gives ordinary users no namespaces. Never allowed in CI: it would test no sandbox"""
+
 _unlisted: list[str] = []
+_without_sandbox: list[str] = []
 
 
 def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
-    if not report.skipped or not os.environ.get("CI") or hasattr(report, "wasxfail"):
+    if not report.skipped or hasattr(report, "wasxfail"):
         return
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    if not any(allowed in reason for allowed in ALLOWED_SKIPS):
+    if NO_SANDBOX in reason:
+        _without_sandbox.append(reason.partition(NO_SANDBOX)[2].strip())
+    if os.environ.get("CI") and not any(allowed in reason for allowed in ALLOWED_SKIPS):
         _unlisted.append(f"{report.nodeid}: {reason}")
 
 
@@ -47,3 +52,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for line in _unlisted:
         terminalreporter.write_line(f"skipped for a reason that tests/conftest.py does not list: {line}", red=True)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Prints the last line of a run that tested no sandbox, after pytest's own last line."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if _without_sandbox and terminal is not None and not hasattr(config, "workerinput"):
+        terminal.write_line(
+            f"{len(_without_sandbox)} tests were skipped because there is no sandbox ({_without_sandbox[0]}); "
+            "`sudo make system` installs what is missing",
+            yellow=True,
+        )

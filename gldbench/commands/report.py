@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gldbench.commands.options import Json, print_json
 from gldfusion.files import atomic_write
 from gldfusion.paths import resolved
+
+if TYPE_CHECKING:
+    from gldbench.schema import Row
 
 ITEMS = "items.html"
 """page of single items beside the report"""
@@ -59,3 +63,18 @@ def show_report(folder: Path, as_json: bool, facts: dict[str, Any], partial: boo
     for name, value in facts.items():
         print(f"{name.replace('_', ' ')}: {value}")
     print(f"report: {paths.html}\nitems: {paths.html.with_name(ITEMS)}")
+    if note := without_sandbox(made.rows):
+        print(note)
+
+
+def without_sandbox(rows: Sequence[Row]) -> str:
+    """The last line of a run with `--unsafe-code`: how many answers ran without a sandbox. "" where none did."""
+    from gldbench.sandbox import UNSAFE
+
+    answers = {(row.subject, row.task, row.variant, row.item) for row in rows if UNSAFE in row.reason}
+    if not answers:
+        return ""
+    return (
+        f"{len(answers)} answers, which are programs, were run without a sandbox, and their rows say so; "
+        "`sudo make system` installs what a sandbox needs"
+    )
