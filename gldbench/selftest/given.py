@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +40,7 @@ class GivenCase:
     @property
     def missed(self) -> bool:
         """Whether the grade is not the expected one."""
-        return abs(self.value - self.expect) > EQUAL
+        return not abs(self.value - self.expect) <= EQUAL  # an item without a grade has the value NaN
 
 
 def run_cases(path: Path, data: Path | Literal["hub"]) -> list[GivenCase]:
@@ -111,6 +112,12 @@ def _graded(name: str, cases: list[GivenCase], path: Path, data: Path | Literal[
     }
     own = [grades[item.item_id] for item in items]
     return [
-        dataclasses.replace(case, value=grade.value, status=grade.status, how=grade.how, found=grade.found)
+        dataclasses.replace(
+            case,
+            value=nan if grade.value is None else grade.value,
+            status=grade.status,
+            how=grade.how,
+            found=grade.found,
+        )
         for case, grade in zip(cases, own, strict=True)
     ]

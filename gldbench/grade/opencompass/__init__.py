@@ -3,7 +3,7 @@
 OpenCompass Contributors, OpenCompass: A Universal Evaluation Platform for Foundation Models (2023),
 https://github.com/open-compass/opencompass
 
-Its evaluators are called directly, in one process of the overlay environment (`overlay.py`, `worker.py`, `inside.py`).
+Its evaluators are called directly, in one process of the overlay environment (`gldbench/overlay.py`).
 Its own evaluation mode is not used: a failed task ends there with exit code 0 and no score, one answer can fail a whole
 benchmark, and its readers of data drop items and take no part of a benchmark. Prompts and stop strings are not
 OpenCompass's: the outputs were generated with ours. A low score may therefore mean that its post-processor looks for
@@ -20,8 +20,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from gldbench import overlay
 from gldbench.grade.grader import Grade, status_of
-from gldbench.grade.opencompass import overlay, worker
+from gldbench.grade.opencompass import worker
 from gldbench.grade.opencompass.catalogue import CONFIGURATIONS, Configuration
 from gldbench.sandbox import launch
 from gldbench.schema import Item, Response, Status, Task

@@ -46,7 +46,9 @@ def _math(item: Item) -> Row:
 
 def _four_options(item: Item) -> Row:
     if len(item.choices) != 4:
-        raise LookupError(f"OpenCompass leaves out questions that do not have four options; this one has {len(item.choices)}")
+        raise LookupError(
+            f"OpenCompass leaves out questions that do not have four options; this one has {len(item.choices)}"
+        )
     return {"answerKey": item.target}
 
 
@@ -71,7 +73,9 @@ _MBPP = Configuration("mbpp/mbpp_gen_830460", _asserts, runs_answers=True)
 _IFEVAL = {"Prompt-level-strict-accuracy": "is_strict_correct", "Prompt-level-loose-accuracy": "is_loose_correct"}
 
 CONFIGURATIONS: dict[str, Configuration] = {
-    "bbh": Configuration("bbh/bbh_gen_ee62e9", lambda item: {"target": item.target}, data_set=lambda item: item.subtask),
+    "bbh": Configuration(
+        "bbh/bbh_gen_ee62e9", lambda item: {"target": item.target}, data_set=lambda item: item.subtask
+    ),
     "gsm8k": Configuration(
         "gsm8k/gsm8k_0shot_v2_gen_a58960", lambda item: {"answer": f"#### {item.target}"}, _ACCURACY
     ),

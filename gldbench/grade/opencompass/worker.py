@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from gldbench.grade.opencompass import inside, overlay
+from gldbench import overlay
+from gldbench.grade.opencompass import inside
 from gldbench.grade.sentences import sentence_model
 from gldbench.sandbox import launch
 
@@ -41,7 +42,7 @@ class Worker:
         Raises:
             WorkerError: OpenCompass does not start.
         """
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, `close` closes it
         self._folder = tempfile.TemporaryDirectory(prefix="gldbench-opencompass-")
         self._line = b""
         with _command(place) as (command, descriptors):

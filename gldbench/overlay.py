@@ -2,7 +2,7 @@
 
 OpenCompass cannot be installed into our environment: it demands older versions of packages that lm-eval, EvalPlus and
 transformers need. The overlay is a second environment that sees all packages of the running one through a .pth file.
-Its own packages come from `packages.txt`, which pins every version, and are installed without their dependencies.
+Its own packages come from `opencompass_packages.txt`, which pins every version. Their dependencies are not installed.
 OpenCompass's *grading* works with the newer versions; its own way to run models is not used.
 """
 
@@ -24,7 +24,7 @@ from gldfusion.files import atomic_dir, hash_file, hash_json, lock, remove_lefto
 
 VARIABLE = "GLDBENCH_OPENCOMPASS"
 """environment variable: folder of the overlay environment"""
-PACKAGES = Path(__file__).with_name("packages.txt")
+PACKAGES = Path(__file__).with_name("opencompass_packages.txt")
 MANIFEST = "gldbench-overlay.json"
 ANSWER_SECONDS = 600.0
 """of wall time for the first import of OpenCompass, on a busy machine"""
@@ -41,7 +41,7 @@ class Made:
     """What an overlay was made for, as its manifest says."""
 
     packages: str
-    """SHA-256 of `packages.txt`"""
+    """SHA-256 of `opencompass_packages.txt`"""
     environment: str
     """folder of the packages of the environment that it completes"""
     python: str
@@ -56,7 +56,7 @@ def wanted() -> Made:
 
 
 def pinned() -> dict[str, str]:
-    """Package -> version, in the order of `packages.txt`."""
+    """Package -> version, in the order of `opencompass_packages.txt`."""
     lines = [line.strip() for line in PACKAGES.read_text(encoding="utf-8").splitlines()]
     return dict(line.split("==") for line in lines if line and not line.startswith("#"))
 
@@ -168,7 +168,16 @@ def _packages_of(place: Path) -> Path:
 def _install(folder: Path, report: Report) -> None:
     """Installs the pinned packages with the pip of the running environment."""
     total, done, said = len(pinned()) + 1, 0, [""]
-    command = [sys.executable, "-m", "pip", "--python", str(python(folder)), "install", "--no-deps", "--ignore-installed"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python(folder)),
+        "install",
+        "--no-deps",
+        "--ignore-installed",
+    ]
     command += ["--no-input", "--disable-pip-version-check", "--retries", "2", "--timeout", "20", "-r", str(PACKAGES)]
     report(done, total)
     begun = time.monotonic()
