@@ -10,7 +10,7 @@ import typer
 from gldbench.commands.options import ChangedData, Harness, Json, TasksDir, UnsafeCode, chosen_graders, print_json
 
 if TYPE_CHECKING:
-    from gldbench.items.records import Items
+    from gldbench.items.records import Items, ItemView
 
 
 def disagree(
@@ -61,6 +61,11 @@ def disagree(
         require_folder(path)
         everything = _graded(what, responses, data, harness, unsafe_code, allow_changed_data)
     result = found.find_differences(everything)
+    if not result.pairs:
+        raise InputError(
+            "two graders are needed to compare them, but no response has grades of two\n"
+            "grade the responses with more of them: --harness of `gldbench eval` or of this command"
+        )
     require_folder(path)
     found.write_differences(result, path)
     if as_json:
@@ -85,7 +90,7 @@ def _stored(folder: Path, harness: str | None) -> Items:
         return found
     wanted = graders_named(harness)
 
-    def only(view):
+    def only(view: ItemView) -> ItemView:
         answers = tuple(
             answer and dataclasses.replace(answer, marks=tuple(m for m in answer.marks if m.grader in wanted))
             for answer in view.answers

@@ -15,13 +15,12 @@ from gldbench.grade import GRADERS
 from gldbench.items.records import Answer, Items, ItemView
 from gldbench.schema import Task
 from gldbench.tasks import load_task
-from gldfusion.errors import InputError
 from gldfusion.files import atomic_write
 
 FILE = "disagreements.jsonl"
 """name of the file of items, where none is given"""
-_EXAMPLE = 60
-"""characters of an answer in the table of kinds"""
+_EXAMPLE = 28
+"""characters of each text in the table of kinds: its end, where answers stand"""
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,7 @@ class Differences:
 
 
 def find_differences(items: Items) -> Differences:
-    """Compares the graders of stored or scored items, task by task. A grader is represented by its own headline.
-
-    Raises:
-        InputError: no task has the grades of two graders.
-    """
+    """Compares the graders of stored or scored items, task by task. A grader is represented by its own headline."""
     responses: dict[str, dict[str, tuple[str, ItemView, Answer, dict[str, Verdict]]]] = defaultdict(dict)
     for view in items.items:
         task = load_task(view.task)
@@ -73,20 +68,7 @@ def find_differences(items: Items) -> Differences:
                         kinds=tuple(kinds),
                     )
                 )
-    if not pairs:
-        graders = sorted({mark.grader for view in items.items for one in view.answers if one for mark in one.marks})
-        raise InputError(
-            f"two graders are needed to compare them, but the responses have grades of {', '.join(graders) or 'none'}\n"
-            f"grade them with more: --harness {','.join(GRADERS)}"
-        )
     return Differences(tuple(pairs), tuple(found))
-
-
-def several_graders(items: Items) -> bool:
-    """Whether any response has the grades of two graders."""
-    return any(
-        len({mark.grader for mark in answer.marks}) > 1 for view in items.items for answer in view.answers if answer
-    )
 
 
 def _verdicts(task: Task, answer: Answer) -> dict[str, Verdict]:
@@ -134,17 +116,7 @@ def as_json(differences: Differences) -> dict[str, Any]:
     return {"pairs": pairs, "differ": len(differences.items)}
 
 
-KIND_HEADER = (
-    "task",
-    "right by",
-    "wrong by",
-    "kind",
-    "n",
-    "example: item",
-    "found by the first",
-    "by the second",
-    "gold",
-)
+KIND_HEADER = ("task", "right by", "wrong by", "kind", "n", "e.g. item", "output", "1st found", "2nd found", "gold")
 
 
 def kind_table(differences: Differences) -> Iterator[tuple[str, ...]]:
@@ -157,11 +129,8 @@ def kind_table(differences: Differences) -> Iterator[tuple[str, ...]]:
     for (task, kind), own in sorted(groups.items(), key=lambda group: (tasks.index(group[0][0]), -len(group[1]))):
         shown = min(own, key=lambda one: len(one.output or ""))
         found = (shown.verdicts[name].found for name in (kind.right, kind.wrong))
-        yield (
-            *(task, kind.right, kind.wrong, kind.text, str(len(own)), shown.view.item),
-            *map(_short, found),
-            _short(shown.view.gold),
-        )
+        texts = (shown.view.item, shown.output or "", *found, shown.view.gold)
+        yield (task, kind.right, kind.wrong, kind.text, str(len(own)), *map(_short, texts))
 
 
 PAIR_HEADER = ("task", "A", "B", "n", "agreement", "kappa", "only A right", "only B right", "no grade", "more lenient")
@@ -180,4 +149,4 @@ def pair_table(pairs: Sequence[Pair]) -> Iterator[tuple[str, ...]]:
 
 def _short(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= _EXAMPLE else f"{line[: _EXAMPLE - 3]}..."
+    return line if len(line) <= _EXAMPLE else f"...{line[3 - _EXAMPLE :]}"

@@ -27,7 +27,7 @@ def attack(file: Path, port: int, parent: int) -> str:
     return f"[{guard}(f) for f in [{calls}]]"
 
 
-def hostile_outputs(task: str, item: Item, file: Path, port: int) -> Iterator[str]:
+def hostile_outputs(item: Item, file: Path, port: int) -> Iterator[str]:
     """Outputs to one item: the attack as an answer, in a box, as a program, and as LaTeX."""
     single = f"__import__('os').system('touch {file}')"
     code = attack(file, port, os.getpid())
@@ -36,7 +36,7 @@ def hostile_outputs(task: str, item: Item, file: Path, port: int) -> Iterator[st
         single,
         f"__import__('socket').create_connection(('127.0.0.1', {port}), 1)",
         f"__import__('os').kill({os.getpid()}, 9)",
-        f"__import__('os').kill(__import__('os').getppid(), 9)",
+        "__import__('os').kill(__import__('os').getppid(), 9)",
         "__import__('os')._exit(0)",
         code,
     ]
