@@ -62,3 +62,8 @@ format: setup
 
 clean:
 	rm -rf $(VENV) build dist
+
+.PHONY: test-opencompass
+test-opencompass: setup
+	$(BIN)/gldbench setup opencompass
+	$(BIN)/python -m pytest -m opencompass tests/gldbench/grade/opencompass

@@ -17,6 +17,7 @@ from gldbench import __version__
 from gldbench.commands.cache import cache_app
 from gldbench.commands.check import check
 from gldbench.commands.compare import compare
+from gldbench.commands.disagree import disagree
 from gldbench.commands.doctor import doctor
 from gldbench.commands.eval import evaluate
 from gldbench.commands.fuse import fuse
@@ -27,6 +28,7 @@ from gldbench.commands.report import report
 from gldbench.commands.run import run
 from gldbench.commands.score import score
 from gldbench.commands.selftest import selftest_app
+from gldbench.commands.setup import setup_app
 from gldbench.commands.tasks import tasks_app
 from gldfusion.errors import InputError
 from gldfusion.reading import one_line, shown_path
@@ -47,9 +49,11 @@ app.command("eval")(evaluate)
 app.command()(score)
 app.command()(items)
 app.command()(compare)
+app.command()(disagree)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(gw_app, name="gw")
 app.command()(check)
+app.add_typer(setup_app, name="setup")
 app.add_typer(selftest_app, name="selftest")
 app.command()(doctor)
 

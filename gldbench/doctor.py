@@ -9,10 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from gldbench import sandbox
+from gldbench import overlay, sandbox
 from gldbench.env import environment
 from gldbench.spec import SPECS
 from gldbench.tasks import task_names
+from gldfusion.errors import InputError
 
 GIGABYTE = 10**9
 
@@ -43,7 +44,7 @@ def examine(folder: Path) -> list[Finding]:
     ]
     findings += [_package(name, env.packages) for name in ("torch", "transformers", "accelerate", "lm-eval", "POT")]
     findings += [_vllm(), _gpu(env.device, env.driver)]
-    findings += [_disk(folder), _data(), _sandbox()]
+    findings += [_disk(folder), _data(), _sandbox(), _opencompass()]
     findings.append(Finding("specs", "ok", ", ".join(sorted(p.stem for p in SPECS.glob("*.yaml")))))
     findings.append(Finding("tasks", "ok", f"{len(task_names())}; `gldbench tasks list` shows them"))
     commit = (
@@ -109,6 +110,18 @@ def _sandbox() -> Finding:
         reason,
         "only code benchmarks need it; `make system` installs bubblewrap, --unsafe-code runs code without it",
     )
+
+
+def _opencompass() -> Finding:
+    """Whether the overlay environment is there, and whether OpenCompass answers in it."""
+    place = overlay.default_place()
+    advice = f"only `--harness opencompass` needs it; {overlay.FIX}"
+    if reason := overlay.trouble(place):
+        return Finding("opencompass", "absent", reason, advice)
+    try:
+        return Finding("opencompass", "ok", f"{overlay.answer(place)} answers in {place}")
+    except InputError as error:
+        return Finding("opencompass", "absent", str(error).partition("\n")[0], advice)
 
 
 def print_findings(findings: list[Finding]) -> None:

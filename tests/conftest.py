@@ -26,6 +26,23 @@ _unlisted: list[str] = []
 _without_sandbox: list[str] = []
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the tests that need OpenCompass, unless `-m` names them: `make test-opencompass` sets it up first."""
+    if "opencompass" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("opencompass")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(autouse=True)
+def _no_opencompass_of_the_user(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Other tests give the same results, whether the user has set up OpenCompass or not."""
+    if request.node.get_closest_marker("opencompass") is None:
+        monkeypatch.setenv("GLDBENCH_OPENCOMPASS", str(tmp_path_factory.getbasetemp() / "not-set-up"))
+
+
 def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
     if not report.skipped or hasattr(report, "wasxfail"):
         return

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gldbench.commands.options import ChangedData, Data, Json, TasksDir, TrustRemoteCode, UnsafeCode, print_json
+from gldbench.commands.options import (
+    ChangedData,
+    Data,
+    Harness,
+    Json,
+    TasksDir,
+    TrustRemoteCode,
+    UnsafeCode,
+    chosen_graders,
+    print_json,
+)
 from gldfusion.paths import resolved
 
 if TYPE_CHECKING:
@@ -40,9 +50,7 @@ def evaluate(
     backend: Annotated[
         str, typer.Option(help="Library that runs the model: hf, or vllm (only tested with a stand-in for vLLM).")
     ] = "hf",
-    harness: Annotated[
-        str | None, typer.Option(help="Comma-separated graders. Default: every grader that applies to a task.")
-    ] = None,
+    harness: Harness = None,
     variant: Annotated[str, typer.Option(help="Prompt variant; see `gldbench tasks show TASK`.")] = "default",
     batch_size: Annotated[int, typer.Option(min=1, help="Sequences that are generated at once.")] = 64,
     unsafe_code: UnsafeCode = False,
@@ -55,9 +63,8 @@ def evaluate(
     from gldbench.console import print_rows, reporter
     from gldbench.evaluate import results
     from gldbench.evaluate.evaluate import evaluate as run_evaluation
-    from gldbench.grade.rows import graders_named
 
-    graders = graders_named(harness)
+    graders = chosen_graders(harness)
     with reporter("eval") as progress:
         evaluation = run_evaluation(
             checkpoints,

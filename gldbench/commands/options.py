@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,25 @@ ChangedData = Annotated[
     bool,
     typer.Option("--allow-changed-data", help="Accept data files whose checksum differs. Every row is marked."),
 ]
+Harness = Annotated[
+    str | None,
+    typer.Option(help="Comma-separated graders. Default: every grader that applies to a task and is set up."),
+]
+
+
+def chosen_graders(harness: str | None) -> tuple[str, ...]:
+    """The graders of the option --harness. Says on standard error which ones are left out because they are not set up.
+
+    Raises:
+        InputError: a name that is no grader, or a named grader that is not set up.
+    """
+    from gldbench.grade.rows import graders_named, unavailable
+
+    if not harness:
+        for name, reason in unavailable().items():
+            print(f"the grader {name} is not used: {reason}", file=sys.stderr)
+    return graders_named(harness)
+
 
 TrustRemoteCode = Annotated[
     bool,

@@ -13,10 +13,13 @@ from gldfusion.files import atomic_write
 from gldfusion.paths import resolved
 
 if TYPE_CHECKING:
+    from gldbench.items.records import Items
     from gldbench.schema import Row
 
 ITEMS = "items.html"
 """page of single items beside the report"""
+DISAGREEMENTS = "disagreements.html"
+"""page of the items on which graders differ, where responses have the grades of several; beside it the same as .jsonl"""
 
 
 def report(
@@ -43,15 +46,20 @@ def show_report(folder: Path, as_json: bool, facts: dict[str, Any], partial: boo
     from gldbench.console import print_table
     from gldbench.items.page import page
     from gldbench.items.read import read_folder
+    from gldbench.items.records import several_graders
     from gldbench.report import analyse, read_run, summary_json, summary_table, trainings, write_report
     from gldbench.report.words import missing
     from gldbench.tasks import load_task, task_names
 
     made = read_run(folder, partial)
     analysis = analyse(made.rows, made.spec, {name: load_task(name).chance for name in task_names()})
-    paths = write_report(made, analysis, folder / "report", ITEMS)
+    items = read_folder(folder, partial)
+    several = several_graders(items)
+    paths = write_report(made, analysis, folder / "report", ITEMS, DISAGREEMENTS if several else "")
     with atomic_write(paths.html.with_name(ITEMS)) as file:
-        file.write(page(read_folder(folder, partial), f"Items of {analysis.run_id}", paths.html.name).encode())
+        file.write(page(items, f"Items of {analysis.run_id}", paths.html.name).encode())
+    if several:
+        write_disagreements(items, paths.html, analysis.run_id)
     if as_json:
         summary = summary_json(analysis, trainings(made.rows), made.environment)
         summary["missing"] = list(made.missing)
@@ -78,3 +86,14 @@ def without_sandbox(rows: Sequence[Row]) -> str:
         f"{len(answers)} answers, which are programs, were run without a sandbox, and their rows say so; "
         "`sudo make system` installs what a sandbox needs"
     )
+
+
+def write_disagreements(items: Items, report: Path, name: str) -> None:
+    """Writes the items on which graders differ beside the report: as a page, and as JSON lines."""
+    from gldbench.items.differences import find_differences, items_of, write_differences
+    from gldbench.items.page import page
+
+    found, path = find_differences(items), report.with_name(DISAGREEMENTS)
+    write_differences(found, path.with_suffix(".jsonl"))
+    with atomic_write(path) as file:
+        file.write(page(items_of(found, items), f"Where graders of {name} differ", report.name).encode())

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gldbench.commands.options import ChangedData, Data, Json, TasksDir, UnsafeCode, print_json
+from gldbench.commands.options import ChangedData, Data, Harness, Json, TasksDir, UnsafeCode, chosen_graders, print_json
 
 
 def score(
@@ -17,9 +17,7 @@ def score(
         Path, typer.Argument(metavar="RESPONSES.jsonl", help='File of lines {"item_id": ..., "output": ...}.')
     ],
     data: Data,
-    harness: Annotated[
-        str | None, typer.Option(help="Comma-separated graders. Default: every grader that applies to the task.")
-    ] = None,
+    harness: Harness = None,
     unsafe_code: UnsafeCode = False,
     allow_changed_data: ChangedData = False,
     items: Annotated[
@@ -34,13 +32,12 @@ def score(
     Items without a response are not graded. The output says how many of the task's items were graded.
     """
     from gldbench.evaluate.score import score as score_file
-    from gldbench.grade.rows import graders_named
 
     result = score_file(
         task,
         responses,
         "hub" if data == "hub" else Path(data),
-        graders_named(harness),
+        chosen_graders(harness),
         unsafe_code=unsafe_code,
         allow_changed=allow_changed_data,
         items_file=items,
@@ -59,7 +56,14 @@ def _print(result: Mapping[str, Any]) -> None:
 
     first = result["headline"]
     lines = [
-        (grader, name, metric, f"{value:.4f}", str(own["no_answer"]), str(own["errors"]))
+        (
+            grader,
+            name,
+            metric,
+            "no grade" if value is None else f"{value:.4f}",
+            str(own["no_answer"]),
+            str(own["errors"]),
+        )
         for grader, own in result["graders"].items()
         for name, metrics in own["filters"].items()
         for metric, value in metrics.items()

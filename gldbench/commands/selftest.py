@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gldbench.commands.options import Data, Json, print_json
+from gldbench.commands.options import Data, Harness, Json, chosen_graders, print_json
 
 if TYPE_CHECKING:
     from gldbench.selftest.given import GivenCase
@@ -26,6 +26,7 @@ def graders(
         int | None,
         typer.Option(min=1, help="Number of items of each benchmark from which cases are made. Default: 8 to 60."),
     ] = None,
+    harness: Harness = None,
     as_json: Json = False,
 ) -> None:
     """Give every grader outputs with known scores, and compare.
@@ -37,9 +38,10 @@ def graders(
     from gldbench.selftest.graders import selftest_graders
     from gldbench.tasks import expand
 
+    chosen = chosen_graders(harness)
     with reporter("selftest graders") as progress:
         names = _benchmarks() if tasks == "all" else expand(tasks)
-        result = selftest_graders(names, data if data == "hub" else Path(data), items, progress)
+        result = selftest_graders(names, data if data == "hub" else Path(data), items, progress, chosen)
     if as_json:
         print_json(document(result))
     else:
@@ -63,7 +65,8 @@ def _show(result: Selftest) -> None:
         shown = row.exceptions if row.grader == "ours" else row.exceptions[:1]
         for failure in shown:
             print(
-                f"{row.task} {row.grader} {row.kind}: item {failure.item} scores {failure.score:g}, {failure.output!r}"
+                f"{row.task} {row.grader} {row.kind}: item {failure.item} "
+                f"{'has no grade' if failure.score is None else f'scores {failure.score:g}'}, {failure.output!r}"
             )
         if len(shown) < len(row.exceptions):
             print(f"  and {len(row.exceptions) - len(shown)} more (--json lists them)")
@@ -75,7 +78,7 @@ def _show(result: Selftest) -> None:
 
 
 def _cells(row: SelftestRow) -> tuple[str, ...]:
-    score = "skipped" if row.score is None else f"{row.score:.4f}"
+    score = "skipped" if row.skipped else "no grade" if row.score is None else f"{row.score:.4f}"
     return (row.task, row.grader, row.kind, str(row.n), score, row.required, "" if row.ok else "WRONG")
 
 

@@ -95,8 +95,14 @@ class TaskScore:
         """What a reader has to know about the graders: those that differ from the headline by more than 5 points."""
         own, found = self.score.value, []
         for grader in dict.fromkeys(row.grader for row in self.rows):
-            score = float(_values(quoted(self.rows, grader, self.task)).mean())
-            if abs(score - own) > DISAGREE:
+            rows = quoted(self.rows, grader, self.task)
+            score, failed = _known_mean(rows), sum(row.value is None for row in rows)
+            if failed:
+                found.append(
+                    f"{self.task.name}: the grader {grader} gives {failed} of {len(rows)} items no grade, which its "
+                    f"score leaves out; the first says: {next(row.reason for row in rows if row.value is None)}"
+                )
+            if score is not None and abs(score - own) > DISAGREE:
                 found.append(
                     f"{self.task.name}: the grader {grader} gives {score:.3f}, "
                     f"{self.task.headline.grader} gives {own:.3f}; "
@@ -170,6 +176,12 @@ def _values(rows: Sequence[Row]) -> np.ndarray:
     return np.array([row.value or 0.0 for row in rows])
 
 
+def _known_mean(rows: Sequence[Row]) -> float | None:
+    """The mean of the rows that have a value. None where none has: another harness failed on all of them."""
+    values = [row.value for row in rows if row.value is not None]
+    return float(np.mean(values)) if values else None
+
+
 def _without_answer(rows: Sequence[Row]) -> int:
     return sum(row.status in ("no_answer", "truncated") for row in rows)
 
@@ -213,12 +225,11 @@ def graders_json(rows: Sequence[Row], task: Task) -> dict[str, Any]:
         graders[grader] = {
             "metric": headline[0].metric,
             "filter": headline[0].filter,
-            "score": float(_values(headline).mean()),
+            "score": _known_mean(headline),
             "no_answer": _without_answer(headline),
             "errors": _failed(headline),
             "filters": {
-                name: {metric: float(_values(own).mean()) for metric, own in metrics.items()}
-                for name, metrics in filters.items()
+                name: {metric: _known_mean(own) for metric, own in metrics.items()} for name, metrics in filters.items()
             },
         }
     return graders

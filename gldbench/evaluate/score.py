@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +15,57 @@ from gldbench.grade.judges.loglikelihood import likelihoods
 from gldbench.grade.rows import RowLabels, bare_response, grade
 from gldbench.items.read import scored_items
 from gldbench.items.text import require_folder, write_items
-from gldbench.schema import Item, Task
+from gldbench.schema import Item, Row, Task
 from gldbench.tasks import CHANGED, load_items, load_task
 from gldfusion.errors import InputError, did_you_mean
 from gldfusion.reading import parse_json, read_bytes, shown
 
 EXPECTED = 'expected lines {"item_id": ..., "output": ...}'
 KEYS = ("item_id", "output")
+
+
+@dataclass(frozen=True)
+class Graded:
+    """The graded responses of a file."""
+
+    task: Task
+    known: list[Item]
+    """all items of the task"""
+    items: list[Item]
+    """those that have a response"""
+    outputs: dict[str, str]
+    """item id -> output"""
+    rows: list[Row]
+
+
+def grade_file(
+    task_name: str,
+    responses: Path,
+    data: Path | Literal["hub"],
+    graders: Sequence[str] = tuple(GRADERS),
+    *,
+    unsafe_code: bool = False,
+    allow_changed: bool = False,
+) -> Graded:
+    """Grades the responses in a file, and leaves the rows as they are. The arguments are those of `score`."""
+    task = load_task(task_name)
+    items = load_items(task, data, allow_changed=allow_changed)
+    outputs = read_outputs(responses, task, items)
+    given = [item for item in items if item.item_id in outputs]
+    with sandbox.unsafe_code_allowed() if unsafe_code else nullcontext():
+        rows = grade(
+            task,
+            given,
+            [bare_response(item, outputs[item.item_id]) for item in given],
+            RowLabels(run_id="", env_id="", suite="score", subject=str(responses), method="stored"),
+            with_headline(task, graders),
+        )
+    return Graded(task=task, known=items, items=given, outputs=outputs, rows=rows)
+
+
+def with_headline(task: Task, graders: Sequence[str]) -> tuple[str, ...]:
+    """The grader of the task's headline, and the given ones, each once."""
+    return tuple(dict.fromkeys((task.headline.grader, *graders)))
 
 
 def score(
@@ -57,21 +102,10 @@ def score(
     """
     if items_file is not None:
         require_folder(items_file)
-    task = load_task(task_name)
-    items = load_items(task, data, allow_changed=allow_changed)
-    outputs = read_outputs(responses, task, items)
-    given = [item for item in items if item.item_id in outputs]
-    wanted = tuple(dict.fromkeys((task.headline.grader, *graders)))
-    with sandbox.unsafe_code_allowed() if unsafe_code else nullcontext():
-        rows = grade(
-            task,
-            given,
-            [bare_response(item, outputs[item.item_id]) for item in given],
-            RowLabels(run_id="", env_id="", suite="score", subject=str(responses), method="stored"),
-            wanted,
-        )
+    graded = grade_file(task_name, responses, data, graders, unsafe_code=unsafe_code, allow_changed=allow_changed)
+    task, items, given, rows = graded.task, graded.known, graded.items, graded.rows
     if items_file is not None:
-        views = scored_items(str(responses), task, given, outputs, rows)
+        views = scored_items(str(responses), task, given, graded.outputs, rows)
         write_items(views, items_file, f"{task.name}: items of {responses.name}")
     result = TaskScore(
         subject=str(responses),
@@ -92,7 +126,7 @@ def score(
         "headline": headline_json(result),
         "by_subtask": None if by_subtask is None else estimate_json(by_subtask),
         "graders": graders_json(rows, task),
-        "not_applicable": [name for name in wanted if not GRADERS[name].applies(task)],
+        "not_applicable": [name for name in with_headline(task, graders) if not GRADERS[name].applies(task)],
         "notes": result.notes,
         "changed_data": any(item.variant.endswith(CHANGED) for item in items),
     }

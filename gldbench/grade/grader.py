@@ -15,8 +15,8 @@ class Grade:
     item_id: str
     filter: str
     metric: str
-    value: float
-    """in [0, 1]"""
+    value: float | None
+    """in [0, 1]; None where another harness failed, or leaves the item out: its score of the item is not known"""
     status: Status
     reason: str
     part: str = ""
@@ -42,6 +42,16 @@ def unversioned() -> str:
     return ""
 
 
+def always_there() -> str:
+    """ "": the grader needs nothing that has to be set up."""
+    return ""
+
+
+def same_rules(task: Task) -> str:
+    """ "": the version alone says which rules a grader applies to a task."""
+    return ""
+
+
 def task_headline(task: Task) -> tuple[str, str]:
     """The (filter, metric) that the task itself names as its headline."""
     return task.headline.filter, task.headline.metric
@@ -55,6 +65,10 @@ class Grader:
     """(task, items, their responses in the same order) -> at least one grade for each item"""
     version: Callable[[], str] = unversioned
     """the version of its rules: rows of different versions do not compare"""
+    rules: Callable[[Task], str] = same_rules
+    """what decides the rules for a task beside the version, such as the name and hash of a configuration"""
+    missing: Callable[[], str] = always_there
+    """why the grader cannot be used on this machine, and how to change that; "" where it can"""
     applies: Callable[[Task], bool] = always
     """whether it can grade the task. A task to which it does not apply gets no rows, and no scores of zero"""
     headline: Callable[[Task], tuple[str, str]] = task_headline

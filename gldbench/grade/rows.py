@@ -12,8 +12,6 @@ from gldfusion.errors import InputError, require_known
 
 LONGEST_FOUND = 300
 """characters of a found answer that a row keeps"""
-LATER = ("opencompass",)
-"""names of graders that are not built yet"""
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def grade(
         require_known("grader", name, GRADERS)
         if not GRADERS[name].applies(task):
             continue
-        version = GRADERS[name].version()
+        version = " ".join(filter(None, (GRADERS[name].version(), GRADERS[name].rules(task))))
         for graded in GRADERS[name].grade(task, items, responses):
             item = by_id[graded.item_id]
             rows.append(
@@ -85,20 +83,24 @@ def grade(
 
 
 def graders_named(names: str | None) -> tuple[str, ...]:
-    """Keys of GRADERS from a comma-separated list, each once. All of them where the list is None or empty.
+    """Keys of GRADERS from a comma-separated list, each once.
+
+    Where the list is None or empty: all that can be used on this machine; `unavailable` says what is left out.
 
     Raises:
-        InputError: a name that is no grader, or a grader that is not built yet.
+        InputError: a name that is no grader, or a named grader that cannot be used on this machine.
     """
-    wanted = [name.strip() for name in (names or ",".join(GRADERS)).split(",") if name.strip()]
+    wanted = list(dict.fromkeys(name.strip() for name in (names or "").split(",") if name.strip()))
     for name in wanted:
-        if name in LATER:
-            raise InputError(
-                f'the grader "{name}" comes later: its name is known, but it is not built yet\n'
-                f"expected one or more of: {', '.join(GRADERS)}"
-            )
         require_known("grader", name, GRADERS)
-    return tuple(dict.fromkeys(wanted))
+        if reason := GRADERS[name].missing():
+            raise InputError(f'the grader "{name}" cannot be used: {reason}\nor leave it out of --harness')
+    return tuple(wanted) or tuple(name for name in GRADERS if name not in unavailable())
+
+
+def unavailable() -> dict[str, str]:
+    """Grader -> why it cannot be used on this machine, for those that cannot."""
+    return {name: reason for name, grader in GRADERS.items() if (reason := grader.missing())}
 
 
 def bare_response(item: Item, output: str) -> Response:

@@ -91,18 +91,30 @@ def _sentence_model() -> Iterator[str]:
             nltk.data.path.remove(folder)
 
 
-def _write_model(folder: Path) -> None:
-    """Writes the four files of our English model in nltk's format."""
+def sentence_model() -> dict[str, str]:
+    """The four files of the model in use, name -> text, for a process that cannot read nltk's folders."""
+    with _sentence_model():
+        folder = Path(nltk.data.find("tokenizers/punkt_tab/english/"))
+        return {name: (folder / name).read_text(encoding="utf-8") for name in _own_model()}
+
+
+def _own_model() -> dict[str, str]:
+    """The four files of our English model in nltk's format, name -> text."""
     starters = SENTENCE_STARTERS.split()
     spelling = [f"{word}\t{_BEGINS_WITH_CAPITAL_ELSE_SMALL}" for word in starters]
+    files = {
+        "abbrev_types.txt": ABBREVIATIONS.split(),
+        "collocations.tab": [],
+        "sent_starters.txt": starters,
+        "ortho_context.tab": spelling,
+    }
+    return {name: "\n".join(lines) for name, lines in files.items()}
+
+
+def _write_model(folder: Path) -> None:
     folder.mkdir(parents=True)
-    for name, lines in (
-        ("abbrev_types.txt", ABBREVIATIONS.split()),
-        ("collocations.tab", []),
-        ("sent_starters.txt", starters),
-        ("ortho_context.tab", spelling),
-    ):
-        (folder / name).write_text("\n".join(lines), encoding="utf-8")
+    for name, text in _own_model().items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 @contextmanager

@@ -116,3 +116,8 @@ def as_json(view: ItemView, sides: Sequence[str]) -> dict[str, Any]:
             if answer is not None
         ],
     }
+
+
+def several_graders(items: Items) -> bool:
+    """Whether any response has the grades of two graders."""
+    return any(len({mark.grader for mark in one.marks}) > 1 for view in items.items for one in view.answers if one)

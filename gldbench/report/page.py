@@ -86,7 +86,7 @@ def read_run(run_dir: Path, partial: bool = False) -> Run:
     return Run(rows, spec.model_dump(mode="json", by_alias=True), environment, missing)
 
 
-def write_report(run: Run, analysis: Analysis, folder: Path, items: str = "") -> ReportPaths:
+def write_report(run: Run, analysis: Analysis, folder: Path, items: str = "", disagreements: str = "") -> ReportPaths:
     """Writes index.html, report.md and figures/*.png into `folder`, and deletes figures of an earlier report.
 
     Equal rows, specs and environments give equal bytes. Every file is written completely or not at all.
@@ -96,10 +96,11 @@ def write_report(run: Run, analysis: Analysis, folder: Path, items: str = "") ->
         analysis: the analysis of these rows.
         folder: where the files go.
         items: address of a page with the single items, which the page then links; empty: there is none.
+        disagreements: address of a page with the items on which graders differ; empty: there is none.
     """
     trained = trainings(run.rows)
     pictures = draw_all(analysis, run.rows, trained)
-    facts = _facts(run, analysis, trained, pictures, items)
+    facts = _facts(run, analysis, trained, pictures) | {"items": items, "disagreements": disagreements}
     files = {folder / "figures" / f"{picture.name}.png": picture.png for picture in pictures}
     paths = ReportPaths(folder / "index.html", folder / "report.md", tuple(files))
     files[paths.markdown] = _render("report.md.j2", facts, escape=False).encode()
@@ -117,9 +118,7 @@ def colours() -> list[tuple[str, str, str]]:
     return [(variable(light), light, dark) for light, dark in names.DARK.items()]
 
 
-def _facts(
-    run: Run, analysis: Analysis, trained: tuple[Training, ...], pictures: list[Picture], items: str
-) -> dict[str, Any]:
+def _facts(run: Run, analysis: Analysis, trained: tuple[Training, ...], pictures: list[Picture]) -> dict[str, Any]:
     """Everything that the templates print."""
     return {
         **words.FIXED,
@@ -131,7 +130,6 @@ def _facts(
         "basis": words.basis(analysis),
         "gate": words.gate_sentences(analysis),
         "missing": words.missing(run.missing),
-        "items": items,
         "script": (TEMPLATES / "page.js").read_text(),
         "setup": words.setup(run.spec, analysis),
         "order": words.order(analysis),

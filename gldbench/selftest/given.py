@@ -33,7 +33,7 @@ class GivenCase:
     @property
     def missed(self) -> bool:
         """Whether the grade is not the expected one."""
-        return abs(self.value - self.expect) > EQUAL
+        return not abs(self.value - self.expect) <= EQUAL  # an item without a grade has the value NaN
 
 
 def run_cases(path: Path, data: Path | Literal["hub"]) -> list[GivenCase]:

@@ -32,7 +32,8 @@ class Failure:
     item: str
     output: str
     """the beginning of the output"""
-    score: float
+    score: float | None
+    """None where another harness failed and gave no grade"""
     expected: str
     why: str
     """the upstream bug, or why our grader is right to differ; "" where no reason is known"""
@@ -71,7 +72,11 @@ class Selftest:
 
 
 def selftest_graders(
-    names: Sequence[str], data: Path | Literal["hub"], items: int | None = None, progress: Report | None = None
+    names: Sequence[str],
+    data: Path | Literal["hub"],
+    items: int | None = None,
+    progress: Report | None = None,
+    graders: Sequence[str] = (),
 ) -> Selftest:
     """Runs the self-test.
 
@@ -80,6 +85,7 @@ def selftest_graders(
         data: folder with the benchmarks' files, or "hub".
         items: number of real items of each benchmark from which cases are made. Default: what its `Maker` says.
         progress: called with each task at the start and when it is done.
+        graders: keys of GRADERS; empty: all.
 
     Raises:
         InputError: an unknown task, or a data file that is not the one that the task was defined on.
@@ -93,7 +99,8 @@ def selftest_graders(
         maker = MAKERS[task.scorer]
         made_for = [item for item in load_items(task, data) if maker.keeps(item)]
         cases = maker.cases(task, spread(made_for, items or maker.items))
-        for grader_name, grader in GRADERS.items():
+        for grader_name in graders or GRADERS:
+            grader = GRADERS[grader_name]
             if grader.applies(task):
                 rows += _rows(task, grader_name, grader, cases, maker.needs())
         report(name, 1, 1)
@@ -111,7 +118,8 @@ def _rows(task: Task, name: str, grader: Grader, cases: Sequence[Case], missing:
             continue
         mean, failed = None, ()
         if not missing:
-            mean = sum(scores[row] for row in own) / len(own)
+            known = [score for row in own if (score := scores[row]) is not None]
+            mean = sum(known) / len(known) if known else None
             failed = _failed(task, name, kind, [(cases[row], scores[row]) for row in own], mean)
         rows.append(
             SelftestRow(
@@ -138,11 +146,12 @@ def _required(task: Task, kind: Kind) -> str:
 
 
 def _failed(
-    task: Task, grader_name: str, kind: Kind, cases: Sequence[tuple[Case, float]], mean: float
+    task: Task, grader_name: str, kind: Kind, cases: Sequence[tuple[Case, float | None]], mean: float | None
 ) -> tuple[Failure, ...]:
     """The cases because of which a kind fails. Among guesses: all that score, where the mean is above chance."""
     if kind in GUESSES:
-        wrong = [(case, score) for case, score in cases if score > 0] if mean > task.chance + 1e-12 else []
+        lucky = mean is not None and mean > task.chance + 1e-12
+        wrong = [(case, score) for case, score in cases if score is None or (lucky and score > 0)]
     else:
         wrong = [(case, score) for case, score in cases if score != float(kind in RIGHT)]
     return tuple(
@@ -157,30 +166,35 @@ def _failed(
     )
 
 
-def _scores(task: Task, grader_name: str, grader: Grader, cases: Sequence[Case]) -> list[float]:
-    """The score of each case under the grader's headline."""
+def _scores(task: Task, grader_name: str, grader: Grader, cases: Sequence[Case]) -> list[float | None]:
+    """The score of each case under the grader's headline. None where another harness gave no grade."""
     rounds: dict[int, list[int]] = {}
     before: Counter[str] = Counter()
     for row, case in enumerate(cases):
         rounds.setdefault(before[case.item.item_id] if grader_name in ONE_PER_ITEM else 0, []).append(row)
         before[case.item.item_id] += 1
-    scores = [0.0] * len(cases)
+    scores: list[float | None] = [None] * len(cases)
     for rows in rounds.values():
         for row, score in zip(rows, _graded(task, grader, [cases[row] for row in rows]), strict=True):
             scores[row] = score
     return scores
 
 
-def _graded(task: Task, grader: Grader, cases: Sequence[Case]) -> list[float]:
+def _graded(task: Task, grader: Grader, cases: Sequence[Case]) -> list[float | None]:
     """The scores of cases that are graded in one call. Each case becomes an item of its own."""
     items = [dataclasses.replace(case.item, item_id=_name(case.item, row)) for row, case in enumerate(cases)]
     responses = [bare_response(item, case.output) for item, case in zip(items, cases, strict=True)]
     headline = grader.headline(task)
-    found: dict[str, list[float]] = {item.item_id: [] for item in items}
+    found: dict[str, list[float | None]] = {item.item_id: [] for item in items}
     for grade in grader.grade(task, items, responses):
         if (grade.filter, grade.metric) == headline:
             found[grade.item_id].append(grade.value)
-    return [sum(values) / len(values) for values in found.values()]
+    return [_mean(values) for values in found.values()]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _name(item: Item, row: int) -> str:

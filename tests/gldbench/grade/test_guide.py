@@ -33,7 +33,7 @@ def check_grader(name: str, task_name: str) -> None:
     grades = grader.grade(task, items, responses)
     headline = [grade for grade in grades if (grade.filter, grade.metric) == grader.headline(task)]
     assert sorted(grade.item_id for grade in headline) == [item.item_id for item in items]
-    assert all(0 <= grade.value <= 1 for grade in grades)
+    assert all(grade.value is not None and 0 <= grade.value <= 1 for grade in grades)
     assert grader.grade(task, items, responses) == grades
     assert grader.grade(task, [], []) == []
 
