@@ -73,7 +73,7 @@ def solve_exact(problem: Problem, seconds: float, largest: int = LARGEST_SEARCH)
         raise NotApplicableError("not rank-monotone, and branch and bound needs equal sizes and uniform weights")
     if problem.n > largest:
         raise NotApplicableError(f"not rank-monotone, and branch and bound is for at most {largest} nodes")
-    far = _definite_error(problem)
+    far = definite_error(problem)
     if far is None:
         raise NotApplicableError("indefinite graphs: no permutation is certified to attain the minimum")
     first, second = ((graph + graph.T) / 2 for graph in problem.arrays[:2])  # Z^T Z may differ from this by rounding
@@ -105,7 +105,7 @@ def monotone_error(problem: Problem) -> float | None:
     return far
 
 
-def _definite_error(problem: Problem) -> float | None:
+def definite_error(problem: Problem) -> float | None:
     """How far the graphs are from two that are both positive, or both negative, semi-definite on vectors of sum 0.
 
     Adding t times the projection onto these vectors to C raises the eigenvalues there by t. With the smallest one of

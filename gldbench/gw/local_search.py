@@ -23,7 +23,7 @@ def two_opt(c: Array, d: Array, columns: NDArray[np.int64], sweeps: int = 10_000
     scale = np.abs(c).max() * np.abs(d).max()
     for _ in range(sweeps):
         e = d[np.ix_(columns, columns)]
-        gain = _gains(c, e)
+        gain = swap_gains(c, e)
         r, s = np.unravel_index(gain.argmax(), gain.shape)
         if gain[r, s] <= 1e-12 * scale:
             return columns
@@ -31,7 +31,7 @@ def two_opt(c: Array, d: Array, columns: NDArray[np.int64], sweeps: int = 10_000
     return columns
 
 
-def _gains(c: Array, e: Array) -> Array:
+def swap_gains(c: Array, e: Array) -> Array:
     """By how much the swap of nodes r and s increases sum C_ik E_ik: [n, n]."""
     products = c @ e
     own, c_own, e_own = products.diagonal(), c.diagonal(), e.diagonal()

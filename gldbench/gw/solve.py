@@ -13,8 +13,12 @@ from gldbench.gw.problem import NotApplicableError, Problem
 from gldbench.gw.solvers import SOLVERS, Answer, missing, require
 from gldfusion import gw
 
-LOWER = ("flb", "anova", "slb", "proj", "tlb", "circulant")
-UPPER = {"sorted": ("sorted",), "cg": ("sorted_cg", "pot_cg"), "two_opt": ("sorted_two_opt", "circulant_two_opt")}
+LOWER = ("flb", "anova", "slb", "proj", "tlb", "circulant", "rlt")
+UPPER = {
+    "sorted": ("sorted",),
+    "cg": ("sorted_cg", "pot_cg"),
+    "two_opt": ("sorted_two_opt", "circulant_two_opt", "restarts"),
+}
 """field of the document -> its solvers; the smallest of their values counts"""
 PARTS = (*LOWER, *(name for names in UPPER.values() for name in names), "exact")
 """the solvers that `solve` runs by default"""

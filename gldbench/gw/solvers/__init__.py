@@ -5,7 +5,18 @@ To add a solver, write a file with a function and a `Solver`, and add one line t
 
 from __future__ import annotations
 
-from gldbench.gw.solvers import bounds, circulant, exact_search, objective, ott_jax, pot, scipy_qap, sorted_couplings
+from gldbench.gw.solvers import (
+    bounds,
+    circulant,
+    exact_search,
+    objective,
+    ott_jax,
+    pot,
+    restarts,
+    rlt,
+    scipy_qap,
+    sorted_couplings,
+)
 from gldbench.gw.solvers.solver import KINDS, Answer, Solver, missing, require
 from gldfusion.errors import require_known
 
@@ -17,10 +28,12 @@ SOLVERS: dict[str, Solver] = {
     "proj": bounds.PROJ,
     "tlb": bounds.TLB,
     "circulant": circulant.CIRCULANT,
+    "rlt": rlt.RLT,
     "sorted": sorted_couplings.SORTED,
     "sorted_cg": sorted_couplings.SORTED_CG,
     "sorted_two_opt": sorted_couplings.SORTED_TWO_OPT,
     "circulant_two_opt": circulant.CIRCULANT_TWO_OPT,
+    "restarts": restarts.RESTARTS,
     "exact": exact_search.EXACT,
     "naive": objective.NAIVE,
     "factored": objective.FACTORED,
