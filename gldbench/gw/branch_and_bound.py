@@ -86,7 +86,7 @@ class _Search:
     def __post_init__(self) -> None:
         share = 4 * gamma(4 * len(self.c) + 40)
         self.errors = share * np.square(self.c).sum(1), share * np.square(self.d).sum(1)
-        self.cyclic = _is_cyclic(self.c), _is_cyclic(self.d)
+        self.cyclic = is_cyclic(self.c), is_cyclic(self.d)
         self.twins = _twin_classes(self.c), _twin_classes(self.d)
 
     @property
@@ -157,7 +157,7 @@ def _twin_classes(graph: Array) -> Index:
     return classes
 
 
-def _is_cyclic(graph: Array) -> bool:
+def is_cyclic(graph: Array) -> bool:
     """Whether the shift i -> i + 1 mod n leaves the graph as it is."""
     return np.array_equal(np.roll(graph, (1, 1), (0, 1)), graph)
 

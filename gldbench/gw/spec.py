@@ -30,6 +30,9 @@ class CaseSpec(Model):
     """problems per family and size, each with a seed of its own"""
     budget: float | None = Field(None, gt=0)
     """as in `BenchSpec`; None: the budget of the bench"""
+    once: dict[str, float] = Field(default_factory=dict)
+    """solver -> seconds that one run of it may take here. It is started if it is expected to need no more, although its
+    repeats may exceed the budget. It is then run once: its value counts, and it has no timing."""
 
 
 class BenchSpec(Model):
@@ -76,7 +79,7 @@ def _check_names(spec: BenchSpec, path: Path) -> None:
     for case in spec.cases:
         for kind, given, known in (
             ("family", case.families, [*FAMILIES, *REAL]),
-            ("solver", case.solvers, list(SOLVERS)),
+            ("solver", (*case.solvers, *case.once), list(SOLVERS)),
         ):
             for word in given:
                 if word not in known:

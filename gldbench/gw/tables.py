@@ -162,6 +162,29 @@ def by_size(known: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index().sort_values(["family", "n"])
 
 
+def searches(rows: pd.DataFrame) -> pd.DataFrame:
+    """How long branch and bound took to prove the optimum, by family and n. The closed form does not count.
+
+    Returns:
+        Columns family, n, problems, proved, median seconds, largest seconds and largest tree (nodes). The seconds
+        are those of the problems that were proved.
+    """
+    tried = rows[(rows["subject"] == "exact") & ~rows["item"].str.isdigit()]
+    keys = ["task", "item", "seed"]
+    wide = tried[tried["status"] == "ok"].pivot_table(index=keys, columns="metric", values="value", aggfunc="median")
+    wide = wide.reindex(columns=["nodes", "first_seconds"]).query("nodes > 0").reset_index()
+    gave_up = tried[tried["reason"].str.startswith("the budget of")][keys]
+    found = pd.concat([wide, gave_up]).reset_index(drop=True)
+    if found.empty:
+        return pd.DataFrame(columns=["family", "n"])
+    found["n"] = found["item"].str.partition("x")[0].astype(int)
+    groups = found.rename(columns={"task": "family"}).groupby(["family", "n"])
+    table = pd.DataFrame({"problems": groups.size(), "proved": groups["nodes"].count()})
+    table["median seconds"], table["largest seconds"] = groups["first_seconds"].median(), groups["first_seconds"].max()
+    table["largest tree"] = groups["nodes"].max()
+    return table.reset_index()
+
+
 def pareto(found: pd.DataFrame, n: int) -> pd.DataFrame:
     """The median seconds and the median error of each bound at n nodes, over the same problems for all solvers.
 

@@ -124,7 +124,7 @@ CIRCULANT = Solver(
     formula="min over y of sum y_ab (c_a - d_b)^2, with the sums and the eigenvalues of y as for a coupling",
     source="de Klerk and Sotirov (2010), Mathematical Programming 122, for two commuting symmetry groups",
     max_nodes=64,
-    growth=5.0,
+    growth=3.0,
 )
 CIRCULANT_TWO_OPT = Solver(
     run=circulant_two_opt,

@@ -7,7 +7,7 @@ from gldbench.gw.exact import solve_exact
 from gldbench.gw.problem import NotApplicableError, Problem
 from gldbench.gw.solvers.solver import OBJECTIVE, Answer, Solver
 
-SECONDS = 10.0
+SECONDS = 60.0
 """time limit of branch and bound"""
 LARGEST_SEARCH = 16
 """nodes; above this number branch and bound takes minutes"""

@@ -17,6 +17,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from gldbench.gw.branch_and_bound import is_cyclic
 from gldbench.gw.certified import on_grid
 from gldbench.gw.exact import definite_error, monotone_error
 from gldbench.gw.problem import Array, NotApplicableError, Problem
@@ -49,6 +50,8 @@ def rlt(problem: Problem) -> Answer:
     if far is None:
         raise NotApplicableError("indefinite graphs: no permutation is certified to attain the minimum")
     c, d = ((graph + graph.T) / 2 for graph in problem.arrays[:2])
+    if is_cyclic(c) and is_cyclic(d):
+        raise NotApplicableError("circulant graphs: `circulant` holds all these rules and more")
     value, rounding = bound(c, d, multipliers(c, d))
     return Answer(lowered(max(0.0, value), 0.0, rounding, 2 * far + entry_error(problem)))
 

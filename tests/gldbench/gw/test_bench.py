@@ -160,6 +160,24 @@ def test_a_solver_expected_to_pass_the_budget_is_not_started(tmp_path: Path, mon
     run_bench(small, tmp_path, {}, QUIET)
     assert started == [4]
 
+    small = spec([{"families": ["rank-one"], "sizes": [4, 64], "solvers": ["flb"], "once": {"flb": 60}}], budget=1e-3)
+    run_bench(small, tmp_path / "once", {}, QUIET)
+    assert started == [4, 4, 64]
+
+
+def test_searches_that_gave_up_count_among_the_problems(bench: Path) -> None:
+    rows = Store(bench).frame()
+    table = tables.searches(rows).set_index(["family", "n"])
+    whole = table.loc[("synthetic-vocabulary-raw", 8)]
+    assert (whole["problems"], whole["proved"]) == (1, 1)
+    assert whole["largest tree"] > 0
+    assert whole["largest seconds"] > 0
+    exact = (rows["subject"] == "exact") & (rows["task"] == "synthetic-vocabulary-raw") & (rows["item"] == "8x8")
+    assert "half-step" not in table.index.get_level_values("family")  # the closed form
+    row = rows[exact].iloc[:1].assign(status="skipped", reason="the budget of 60 s ended", value=None)
+    left = tables.searches(pd.concat([rows[~exact], row])).set_index(["family", "n"])
+    assert left.loc[("synthetic-vocabulary-raw", 8), ["problems", "proved"]].tolist() == [1, 0]
+
 
 @pytest.mark.parametrize("name", ["quick", "full"])
 def test_presets_name_known_families_once(name: str) -> None:
@@ -174,6 +192,7 @@ def test_bad_benches(tmp_path: Path) -> None:
     for text, message in (
         ("name: x\nbudget: 1\ncases: [{families: [ran-one], sizes: [4]}]", 'did you mean "rank-one"'),
         ("name: x\nbudget: 1\ncases: [{families: [rank-one], sizes: [4], solvers: [flv]}]", 'did you mean "flb"'),
+        ("name: x\nbudget: 1\ncases: [{families: [rank-one], sizes: [4], once: {flv: 1}}]", 'did you mean "flb"'),
         ("name: x\nbudget: 1\nrepeats: 3\ncases: []", "repeats"),
         ("name: x\nbudget: 1\ncases: [{families: [rank-one, rank-one], sizes: [4]}]", "is in 2 cases"),
         ("name: x\nbudgett: 1\ncases: []", "budget"),

@@ -106,14 +106,14 @@ def test_every_solver_keeps_the_contract(name: str, check_solver: Callable[[Solv
     assert check_solver(SOLVERS[name]) > 0
 
 
-@pytest.mark.parametrize("name", ["exact", "sorted_two_opt", "scipy_faq", "scipy_two_opt"])
+@pytest.mark.parametrize("name", ["exact", "rlt", "sorted_two_opt", "restarts", "scipy_faq", "scipy_two_opt"])
 def test_solvers_for_permutations_refuse_weights_and_unequal_sizes(name: str, weighted: Problem) -> None:
     with pytest.raises(NotApplicableError, match="uniform weights"):
         SOLVERS[name].run(weighted)
 
 
 def test_every_other_field_takes_weights_and_unequal_sizes(weighted: Problem) -> None:
-    assert set(solve(weighted)["why_null"]) == {"ggw_sum", "circulant", "two_opt", "exact"}
+    assert set(solve(weighted)["why_null"]) == {"ggw_sum", "circulant", "rlt", "two_opt", "exact"}
 
 
 @pytest.mark.parametrize("name", SOLVERS)
