@@ -51,7 +51,7 @@ def rlt(problem: Problem) -> Answer:
         raise NotApplicableError("indefinite graphs: no permutation is certified to attain the minimum")
     c, d = ((graph + graph.T) / 2 for graph in problem.arrays[:2])
     if is_cyclic(c) and is_cyclic(d):
-        raise NotApplicableError("circulant graphs: `circulant` holds all these rules and more")
+        raise NotApplicableError("circulant graphs: `circulant` is a better bound there, and quicker")
     value, rounding = bound(c, d, multipliers(c, d))
     return Answer(lowered(max(0.0, value), 0.0, rounding, 2 * far + entry_error(problem)))
 
