@@ -29,7 +29,7 @@ from gldbench.commands.score import score
 from gldbench.commands.selftest import selftest_app
 from gldbench.commands.tasks import tasks_app
 from gldfusion.errors import InputError
-from gldfusion.reading import printable, shown_path
+from gldfusion.reading import shown_path
 
 app = typer.Typer(
     name="gldbench",
@@ -59,8 +59,6 @@ INTERRUPTED, TERMINATED = 130, 143
 
 UNUSABLE = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EEXIST)
 """errors of the system about a path that the user gave: too long, a file where a folder is needed, or the reverse"""
-LONGEST_LINE = 1000
-"""characters of a line of an error message"""
 
 
 def main() -> None:
@@ -95,9 +93,7 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def _fail(message: str) -> None:
-    for line in f"error: {message}".split("\n"):
-        indent = line[: len(line) - len(line.lstrip(" "))][:20]
-        print(indent + printable(line, LONGEST_LINE), file=sys.stderr)
+    print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 
 
