@@ -50,7 +50,7 @@ def subjects(spec: Spec, run: Path, world: Path) -> list[Subject]:
     ]
 
 
-def plan(spec: Spec, run: Path, world: Path, env: Environment) -> list[Job]:
+def plan(spec: Spec, run: Path, world: Path, env: Environment, repeat: bool = False) -> list[Job]:
     """All jobs of an experiment, done or not.
 
     Args:
@@ -58,6 +58,7 @@ def plan(spec: Spec, run: Path, world: Path, env: Environment) -> list[Job]:
         run: folder of the run.
         world: folder of the world.
         env: the environment that the rows will name.
+        repeat: evaluate all checkpoints, because stored responses were lost. Only these are generated again.
     """
     store = Store(run)
     jobs = world_jobs(spec.world, world)
@@ -76,7 +77,7 @@ def plan(spec: Spec, run: Path, world: Path, env: Environment) -> list[Job]:
                 )
             )
         needs = (f"fuse {subject.name}" if subject.method in spec.methods else f"train {subject.name}", "data")
-        done = partial(store.has, unit_of(subject.name))
+        done = (lambda: False) if repeat else partial(store.has, unit_of(subject.name))
         jobs.append(
             Job(
                 name=f"evaluate {subject.name}",
@@ -114,8 +115,8 @@ def run_spec(spec: Spec, run: Path, workers: int, threads: int, report: Report) 
         for folder in (run, *(run / name for name in ("checkpoints", "data", "report")), world):
             remove_all_leftovers(folder)
         claim(run, env, yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False))
-        Store(run).settle()
-        return run_jobs(plan(spec, run, world, env), workers, threads, report)
+        lost = any(name.startswith("responses/") for name in Store(run).settle())
+        return run_jobs(plan(spec, run, world, env, repeat=lost), workers, threads, report)
 
 
 def fuse_one(spec: Spec, run: Path, world: Path, subject: Subject, progress: Progress) -> None:
