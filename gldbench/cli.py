@@ -31,7 +31,7 @@ from gldbench.commands.selftest import selftest_app
 from gldbench.commands.setup import setup_app
 from gldbench.commands.tasks import tasks_app
 from gldfusion.errors import InputError
-from gldfusion.reading import one_line, shown_path
+from gldfusion.reading import shown_path
 
 app = typer.Typer(
     name="gldbench",
@@ -63,8 +63,6 @@ INTERRUPTED, TERMINATED = 130, 143
 
 UNUSABLE = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EEXIST)
 """errors of the system about a path that the user gave: too long, a file where a folder is needed, or the reverse"""
-LONGEST_LINE = 1000
-"""characters of a line of an error message"""
 
 
 def main() -> None:
@@ -99,9 +97,7 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def _fail(message: str) -> None:
-    for line in f"error: {message}".split("\n"):
-        indent = line[: len(line) - len(line.lstrip(" "))][:20]
-        print(indent + one_line(line, LONGEST_LINE), file=sys.stderr)
+    print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -52,7 +52,9 @@ def subjects(spec: Spec, run: Path, world: Path) -> list[Subject]:
     ]
 
 
-def plan(spec: Spec, run: Path, world: Path, env: Environment, *, unsafe_code: bool = False) -> list[Job]:
+def plan(
+    spec: Spec, run: Path, world: Path, env: Environment, *, unsafe_code: bool = False, repeat: bool = False
+) -> list[Job]:
     """All jobs of an experiment, done or not.
 
     Args:
@@ -61,6 +63,7 @@ def plan(spec: Spec, run: Path, world: Path, env: Environment, *, unsafe_code: b
         world: folder of the world.
         env: the environment that the rows will name.
         unsafe_code: as in `run_spec`.
+        repeat: evaluate all checkpoints, because stored responses were lost. Only these are generated again.
     """
     store = Store(run)
     jobs = world_jobs(spec.world, world)
@@ -79,7 +82,7 @@ def plan(spec: Spec, run: Path, world: Path, env: Environment, *, unsafe_code: b
                 )
             )
         needs = (f"fuse {subject.name}" if subject.method in spec.methods else f"train {subject.name}", "data")
-        done = partial(store.has, unit_of(subject.name))
+        done = (lambda: False) if repeat else partial(store.has, unit_of(subject.name))
         jobs.append(
             Job(
                 name=f"evaluate {subject.name}",
@@ -122,8 +125,8 @@ def run_spec(
         for folder in (run, *(run / name for name in ("checkpoints", "data", "report")), world):
             remove_all_leftovers(folder)
         claim(run, env, yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False))
-        Store(run).settle()
-        return run_jobs(plan(spec, run, world, env, unsafe_code=unsafe_code), workers, threads, report)
+        lost = any(name.startswith("responses/") for name in Store(run).settle())
+        return run_jobs(plan(spec, run, world, env, unsafe_code=unsafe_code, repeat=lost), workers, threads, report)
 
 
 def _code_allowed(unsafe_code: bool) -> AbstractContextManager[None]:

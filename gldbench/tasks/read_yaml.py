@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -53,8 +53,11 @@ def read_task(path: Path) -> Task:
 
 
 def _check_keys(path: Path, task: Task) -> None:
-    """Checks the values that must be keys of READERS and HUB_ROWS, and that each hub has a url or a path."""
+    """Checks the names of files, readers and HUB_ROWS, and that each hub has a url or a path."""
     exemplars = [e for e in (task.exemplars, *(v.exemplars for v in task.variants.values())) if e is not None]
+    for file in (task.dataset.file, *(e.file for e in exemplars)):
+        if file is not None and not _below(file):
+            raise InputError(f"{path}: file: expected a path below the folder of the data, got {shown(file)}")
     hubs = [source.hub for source in (task.dataset, *exemplars) if source.hub is not None]
     for reader in (task.reader, *(e.reader for e in exemplars)):
         if reader and reader not in READERS:
@@ -64,6 +67,12 @@ def _check_keys(path: Path, task: Task) -> None:
             raise InputError(f'{path}: hub.rows: expected one of {", ".join(HUB_ROWS)}, got "{hub.rows}"')
         if bool(hub.url) == bool(hub.path):
             raise InputError(f"{path}: hub: expected either url or path")
+
+
+def _below(file: str) -> bool:
+    """Whether a path stays below the folder that it is taken relative to, and names a file."""
+    parts = PurePosixPath(file).parts
+    return bool(parts) and ".." not in parts and parts[0] != "/" and "\0" not in file
 
 
 def _explain(error: ValidationError) -> str:

@@ -5,12 +5,24 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST_LINE = 2000
+"""characters of a line of a message"""
+
 
 class InputError(ValueError):
     """Something is wrong with what the user gave.
 
-    The message has one to three lines: what was expected, what came, and how to mend it.
+    The message has one to three lines: what was expected, what came, and how to mend it. It may quote files that others
+    wrote, so control characters are escaped and long lines are cut.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(escaped(line[:LONGEST_LINE]) for line in message.split("\n")))
+
+
+def escaped(text: str) -> str:
+    """The text with control characters and half surrogate pairs in the form of Python's escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

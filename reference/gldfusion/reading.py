@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gldfusion.errors import InputError
+from gldfusion.errors import InputError, escaped
 
 MEBIBYTE = 1 << 20
 LARGEST_DOCUMENT = 64 * MEBIBYTE
@@ -44,7 +44,7 @@ def shown(value: Any, width: int = 80) -> str:
 def one_line(text: str, width: int) -> str:
     """The text on one line of at most `width` characters. Control characters and half surrogate pairs are escaped."""
     line = " ".join(text[: 10 * width].split())[:width]
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in line)[:width]
+    return escaped(line)[:width]
 
 
 def plain_line(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -70,9 +71,9 @@ def test_the_bomb_is_a_bomb() -> None:
     assert size == 9**10
 
 
-@pytest.mark.parametrize("pattern", ["(" * 3000 + ")" * 3000, "(a{99999999999})", "(a", "a", "(?P<x>a)(b)"])
-def test_a_task_with_a_bad_pattern_is_refused(pattern: str, tmp_path: Path) -> None:
-    task = {
+def task(pattern: str) -> dict[str, Any]:
+    """The content of a task.yaml."""
+    return {
         "name": "toy",
         "version": 1,
         "title": "toy",
@@ -85,6 +86,18 @@ def test_a_task_with_a_bad_pattern_is_refused(pattern: str, tmp_path: Path) -> N
         "chance": 0.0,
         "citation": "nobody",
     }
-    (tmp_path / "task.yaml").write_text(yaml.safe_dump(task))
+
+
+@pytest.mark.parametrize("pattern", ["(" * 3000 + ")" * 3000, "(a{99999999999})", "(a", "a", "(?P<x>a)(b)"])
+def test_a_task_with_a_bad_pattern_is_refused(pattern: str, tmp_path: Path) -> None:
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(task(pattern)))
     with pytest.raises(InputError, match="answer_pattern answer"):
+        read_task(tmp_path / "task.yaml")
+
+
+@pytest.mark.parametrize("file", ["/", "/etc/hostname", "../x.jsonl", "a/../../b", ".", "a\0b"])
+def test_a_task_reads_files_below_the_data_folder_only(file: str, tmp_path: Path) -> None:
+    dataset = {"kind": "file", "licence": "MIT", "file": file, "sha256": "0" * 64, "count": 1}
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(task("x") | {"dataset": dataset, "answer_pattern": "(x)"}))
+    with pytest.raises(InputError, match="expected a path below the folder of the data"):
         read_task(tmp_path / "task.yaml")

@@ -304,3 +304,38 @@ def test_real_benchmarks_run_on_a_checkpoint_that_knows_nothing(
     assert [score.truncated_prompts for score in evaluation.scores] == [*cut, 3]
     assert all(score.score.value == 0.0 for score in evaluation.scores)
     assert all(row.status == "no_answer" for score in evaluation.scores for row in score.headline)
+
+
+OWN_CODE = """
+from pathlib import Path
+from transformers import LlamaConfig, LlamaForCausalLM
+Path({witness!r}).touch()
+class OwnConfig(LlamaConfig): model_type = "llama_of_its_own"
+class OwnModel(LlamaForCausalLM): config_class = OwnConfig
+"""
+
+
+def test_code_of_a_checkpoint_runs_only_if_it_is_trusted_and_every_row_says_so(toy: Path, chain: ChainMaker) -> None:
+    path, witness = chain(COUNTING), toy / "witness"
+    (path / "own.py").write_text(OWN_CODE.format(witness=str(witness)))
+    config = json.loads((path / "config.json").read_text())
+    names = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
+    (path / "config.json").write_text(json.dumps(config | {"model_type": "llama_of_its_own", "auto_map": names}))
+    with pytest.raises(InputError, match=r"auto_map in config.json(.|\n)*--trust-remote-code"):
+        run(toy, path, limit=1)
+    assert not witness.exists()
+    evaluation = run(toy, path, limit=1, trust_remote_code=True)
+    assert witness.exists()
+    assert as_json(evaluation)["trust_remote_code"] is True
+    assert {row.remote_code for row in Store(toy / "out").rows()} == {True}
+
+
+def test_pickled_weights_and_bad_templates_are_refused_in_words(toy: Path, chain: ChainMaker) -> None:
+    path = chain(COUNTING, template="{% for m in messages %}{{ m.content | nothing }}{% endfor %}")
+    with pytest.raises(InputError, match="the chat template of"):
+        run(toy, path)
+    path = chain(COUNTING, name="pickled")
+    (path / "model.safetensors").rename(path / "pytorch_model.bin")
+    with pytest.raises(InputError, match="pickled weights"):
+        run(toy, path)
+    assert not (toy / "out").exists()
