@@ -171,7 +171,9 @@ def test_the_line_after_a_cue_must_state_one_number_in_gsm8k(benchmark_data: Pat
         return grade.value, grade.how, grade.found
 
     assert how("The answer is 18.\nThe answer is:\n3 x y7 ]] 42 qq") == (1.0, "cue", "18.")
-    long = "Janet sells 16 - 3 - 4 = 9 of the eggs in a day, and so the sum that she makes in a day is 9 * 2 = 18 dollars"
+    long = (
+        "Janet sells 16 - 3 - 4 = 9 of the eggs in a day, and so the sum that she makes in a day is 9 * 2 = 18 dollars"
+    )
     assert how(f"The answer is:\n{long}.") == (1.0, "next_line", f"{long}.")
 
 
