@@ -37,7 +37,7 @@ def _grade(response: Response, mark: Mark) -> Grade:
         metric=mark.metric,
         value=mark.value,
         status=mark.status or status,
-        reason=mark.reason if mark.final else joined,
+        reason=joined,
         part=mark.part,
         how=mark.how,
         found=mark.found,

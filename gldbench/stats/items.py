@@ -7,6 +7,7 @@ cluster (a single subtask, which is then the whole population).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,6 +75,9 @@ def item_mean(
     - Otherwise: the percentile bootstrap over the G units. Its ends are moved away from the mean by the factor
       t_{G-1} / z * sqrt(G / (G - 1)), because the plain bootstrap is too narrow for few units. They are cut off at
       `bounds`.
+    - Clusters whose means are all equal, though their items differ: every resample of clusters has the same mean, so
+      that the bootstrap interval would have no width, and the clustered standard error is 0. The clusters then show no
+      correlation of their items, so items count as independent, in the interval and in `se`.
     - All values are equal, or there is one unit: a bootstrap interval would have no width. As Wilson's does at 0
       successes, the interval then assumes that a new unit differs with a probability of at most z^2 / (G + z^2), and
       that it differs as far as `bounds` allow.
@@ -90,6 +94,8 @@ def item_mean(
     se = _cr1(units) if n_units > 1 else None
     if not units.clustered and bounds == (0.0, 1.0) and np.isin(values, (0, 1)).all():
         return ItemMean(wilson(int(values.sum()), n), se, n_units, False)
+    if units.clustered and np.ptp(values) > 0 and np.ptp(units.sums / units.sizes) <= 1e-12:
+        return _as_independent(values, n_units, seed=seed, bounds=bounds, resamples=resamples)
     value, noun = float(np.mean(values)), "clusters" if units.clustered else "items"
     if np.ptp(values) == 0 or n_units == 1:
         chance = Z**2 / (n_units + Z**2)
@@ -102,6 +108,17 @@ def item_mean(
         if units.clustered:
             method = f"cluster bootstrap over {n_units} clusters of {n} items, t-stretched"
     return ItemMean(Estimate(value=value, low=low, high=high, n=n, method=method), se, n_units, units.clustered)
+
+
+def _as_independent(
+    values: np.ndarray, n_clusters: int, *, seed: int, bounds: tuple[float, float], resamples: int
+) -> ItemMean:
+    """The mean of `n_clusters` clusters with the interval of independent items."""
+    names = [str(place) for place in range(len(values))]
+    alone = item_mean(values, names, seed=seed, bounds=bounds, resamples=resamples)
+    method = f"{alone.estimate.method}: the means of their clusters are all equal"
+    estimate = dataclasses.replace(alone.estimate, method=method)
+    return ItemMean(estimate=estimate, se=alone.se, n_units=n_clusters, clustered=True)
 
 
 def paired_items(

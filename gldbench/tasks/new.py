@@ -13,6 +13,7 @@ from typing import Any
 from gldbench.schema import Task
 from gldbench.tasks.data import Record
 from gldbench.tasks.load import load_task, task_names
+from gldbench.tasks.options import OPTIONS, options
 from gldbench.tasks.read_yaml import read_task
 from gldbench.tasks.readers import READERS
 from gldfusion.errors import InputError
@@ -22,7 +23,6 @@ from gldfusion.reading import parse_json, read_bytes, read_packed
 QUESTIONS = ("question", "problem", "prompt", "input", "query", "instruction", "text", "context")
 GOLDS = ("answer", "target", "gold", "label", "solution", "output", "completion", "response")
 SUBTASKS = ("subtask", "subject", "task", "category", "domain", "topic", "type")
-OPTIONS = ("options", "choices", "endings")
 """usual names of fields, the likeliest first"""
 PLAIN_NAMES = ("test", "train", "dev", "val", "validation", "data", "items", "eval", "main")
 """names of files that say nothing about the benchmark; the name of their folder does"""
@@ -112,17 +112,26 @@ def _task_yaml(name: str, facts: Mapping[str, Any], records: Sequence[Record]) -
     if reader is not None:
         return _yaml(name, facts, _like(reader)), {"reader": f"{reader.reader}, as in {reader.name}"}, missing
     fields = _shared_fields(records)
-    question, gold = _first(QUESTIONS, fields), _first(GOLDS, fields)
     subtask = next((f for f in _named(SUBTASKS, fields) if _is_subtask(f, records)), "")
+    parts = {
+        "subtask": subtask,
+        "subtasks": list(dict.fromkeys(str(record[subtask]) for record in records)) if subtask else [],
+    }
+    lettered, why_not = _lettered(records)
+    if lettered:
+        guessed = {"reader": "options, for rows with a list of options"} | ({"subtask": subtask} if subtask else {})
+        return _yaml(name, facts, lettered | parts), guessed, missing
+    question, gold = _first(QUESTIONS, fields), _first(GOLDS, fields)
     guessed = {"prompt": question or "nothing", "dataset.target": gold or "nothing"}
     if not question:
         missing.insert(0, f"prompt: name one of the fields {', '.join(fields)} in braces")
     if not gold:
         missing.insert(0, f"dataset.target: which of {', '.join(fields)} holds the gold answer")
-    options = _first(OPTIONS, fields)
-    if options:
+    if named := _first(OPTIONS, fields):
         missing.insert(
-            0, f"reader: the rows have a list of {options}; a reader puts it into the prompt (tasks/README.md, Readers)"
+            0,
+            f"reader: the rows have {named}, but the reader options cannot read them ({' '.join(why_not.split())}); "
+            "a reader puts them into the prompt (tasks/README.md, Readers)",
         )
     golds = [str(record.get(gold, "")) for record in records]
     marked = all(re.search(r"####\s*\S+\s*$", text) for text in golds)
@@ -135,14 +144,32 @@ def _task_yaml(name: str, facts: Mapping[str, Any], records: Sequence[Record]) -
         "target": gold or FILL_IN,
         "target_pattern": r"####\s*(\S+)\s*$" if marked else "",
         "target_without": "," if scorer == "number" else "",
-        "subtask": subtask,
-        "subtasks": list(dict.fromkeys(str(record[subtask]) for record in records)) if subtask else [],
+        **parts,
         "prompt": f'{{{question or FILL_IN}}}\nEnd with "The answer is" and the answer.',
         "scorer": scorer,
         "max_tokens": 1024 if scorer == "number" else 512,
         "headline": "{grader: ours, filter: answer, metric: exact_match}",
     }
     return _yaml(name, facts, kept), guessed, missing
+
+
+def _lettered(records: Sequence[Record]) -> tuple[dict[str, Any], str]:
+    """The keys of a task with lettered options, and "". Without a list of options in every row: none, and why."""
+    counts = set()
+    for number, record in enumerate(records):
+        try:
+            counts.add(len(options(number, record).choices))
+        except InputError as error:
+            return {}, f"row {number}: {error}"
+    kept = {
+        "reader": "options",
+        "prompt": '{question}\n{options}\nEnd with "The answer is" and the letter of the right option: {letters}.',
+        "scorer": "choice",
+        "max_tokens": 512,
+        "headline": "{grader: ours, filter: answer, metric: accuracy}",
+        "chance": f"{1 / min(counts):.4f}",
+    }
+    return kept, ""
 
 
 def _known_reader(records: Sequence[Record]) -> Task | None:
@@ -242,7 +269,7 @@ def _yaml(name: str, facts: Mapping[str, Any], kept: Mapping[str, Any]) -> str:
         "# the number that is quoted first",
         f"headline: {kept['headline']}",
         "# score in [0, 1] of the best guess without solving the task: say here which guess that is",
-        "chance: 0.0",
+        f"chance: {kept.get('chance', '0.0')}",
         f"citation: {_quoted(FILL_IN)}",
         "",
     ]

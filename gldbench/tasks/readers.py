@@ -7,35 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 from gldbench.schema import Dataset
 from gldbench.tasks.data import Record
+from gldbench.tasks.options import options
+from gldbench.tasks.reading import LETTERS, Reading, letter_fields, listed
 from gldfusion.errors import InputError
-
-LETTERS = "ABCDE"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a reader returns for one row."""
-
-    item_id: str
-    fields: Mapping[str, Any]
-    """name -> text that replaces `{name}` in the prompt"""
-    target: str
-    """the gold answer; of a multiple-choice item the letter of the right option"""
-    cluster: str = ""
-    """name of something that it shares with other items, such as a passage; "": the subtask, or nothing"""
-    golds: tuple[str, ...] = ()
-    """all accepted answers, if there are several; `target` is the first"""
-    choices: tuple[str, ...] = ()
-    """the options; for a log-likelihood task the continuations, with the space that separates them from the prompt"""
-    entry: str = ""
-    """name of the function that the answer must define, if the answer is a program"""
-
 
 Reader = Callable[[int, Record], Reading]
 """(number of the row in the file, from 0; the row) -> what it asks"""
@@ -56,26 +34,6 @@ def plain(dataset: Dataset, row: int, record: Record) -> Reading:
     return Reading(str(row), record, text.translate(str.maketrans("", "", dataset.target_without)))
 
 
-def listed(texts: tuple[str, ...], indent: str = "") -> str:
-    """Writes the options as lines "A. ...", each after `indent`."""
-    return "\n".join(f"{indent}{letter}. {text}" for letter, text in zip(LETTERS, texts, strict=False))
-
-
-def _in_words(letters: str) -> str:
-    """ "ABCD" -> "A, B, C or D"."""
-    return f"{', '.join(letters[:-1])} or {letters[-1]}"
-
-
-def _letters(texts: tuple[str, ...]) -> dict[str, str]:
-    """Makes the prompt fields that list all options of an item, whatever their number."""
-    return {
-        "options": listed(texts),
-        "indented_options": listed(texts, " "),
-        "letters": _in_words(LETTERS[: len(texts)]),
-        "quoted_letters": ", ".join(f"'{letter}'" for letter in LETTERS[: len(texts)]),
-    }
-
-
 def _continuations(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Puts a space before each option, as lm-eval does; they then follow the prompt directly."""
     return tuple(f" {text}" for text in texts)
@@ -91,7 +49,7 @@ def arc(row: int, record: Record) -> Reading:
     options = record["question"]["choices"]
     texts = tuple(option["text"] for option in options)
     target = LETTERS[[option["label"] for option in options].index(record["answerKey"])]
-    fields = {"question": record["question"]["stem"], **_letters(texts)}
+    fields = {"question": record["question"]["stem"], **letter_fields(texts)}
     return Reading(record["id"], fields, target, choices=texts)
 
 
@@ -111,7 +69,7 @@ def _mmlu(row: int, record: Record, choices: tuple[str, ...]) -> Reading:
         "question": record["question"].strip(),
         "answer": record["answer"],
         **dict(zip("ABCD", texts, strict=True)),
-        **_letters(texts),
+        **letter_fields(texts),
     }
     return Reading(str(row), fields, record["answer"], choices=choices or texts)
 
@@ -142,7 +100,7 @@ def _hellaswag(row: int, record: Record, space: bool) -> Reading:
         "ctx_b": second,
         "query": _without_brackets(f"{record['activity_label']}: {record['ctx_a']} {second}"),
         **dict(zip("ABCD", texts, strict=True)),
-        **_letters(texts),
+        **letter_fields(texts),
     }
     choices = _continuations(tuple(map(_without_brackets, texts))) if space else texts
     return Reading(str(row), fields, LETTERS[record["label"]], choices=choices)
@@ -242,6 +200,9 @@ READERS: dict[str, Reader] = {
     "mbpp": mbpp,
     "mmlu": mmlu,
     "mmlu_ll": mmlu_ll,
+    "options": options,
     "theoremqa": theoremqa,
 }
 """the key `reader` of task.yaml -> reader"""
+
+__all__ = ["LETTERS", "READERS", "Reader", "Reading", "Record", "last_boxed", "listed", "plain"]

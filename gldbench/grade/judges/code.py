@@ -46,9 +46,7 @@ def _function_mark(name: str, verdict: FunctionVerdict | None) -> Mark:
     if verdict is None:
         return Mark(filter=name, metric=PATTERN_METRIC, value=0.0, answered=False)
     value, status, reason = verdict
-    return Mark(
-        filter=name, metric=PATTERN_METRIC, value=value, answered=True, reason=reason, status=status, final=True
-    )
+    return Mark(filter=name, metric=PATTERN_METRIC, value=value, answered=True, reason=reason, status=status)
 
 
 def judge_programs(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:

@@ -37,8 +37,6 @@ class Mark:
     """how the answer was found"""
     found: str = ""
     """the answer as the output writes it"""
-    final: bool = False
-    """the row repeats `reason` alone, and does not add that the output or the prompt was cut off"""
 
 
 @dataclass(frozen=True)

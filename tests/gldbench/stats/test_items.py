@@ -113,6 +113,32 @@ def test_equal_scores_are_not_certain() -> None:
     assert alone.estimate.low < 0.2 < 0.8 < alone.estimate.high
 
 
+def test_clusters_with_equal_means_are_not_certain_either() -> None:
+    """Half of each cluster is right: the clustered error and the bootstrap over clusters (the planted bug) are 0."""
+    values, clusters = np.repeat([0.0, 1.0], 6), list("aabbcc") * 2
+    found = stats.item_mean(values, clusters, seed=0)
+    assert (found.estimate.low, found.estimate.high) == pytest.approx(
+        (stats.wilson(6, 12).low, stats.wilson(6, 12).high)
+    )
+    assert found.se == pytest.approx(scipy_stats.sem(values))
+    assert found.estimate.method.endswith("the means of their clusters are all equal")
+    assert (found.n_units, found.clustered) == (3, True)
+    graded = stats.item_mean(values * 0.4 + 0.2, clusters, seed=0).estimate
+    assert graded.low < graded.value - 0.05 < graded.value + 0.05 < graded.high
+    difference = stats.paired_items(values, 1 - values, clusters, seed=0)
+    assert difference.mean.estimate.low < 0 < difference.mean.estimate.high
+    assert difference.test == "sign-flip over 3 clusters"
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 20])
+@pytest.mark.parametrize("score", [0.0, 1.0, 0.5])
+def test_few_equal_items_are_not_certain(n: int, score: float) -> None:
+    for clusters in ([str(i) for i in range(n)], ["one"] * n, [str(i % 2) for i in range(n)]):
+        found = stats.item_mean(np.full(n, score), clusters, seed=0).estimate
+        assert found.high - found.low > 0.1
+        assert found.low <= score <= found.high
+
+
 def coverage(n_clusters: int, size: int, worlds: int = 400, *, ignore: bool = False) -> float:
     """How often the interval holds the true mean 0.5, clusters and items drawn anew each time."""
     rng, hits = np.random.default_rng(n_clusters), 0

@@ -76,7 +76,7 @@ def test_rows_of_a_known_shape_get_its_reader(tmp_path: Path) -> None:
 def test_what_cannot_be_guessed_is_named(tmp_path: Path) -> None:
     made = new_task(write(tmp_path / "odd.jsonl", {"stimulus": "a", "choices": ["b", "c"]}), into=tmp_path / "own")
     listed = "\n".join(made.missing)
-    assert "a reader puts it into the prompt" in listed
+    assert "the reader options cannot read them (row 0: no field for the question" in listed
     assert "prompt: name one of the fields stimulus, choices" in listed
     assert "dataset.target: which of stimulus, choices" in listed
 

