@@ -20,7 +20,7 @@ from typing import Any
 
 from tests.campaign.hostile_outputs import FENCE, GOOD, PROGRAMS, TEXTS
 from tests.campaign.trials import Failures, Kind, Setting
-from tests.gldbench.sandbox import test_hostile as suite
+from tests.gldbench.sandbox import hostile_programs as suite
 
 LIMIT_SECONDS = 1500.0
 Grading = Callable[[Sequence[tuple[str, str]]], list[Any]]
@@ -29,16 +29,15 @@ Grading = Callable[[Sequence[tuple[str, str]]], list[Any]]
 
 def _names() -> list[str]:
     """All hostile outputs: the programs of the test suite, ours, and texts."""
-    return [*(path.stem for path in suite.PROGRAMS), *PROGRAMS, *TEXTS]
+    return [*(f"suite/{program.name}" for program in suite.PROGRAMS), *PROGRAMS, *TEXTS]
 
 
 def _output(name: str, host: suite.Host, one_line: bool) -> str:
     """The hostile output with this name. `one_line`: the task asks for one line after a #."""
     if name in TEXTS:
         return TEXTS[name] if not one_line else f"# {TEXTS[name].replace('#', '')}"
-    source = PROGRAMS.get(name)
-    if source is None:
-        source = suite.fill((Path(suite.__file__).parent / "hostile" / f"{name}.py").read_text(), host)
+    shared = {f"suite/{program.name}": program.source for program in suite.PROGRAMS}
+    source = PROGRAMS[name] if name in PROGRAMS else suite.fill(shared[name], host)
     return _one_line(source) if one_line else FENCE.format(source)
 
 
@@ -182,7 +181,7 @@ def _watched(folder: Path) -> Iterator[tuple[suite.Host, list[str]]]:
         changes += [f"the host changed: {name}" for name in before if before[name] != after[name]]
         if left := suite.children() - born:
             changes.append(f"{len(left)} processes survive")
-        if target.process.poll() is not None:
+        if target.process.poll() not in (None, 0):  # after ten minutes it ends by itself
             changes.append("a process of the host was killed")
     if target.connections:
         changes.append("a server of the host was reached")

@@ -31,7 +31,7 @@ TEXTS: dict[str, str] = {
     "long_line": FENCE.format("def f(x):\n    return x" + " + 0" * 100_000),
     "long_text": "f(x) " * 200_000,
     "strings_without_end": '"""' * 9_999,
-    "nulls": FENCE.format("def f(x):\n    return x\0 + 1"),
+    "nulls": FENCE.format("def f(x):\n    return x\0 + 2"),
     "surrogates": FENCE.format("def f(x):\n    return '\ud800'"),
     "carriage_returns": FENCE.format("def f(x):\r    return x\r"),
     "tabs": "\t" * 50_000 + "def f(x):\n\treturn x",
