@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ITEMS = "items.html"
 """page of single items beside the report"""
 DISAGREEMENTS = "disagreements.html"
-"""page of the items on which graders differ, where responses have the grades of several; beside it the same as .jsonl"""
+"""page of the items on which graders differ, where several graded a response; beside it the same as .jsonl"""
 
 
 def report(
