@@ -24,6 +24,19 @@ UPSTREAM: dict[tuple[str, str], str] = {
     "a gold answer in the reasoning raises it",
     ("lm_eval", "ifeval"): "what a model thinks between tags counts as a part of its response; paragraphs are counted "
     "together with blank lines; a letter that is no letter is replaced by a random one",
+    ("opencompass", "gsm8k"): "without a box, the text up to the first point or its first sentence with "
+    '"answer is" is compared as text: words around the number make it wrong',
+    ("opencompass", "bbh"): 'multiple choice takes the first capital letter of the text after the first "answer is ", '
+    "or of the whole output: the T of The",
+    ("opencompass", "arc_c"): "a letter between spaces anywhere, such as the article A, becomes the answer",
+    ("opencompass", "mmlu"): "a letter between spaces anywhere, such as the article A, becomes the answer",
+    ("opencompass", "hellaswag"): "a letter between spaces anywhere, such as the article A, becomes the answer",
+    ("opencompass", "math"): "boxes are compared as normalised text: 0.5 and \\frac{1}{2} differ",
+    ("opencompass", "drop"): "an answer is right where it contains a gold answer or is a part of one: 13 for 3",
+    ("opencompass", "theoremqa"): "the answer is what Python makes of it, 4 % off is right, and yes or no anywhere in "
+    "it becomes True or False",
+    ("opencompass", "mbpp"): "240.0 is not equal to 240, and code outside its patterns is run as it is",
+    ("opencompass", "mbpp_plus"): "only the base tests are run, and 240.0 is not equal to 240",
     ("evalplus", "humaneval_plus"): "in EvalPlus 0.3.1 no program can pass HumanEval/32",
     ("evalplus", "mbpp_plus"): "Mbpp/255 exceeds EvalPlus's limit of 4 GB, and Mbpp/392 exceeds its time limit",
 }

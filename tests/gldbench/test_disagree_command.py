@@ -15,7 +15,13 @@ from gldbench.evaluate.score import grade_file
 from gldbench.items.read import scored_items
 from gldfusion.errors import InputError
 
-ANSWERS = {"0": "\\boxed{18}", "1": "**Answer**: 3", "2": "The answer is 7", "3": "540", "4": "no idea"}
+ANSWERS = {
+    "0": "So \\boxed{18}. I checked it 3 times.",
+    "1": "**Answer**: 3",
+    "2": "The answer is 7",
+    "3": "540",
+    "4": "no idea",
+}
 GOLDS = {"0": "18", "1": "3", "2": "70000", "3": "540", "4": "20"}
 
 
