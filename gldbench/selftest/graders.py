@@ -99,9 +99,8 @@ def selftest_graders(
         maker = MAKERS[task.scorer]
         made_for = [item for item in load_items(task, data) if maker.keeps(item)]
         cases = maker.cases(task, spread(made_for, items or maker.items))
-        for grader_name in graders or GRADERS:
-            grader = GRADERS[grader_name]
-            if grader.applies(task):
+        for grader_name, grader in GRADERS.items():
+            if (not graders or grader_name in graders) and grader.applies(task):
                 rows += _rows(task, grader_name, grader, cases, maker.needs())
         report(name, 1, 1)
     return Selftest(tuple(rows))
