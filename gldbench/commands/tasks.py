@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,14 +37,26 @@ def list_tasks(tasks_dir: TasksDir = None, as_json: Json = False) -> None:
 
 @tasks_app.command("show")
 def show_task(
-    name: Annotated[str, typer.Argument(help="Task name, such as gsm8k.")], tasks_dir: TasksDir = None
+    name: Annotated[str, typer.Argument(help="Task name, such as gsm8k.")],
+    tasks_dir: TasksDir = None,
+    as_json: Json = False,
 ) -> None:
-    """Show everything that the folder of a task says: prompt, data, metric, citation and more."""
+    """Show what the folder of a task says: prompt, data, metric, citation and more. `--json` shows empty keys too."""
     import yaml
 
     from gldbench.tasks import load_task
 
-    print(yaml.safe_dump(dataclasses.asdict(load_task(name)), sort_keys=False, allow_unicode=True), end="")
+    task = dataclasses.asdict(load_task(name))
+    if as_json:
+        print_json(task)
+    else:
+        print(yaml.safe_dump(_without_empty(task), sort_keys=False, allow_unicode=True, width=100), end="")
+
+
+def _without_empty(keys: dict[str, Any]) -> dict[str, Any]:
+    """The keys that have a value. A mapping without any is left out as well."""
+    shown = {key: _without_empty(value) if isinstance(value, dict) else value for key, value in keys.items()}
+    return {key: value for key, value in shown.items() if value not in (None, "", {}, [], ())}
 
 
 @tasks_app.command("new")

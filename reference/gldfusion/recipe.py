@@ -212,27 +212,29 @@ def check_paths(recipe: Recipe) -> None:
         recipe: a recipe with absolute paths, as `load_recipe` returns it.
 
     Raises:
-        InputError: names the key of the recipe whose path is wrong, for example `sources.0.cache`.
+        InputError: names the key of the recipe whose path is wrong, for example `cache` of the source "source-a".
     """
     _check_path("data", require_data, recipe.data)
     checkpoint = partial(require_checkpoint, trust_remote_code=recipe.trust_remote_code)
     _check_path("pivot", checkpoint, recipe.pivot)
-    for number, source in enumerate(recipe.sources):
-        if source not in recipe.used_sources:
-            continue
+    for source in recipe.used_sources:
         if source.cache is None:
-            _check_path(f"sources.{number}.checkpoint", checkpoint, source.checkpoint)
+            _check_path(_key(source, "checkpoint"), checkpoint, source.checkpoint)
         else:
-            _check_path(f"sources.{number}.cache", require_cache, source.cache)
+            _check_path(_key(source, "cache"), require_cache, source.cache)
 
 
 def check_cache_paths(recipe: Recipe) -> None:
     """As `check_paths`, for building the caches: checks the data, and the checkpoint of every source with a cache."""
     checkpoint = partial(require_checkpoint, trust_remote_code=recipe.trust_remote_code)
     _check_path("data", require_data, recipe.data)
-    for number, source in enumerate(recipe.sources):
+    for source in recipe.sources:
         if source.cache is not None:
-            _check_path(f"sources.{number}.checkpoint", checkpoint, source.checkpoint)
+            _check_path(_key(source, "checkpoint"), checkpoint, source.checkpoint)
+
+
+def _key(source: SourceSpec, key: str) -> str:
+    return f'{key} of the source "{source.name}"'
 
 
 def _check_path(key: str, require: Callable[[Path], Path], path: Path) -> None:

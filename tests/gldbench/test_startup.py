@@ -197,9 +197,9 @@ def test_missing_models_and_an_existing_output_are_told_before_torch(tmp_path: P
     twice = command(tmp_path, "fuse", recipe(tmp_path, sources=[], terms=[]), "--output", "pivot")
     live = command(tmp_path, "cache", recipe(tmp_path, sources=[{"name": "a", "checkpoint": "source"}]))
     for ended, told in (
-        (cached, "recipe key sources.0.checkpoint"),
+        (cached, "recipe key checkpoint of the source"),
         (without_pivot, "recipe key pivot"),
-        (without_cache, "recipe key sources.0.cache"),
+        (without_cache, "recipe key cache of the source"),
         (twice, "will not overwrite"),
         (live, "names a cache"),
     ):

@@ -138,11 +138,11 @@ NOWHERE = Path("/nowhere")
         ({"pivot": NOWHERE}, "recipe key pivot: not a checkpoint: /nowhere is not a folder"),
         (
             {"sources": (SourceSpec(name="a", checkpoint=NOWHERE),)},
-            "recipe key sources.0.checkpoint: not a checkpoint: /nowhere",
+            'recipe key checkpoint of the source "a": not a checkpoint: /nowhere',
         ),
         (
             {"sources": (SourceSpec(name="a", checkpoint=NOWHERE, cache=NOWHERE / "cache"),)},
-            r"recipe key sources.0.cache: no cache at /nowhere/cache\nbuild it with",
+            r'recipe key cache of the source "a": no cache at /nowhere/cache\nbuild it with',
         ),
     ],
 )
@@ -171,7 +171,7 @@ def test_caches_are_built_from_data_and_checkpoints(
     )
     check_cache_paths(make_recipe(pivot=NOWHERE, sources=sources))
     missing = sources[0].model_copy(update={"checkpoint": NOWHERE})
-    with pytest.raises(InputError, match=r"recipe key sources.0.checkpoint: not a checkpoint: /nowhere"):
+    with pytest.raises(InputError, match=r'recipe key checkpoint of the source "a": not a checkpoint: /nowhere'):
         check_cache_paths(make_recipe(sources=(missing,)))
 
 

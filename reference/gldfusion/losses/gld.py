@@ -56,8 +56,8 @@ class Gld:
             n is 0 for every model.
             "softmax": the softmax over the kept k. Then Z 1 = 1, so f holds the mean probability of each rank and
             nothing of the graph.
-        aggregate: How the graph is normalised: "sum", "mean", "trace" or "max"; see `gldfusion.graph`. The default is
-            "mean", because the number of positions differs between tokenisations.
+        aggregate: What the sum of z_t z_t^T over the T positions is divided by: "sum": 1. "mean": T, because the number
+            of positions differs between tokenisations. "trace": the trace of the graph. "max": its largest entry.
         distance: What is computed from the features (in O(T k)) or from the graphs (in O(T k^2)).
             "ggw": the paper's `ggw_sum` of the features, for equal k only.
             "flb", "anova": lower bounds of GW_2^2 from the features.
@@ -71,8 +71,11 @@ class Gld:
             "none": k at every position.
             "entropy": the ceil(exp H) largest, where H is the entropy of the softmax over the k. So the unlikely
             candidates of a confident position stay out of the graph. This number has no gradient.
-        map: How source tokens are mapped to the pivot's, for vocabulary nodes: "exact", "mined" or "fusellm"; see
-            `gldfusion.vocab`.
+        map: How source tokens are mapped to the pivot's, for vocabulary nodes.
+            "exact": to the token with the same bytes; other source tokens have no match.
+            "mined": to the token with the same bytes, or else to the one with the least edit distance in bytes (MinED).
+            "fusellm": as FuseLLM's code does it: by the strings of the two vocabularies, or else by their edit distance
+            in lower case.
     """
 
     nodes: Literal["rank", "vocab"] = "rank"

@@ -39,7 +39,11 @@ class Minced:
         select: How the sources share a sequence.
             "min": the source that predicts its labels best has all of it (MinCE).
             "average": the shares are the softmax over the sources of exp(-CE), as in FuseLLM's code (AvgCE).
-        map: How source tokens are mapped to the pivot's: "exact", "mined" or "fusellm"; see `gldfusion.vocab`.
+        map: How source tokens are mapped to the pivot's.
+            "exact": to the token with the same bytes; other source tokens have no match.
+            "mined": to the token with the same bytes, or else to the one with the least edit distance in bytes (MinED).
+            "fusellm": as FuseLLM's code does it: by the strings of the two vocabularies, or else by their edit distance
+            in lower case.
     """
 
     select: Literal["min", "average"] = "min"
