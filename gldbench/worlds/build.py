@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from gldbench.jobs import Job, intact
 from gldbench.spec import WorldSpec, models_of
@@ -23,7 +24,7 @@ from gldfusion.errors import InputError
 from gldfusion.files import atomic_write, hash_json
 from gldfusion.manifest import sealed_dir
 from gldfusion.progress import Progress
-from gldfusion.reading import plain_line, read_bytes, read_json_lines
+from gldfusion.reading import printable, read_bytes, read_json_lines
 from gldfusion.recipe import Recipe
 
 GENERATION = 1
@@ -159,15 +160,13 @@ def read_set(folder: Path, name: str) -> list[Instance]:
         InputError: the file is missing or damaged.
     """
     path = folder / "data" / f"set-{name}.jsonl"
+    records = list(read_json_lines(path, "set of the world", _mend(folder)))
     try:
-        return [
-            Instance(**record | {"tests": tuple((i, o) for i, o in record["tests"])})
-            for record in read_json_lines(path, "set of the world", _mend(folder))
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is damaged: {plain_line(error)}\n{_mend(folder)}") from None
+        return TypeAdapter(list[Instance]).validate_python(records)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = printable(".".join(map(str, first["loc"])), 80)
+        raise InputError(f"{path} is damaged: row {where}: {printable(first['msg'], 200)}\n{_mend(folder)}") from None
 
 
 def _mend(folder: Path) -> str:
