@@ -1,43 +1,32 @@
-"""Runs each program in a fresh process, and reads what its function returned."""
+"""Runs programs, each in a fresh process.
+
+`run_programs` reads what trusted programs returned. `check_programs` runs foreign programs: what one of them returned
+is read and judged in a second process with limits, the checker, and this process gets one short message about it.
+"""
 
 from __future__ import annotations
 
 import functools
+import io
+import itertools
 import json
 import os
-import selectors
-import signal
-import subprocess
+import shutil
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any
 
-from gldbench.sandbox import inside, launch
+from gldbench.sandbox import inside, launch, plain
+from gldbench.sandbox.plain import Outcome, Outcomes
+from gldbench.sandbox.process import Limits, communicate
 
 Call = tuple[Any, ...] | str
 """positional arguments (plain values) for the entry function, or an expression that the program's process evaluates"""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of one program's process. In the sandbox it can start threads, but no processes."""
-
-    cpu_seconds: int = 10
-    """of processor time"""
-    wall_seconds: float = 60.0
-    """of wall time: it ends programs that sleep, and leaves room for a busy machine"""
-    memory_mb: int = 1024
-    """address space"""
-    output_bytes: int = 4 * 2**20
-    """size of all results together; a process that writes more is stopped"""
-    threads: int = 32
-    """beside the main thread; none where there is no sandbox"""
-    value_bytes: int = 32 * 2**20
-    """size of the result of one call; a larger one is an error"""
+LONGEST_MESSAGE = 4096
+"""bytes of the message of a checker"""
 
 
 @dataclass(frozen=True)
@@ -50,32 +39,67 @@ class Program:
     calls: tuple[Call, ...]
     setup: str = ""
     """source that runs after the program, in the same module"""
-    limits: Limits = Limits()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of one call."""
-
-    status: Literal["ok", "error", "timeout"]
-    value: Any = None
-    """the returned value, as a plain value or `inside.Opaque`"""
-    reason: str = ""
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)
 class Result:
-    """The results of one program's process."""
+    """What a program's process wrote."""
 
-    outcomes: tuple[Outcome, ...]
-    """one per call, in order"""
-    cpu_seconds: float = 0.0
-    """processor time of all calls, as the process itself reports it: believe it of trusted programs only"""
-    output_bytes: int = 0
+    output: bytes
+    """a line for each call"""
+    calls: int
+    ending: Outcome
+    """the outcome of the calls for which there is no line"""
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """One per call, in order. Decoding takes as much time and memory as the program wants: trust it first."""
+        return plain.outcomes(self.output, self.calls, self.ending)
+
+    @property
+    def answered(self) -> list[bool]:
+        """Whether each call returned a value. Decodes no value."""
+        found = [line.startswith(b'["ok"') for line in itertools.islice(io.BytesIO(self.output), self.calls)]
+        return found + [False] * (self.calls - len(found))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of all calls, as the process itself reports it: believe it of trusted programs only."""
+        last = self.output[self.output.rfind(b"\n", 0, -1) + 1 :]
+        return float(json.loads(last)[1]) if last.startswith(b'["end"') else 0.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """Tells whether what a program returned is right, in a process in which no object of the program exists."""
+
+    source: str
+    """a module with the function `check_outcomes(*arguments, *expected, outcomes)`, where `outcomes` and `expected` are
+    `plain.Outcomes`. It returns a list of truth values and short texts"""
+    arguments: tuple[Any, ...] = ()
+    expected: tuple[Result, ...] = ()
+    """what trusted programs returned"""
+    limits: Limits = field(default_factory=Limits)
+    own_python: bool = False
+    """run it with the Python and the packages of our own environment, where it may start processes and write below
+    /tmp; else with the system's Python, as programs run"""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check says about one program."""
+
+    value: list[Any] = field(default_factory=list)
+    """what the check returned. Texts in it may have been chosen by the program"""
+    reason: str = ""
+    """why there is no value; "" where there is one"""
+    timeout: bool = False
+    """whether the program ran out of time before it answered one call"""
 
 
 def run_programs(programs: Sequence[Program], workers: int | None = None) -> list[Result]:
-    """Runs each program in a process of its own.
+    """Runs each trusted program in a process of its own, and keeps what it wrote in memory.
 
     The processes run in the sandbox. Where there is no sandbox, `launch.unsafe_code_allowed` may permit a limited
     process instead.
@@ -95,121 +119,105 @@ def run_programs(programs: Sequence[Program], workers: int | None = None) -> lis
         return list(pool.map(lambda program: _run(program, sandboxed), programs))
 
 
-@functools.cache
-def _worker_source() -> str:
-    return Path(inside.__file__).read_text(encoding="utf-8")
+def check_programs(programs: Sequence[Program], checks: Sequence[Check], workers: int | None = None) -> list[Checked]:
+    """Runs each foreign program, and then its check in another process. Both run as in `run_programs`.
+
+    This process decodes nothing that a program wrote except for the message of its check, which is short and flat.
+    Nothing that a program does costs another program its result.
+
+    Args:
+        programs: the programs to run.
+        checks: the check of each program.
+        workers: how many programs run at the same time. Default: one per core.
+
+    Raises:
+        InputError: there is no sandbox, and running without one was not allowed.
+        OSError: the machine cannot start processes or write temporary files.
+    """
+    sandboxed = launch.require()
+
+    def checked(program: Program, check: Check) -> Checked:
+        try:
+            return _checked(program, check, sandboxed)
+        except OSError:  # the trouble of the machine, and not of the item
+            raise
+        except Exception as error:  # one item must not cost the others their results: its row says what happened
+            return Checked(reason=f"grading failed: {type(error).__name__}: {error}"[:200])
+
+    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(checked, programs, checks))
 
 
 def _run(program: Program, sandboxed: bool) -> Result:
+    with tempfile.TemporaryFile() as output:
+        ending = _execute(program, sandboxed, output)
+        output.seek(0)
+        return Result(output.read(), len(program.calls), ending)
+
+
+def _checked(program: Program, check: Check, sandboxed: bool) -> Checked:
+    with tempfile.TemporaryFile() as output:
+        ending = _execute(program, sandboxed, output)
+        size = output.tell()
+        if size == 0:
+            return Checked(reason=ending.reason, timeout=ending.status == "timeout")
+        output.seek(0)
+        checker = Program(check.source, "check_outcomes", (check.arguments,), limits=check.limits)
+        given = [[len(one.output), one.calls, one.ending] for one in check.expected]
+        given.append([size, len(program.calls), ending])
+
+        def copy(stdin: IO[bytes]) -> None:
+            for one in check.expected:
+                stdin.write(one.output)
+            shutil.copyfileobj(output, stdin)
+
+        with tempfile.TemporaryFile() as message:
+            ended = _execute(checker, sandboxed, message, given, copy, check.own_python)
+            message.seek(0)
+            return _message(message.read(LONGEST_MESSAGE), ended)
+
+
+def _message(message: bytes, ended: Outcome) -> Checked:
+    """What the message of a checker says. A checker that was killed sends none."""
+    line, end, _ = message.partition(b"\n")
+    if not end:
+        return Checked(reason=f"checking what the program returned failed: {ended.reason}")
+    status, value = json.loads(line)
+    if status != "ok":
+        return Checked(reason=f"checking what the program returned failed: {value}"[:200])
+    return Checked(value)
+
+
+@functools.cache
+def _text(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
+
+
+def _execute(
+    program: Program,
+    sandboxed: bool,
+    output: IO[bytes],
+    given: Sequence[Any] = (),
+    copy: Callable[[IO[bytes]], None] = lambda stdin: None,
+    own_python: bool = False,
+) -> Outcome:
+    """Runs a program, which writes its lines to `output`. Returns the outcome of the calls without a line."""
     job = {
         "source": program.source,
         "setup": program.setup,
         "entry": program.entry,
-        "calls": [call if isinstance(call, str) else inside.encode(list(call)) for call in program.calls],
+        "calls": [call if isinstance(call, str) else plain.encode(list(call)) for call in program.calls],
         "value_bytes": program.limits.value_bytes,
-        "limits": _resource_limits(program.limits, sandboxed),
+        "limits": program.limits.resources(sandboxed),
+        "plain": _text(plain.__file__),
+        "given": list(given),
     }
     with (
         tempfile.TemporaryDirectory(prefix="gldbench-code-") as folder,
-        tempfile.TemporaryFile("w+") as stdin,
-        launch.worker(_worker_source(), sandboxed) as (command, descriptors),
+        tempfile.TemporaryFile() as stdin,
+        launch.worker(_text(inside.__file__), sandboxed, own_python) as (command, descriptors),
     ):
-        json.dump(job, stdin)
+        stdin.write(json.dumps(job).encode() + b"\n")
+        copy(stdin)
         stdin.seek(0)
-        output, ending = _communicate(command, descriptors, stdin.fileno(), folder, program.limits)
-    return _read(output, ending, len(program.calls))
-
-
-def _resource_limits(limits: Limits, sandboxed: bool) -> dict[str, int]:
-    # the kernel counts threads and processes together: the program, and bubblewrap where it runs as the same user
-    tasks = limits.threads + 1 + (os.geteuid() != 0) if sandboxed else 0
-    return {
-        "RLIMIT_CPU": limits.cpu_seconds,
-        "RLIMIT_AS": limits.memory_mb * 2**20,
-        "RLIMIT_NPROC": tasks,
-        "RLIMIT_FSIZE": 0,
-        "RLIMIT_NOFILE": 16,
-        "RLIMIT_CORE": 0,
-        "RLIMIT_MEMLOCK": 0,
-    }
-
-
-def _communicate(
-    command: list[str], descriptors: tuple[int, ...], stdin: int, folder: str, limits: Limits
-) -> tuple[bytes, Outcome]:
-    """Runs the process: what it wrote, and the outcome of the calls without a result. Leaves no process behind."""
-    process = subprocess.Popen(
-        command,
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=folder,
-        env=launch.ENVIRONMENT,
-        pass_fds=descriptors,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    output, ending = bytearray(), None
-    deadline = time.monotonic() + limits.wall_seconds
-    try:
-        with process.stdout, selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            while ending is None:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    ending = Outcome("timeout", reason=f"the program ran for more than {limits.wall_seconds:g} s")
-                elif not (chunk := os.read(process.stdout.fileno(), 2**20)):
-                    ending = _ended(process, limits)
-                elif len(output) + len(chunk) > limits.output_bytes:
-                    ending = Outcome("error", reason=f"the program returned more than {limits.output_bytes} bytes")
-                else:
-                    output += chunk
-    finally:
-        _kill(process)
-    return bytes(output), ending
-
-
-def _ended(process: subprocess.Popen[bytes], limits: Limits) -> Outcome:
-    """The outcome of the remaining calls, where the process closed its results."""
-    state, waited = None, time.monotonic() + 1.0
-    while state is None and time.monotonic() < waited:
-        # WNOWAIT leaves the ended process in place: its number cannot belong to another process before it is killed
-        state = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        time.sleep(0.001)
-    # the kernel kills at the limit of processor time; bubblewrap reports a signal as 128 + its number
-    if state is not None and state.si_status in (signal.SIGKILL, 128 + signal.SIGKILL):
-        return Outcome("timeout", reason=f"the program was killed (limit: {limits.cpu_seconds} s of processor time)")
-    return Outcome("error", reason="the program's process ended before it answered")
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kills what is left of the process's group. With bubblewrap, its whole process namespace dies too."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _read(output: bytes, ending: Outcome, calls: int) -> Result:
-    lines = output.split(b"\n")[:-1]
-    outcomes = [_outcome(line) for line in lines[:calls]]
-    cpu_seconds = 0.0
-    if len(lines) > calls:
-        try:
-            word, cpu_seconds = json.loads(lines[calls])
-        except (ValueError, TypeError, RecursionError):
-            word = None
-        if word != "end" or not isinstance(cpu_seconds, float):
-            cpu_seconds = 0.0
-    outcomes += [ending] * (calls - len(outcomes))
-    return Result(tuple(outcomes), cpu_seconds, len(output))
-
-
-def _outcome(line: bytes) -> Outcome:
-    """The outcome in one line of results. Whatever the line holds, it is only read as data."""
-    try:
-        status, value = json.loads(line)
-        if status == "ok":
-            return Outcome("ok", inside.decode(value))
-    except (ValueError, TypeError, RecursionError, OverflowError):
-        status, value = None, None
-    if status == "error" and isinstance(value, str):
-        return Outcome("error", reason=value[:200])
-    return Outcome("error", reason="the program's output is no plain value")
+        return communicate(command, descriptors, stdin.fileno(), output, folder, program.limits)

@@ -118,6 +118,11 @@ def system_view(python: Path) -> View:
     return View((python, *system_libraries()))
 
 
+def own_view() -> View:
+    """Shows our environment, the Python that it is based on, and the system's libraries, with a /tmp in memory."""
+    return View((*system_libraries(), Path(sys.prefix), Path(sys.base_prefix)), writable_mb=1024, processes=True)
+
+
 def system_libraries() -> tuple[Path, ...]:
     """The shared libraries, and where the caller is root also the program with which it becomes nobody."""
     libraries = [Path(place) for place in ("/usr/lib", "/usr/lib64", "/lib", "/lib64")]
@@ -230,14 +235,23 @@ def require() -> bool:
 
 
 @contextmanager
-def worker(source: str, sandboxed: bool) -> Iterator[tuple[list[str], tuple[int, ...]]]:
-    """The command line of a Python process that runs the source, and the descriptors that it must inherit."""
+def worker(source: str, sandboxed: bool, own_python: bool = False) -> Iterator[tuple[list[str], tuple[int, ...]]]:
+    """The command line of a Python process that runs the source, and the descriptors that it must inherit.
+
+    Args:
+        source: text of the program `inside.py`.
+        sandboxed: run it in the sandbox, and not as an ordinary process.
+        own_python: in the sandbox, use our own environment and let it start processes and write below /tmp.
+    """
+    own = [sys.executable, *PYTHON_FLAGS, "-c", source, sysconfig.get_path("platlib")]  # with all our packages
     if not sandboxed:
-        folder = sysconfig.get_path("platlib")  # with all packages of our environment
-        yield [sys.executable, *PYTHON_FLAGS, "-c", source, folder], ()
-        return
-    python = system_python()
-    assert python is not None, "require() came first"
-    view = View(system_view(python).paths, _packages()[1])
-    with shut_in(view, [str(python), *PYTHON_FLAGS, "-c", source, str(packages.PLACE)]) as launched:
-        yield launched
+        yield own, ()
+    elif own_python:
+        with shut_in(own_view(), own) as launched:
+            yield launched
+    else:
+        python = system_python()
+        assert python is not None, "require() came first"
+        view = View(system_view(python).paths, _packages()[1])
+        with shut_in(view, [str(python), *PYTHON_FLAGS, "-c", source, str(packages.PLACE)]) as launched:
+            yield launched

@@ -16,10 +16,10 @@ from typing import Any
 from gldbench.grade.answers import last_match
 from gldbench.grade.judges.judge import PATTERN_METRIC, Judge, Mark
 from gldbench.grade.programs import asserts, plus
-from gldbench.grade.programs.code_problem import Problem, Verdict
+from gldbench.grade.programs.code_problem import Problem, Verdict, verdict
 from gldbench.grade.programs.extract import Extraction, extract
 from gldbench.grade.programs.functions import FunctionVerdict, run_answers
-from gldbench.sandbox import UNSAFE, Program, Result, offered, require, run_programs
+from gldbench.sandbox import UNSAFE, Program, check_programs, offered, require
 from gldbench.schema import Item, Status, Task
 
 METRIC = "pass@1"
@@ -67,10 +67,9 @@ def judge_programs(task: Task, items: Sequence[Item], outputs: Sequence[str]) ->
     ]
     ready = [place for place, own in enumerate(found) if own.program is not None and not problems[place].trouble]
     chosen = [problems[place] for place in ready]
-    results = run_candidates(chosen, [found[place].program or "" for place in ready])
-    verdicts = dict(zip(ready, zip(judge_results(chosen, results), results, strict=True), strict=True))
+    verdicts = dict(zip(ready, check_candidates(chosen, [found[place].program or "" for place in ready]), strict=True))
     return [
-        _marks(problem, own, *verdicts.get(place, (None, None)), note)
+        _marks(problem, own, verdicts.get(place), note)
         for place, (problem, own) in enumerate(zip(problems, found, strict=True))
     ]
 
@@ -82,48 +81,31 @@ def prepare(records: Sequence[Any]) -> list[Problem]:
     return asserts.prepare_mbpp(records) if "test_list" in records[0] else asserts.prepare_humaneval(records)
 
 
-def run_candidates(problems: Sequence[Problem], sources: Sequence[str]) -> list[Result]:
-    """Runs each program in a fresh process, which gets the inputs of the problem and nothing else of it."""
-    return run_programs(
-        [
-            Program(
-                source=source,
-                entry=problem.entry,
-                calls=problem.calls,
-                setup=problem.setup,
-                limits=problem.limits,
-            )
-            for problem, source in zip(problems, sources, strict=True)
-        ]
-    )
+def check_candidates(problems: Sequence[Problem], sources: Sequence[str]) -> list[Verdict]:
+    """Runs each program in a fresh process, which gets the inputs of the problem and nothing else of it, and checks it.
+
+    The verdicts have the order of the programs.
+    """
+    programs = [
+        Program(source=source, entry=problem.entry, calls=problem.calls, setup=problem.setup, limits=problem.limits)
+        for problem, source in zip(problems, sources, strict=True)
+    ]
+    return [verdict(checked) for checked in check_programs(programs, [problem.check for problem in problems])]
 
 
-def judge_results(problems: Sequence[Problem], results: Sequence[Result]) -> list[Verdict]:
-    """Verdicts on the outputs of programs, in their order."""
-    if problems and problems[0].checker:
-        return asserts.judge(problems, results)
-    return [plus.judge(problem, result) for problem, result in zip(problems, results, strict=True)]
-
-
-def _marks(
-    problem: Problem, found: Extraction, verdict: Verdict | None, result: Result | None, note: str
-) -> list[Mark]:
+def _marks(problem: Problem, found: Extraction, own: Verdict | None, note: str) -> list[Mark]:
     status: Status | None = None
     if found.program is None:
         reason = f"no program that defines {problem.entry}"
-    elif verdict is None or result is None:
+    elif own is None:
         status, reason = "error", problem.trouble
     else:
-        reason = verdict.reason
-        failed = [outcome for outcome in result.outcomes if outcome.status != "ok"]
-        if failed:
-            timeouts = [outcome for outcome in failed if outcome.status == "timeout"]
-            status, reason = (timeouts or failed)[0].status, (timeouts or failed)[0].reason
+        status, reason = (None if own.status == "ok" else own.status), own.reason
     note = "; ".join(part for part in (problem.note, note) if part)
     reason = "; ".join(part for part in (reason, note) if part)
-    values = {"answer": verdict is not None and verdict.right}
+    values = {"answer": own is not None and own.right}
     if problem.base:
-        values["base"] = verdict is not None and verdict.right_base
+        values["base"] = own is not None and own.right_base
     return [
         Mark(
             filter=name,

@@ -1,8 +1,8 @@
 """HumanEval and MBPP: the benchmark's own assertions, checked in another process than that of the program.
 
 The process of the program makes the calls that the assertions make, and writes what they return. The assertions and
-their expected values run in a second sandbox, on these plain values. There no object of the program can take part in a
-comparison, and the program finds nothing but its own inputs in its memory. For HumanEval the calls are recorded by
+their expected values run in the checker's sandbox, on these plain values. There no object of the program can take part
+in a comparison, and the program finds nothing but its own inputs in its memory. For HumanEval the calls are recorded by
 running the tests on the reference solution. For MBPP they are cut out of the source of each assertion.
 """
 
@@ -13,12 +13,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gldbench.grade.programs.code_problem import Problem, Verdict, reference
+from gldbench.grade.programs.code_problem import Problem, reference
 from gldbench.grade.programs.references import GENEROUS, run_references
-from gldbench.sandbox import Limits, Program, Result, run_programs
+from gldbench.sandbox import Check, Limits, Program
 
 LIMITS = Limits(cpu_seconds=10, memory_mb=2048)
-_CHECKING = Limits(cpu_seconds=20, memory_mb=4096, output_bytes=64 * 2**20)
+_CHECKING = Limits(cpu_seconds=20, memory_mb=4096, output_bytes=2**20)
 
 # HumanEval: the tests call a stand-in for the program, which records arguments or replays outputs. Some tests draw
 # random inputs; both runs draw the same ones, because the sandbox seeds the generator.
@@ -57,6 +57,16 @@ def replay(assertions, outputs):
     return f"{wrong} of {len(assertions)} tests fail" if wrong else ""
 """
 
+# a program with a failed call is wrong without running the assertions
+_CHECK = """
+def check_outcomes(evidence, outcomes):
+    failed = outcomes.failed()
+    if failed:
+        return [False, False, failed.status, failed.reason]
+    reason = replay(evidence, [outcome.value for outcome in outcomes])
+    return [not reason, not reason, "ok", reason]
+"""
+
 
 def prepare_humaneval(records: Sequence[Mapping[str, Any]]) -> list[Problem]:
     """Records the calls that each problem's tests make, by running them on the reference solution in the sandbox."""
@@ -78,8 +88,7 @@ def prepare_humaneval(records: Sequence[Mapping[str, Any]]) -> list[Problem]:
                 entry=record["entry_point"],
                 calls=calls,
                 limits=LIMITS,
-                checker=checker,
-                evidence=(list(calls),),
+                check=Check(checker + _CHECK, (list(calls),), limits=_CHECKING),
                 trouble=trouble,
             )
         )
@@ -106,8 +115,7 @@ def _prepare_mbpp(record: Mapping[str, Any]) -> Problem:
         calls=tuple(cutter.calls),
         limits=LIMITS,
         setup=setup,
-        checker=checker,
-        evidence=(assertions,),
+        check=Check(checker + _CHECK, (assertions,), limits=_CHECKING),
         trouble=trouble,
     )
 
@@ -142,28 +150,3 @@ class _Cutter(ast.NodeTransformer):
             return self.generic_visit(node)
         self.calls.append(ast.unparse(node))
         return ast.parse(f"outputs_of_the_program[{len(self.calls) - 1}]", mode="eval").body
-
-
-def judge(problems: Sequence[Problem], results: Sequence[Result]) -> list[Verdict]:
-    """Runs the assertions on the outputs. A program with a failed call is wrong without running them."""
-    whole = [all(outcome.status == "ok" for outcome in result.outcomes) for result in results]
-    checked = iter(
-        run_programs(
-            [
-                Program(
-                    source=problem.checker,
-                    entry="replay",
-                    calls=((*problem.evidence, [outcome.value for outcome in result.outcomes]),),
-                    limits=_CHECKING,
-                )
-                for problem, result, good in zip(problems, results, whole, strict=True)
-                if good
-            ]
-        )
-    )
-    verdicts = []
-    for result, good in zip(results, whole, strict=True):
-        outcome = next(checked).outcomes[0] if good else next(o for o in result.outcomes if o.status != "ok")
-        reason = outcome.value if outcome.status == "ok" else outcome.reason
-        verdicts.append(Verdict(reason == "", reason == "", str(reason)))
-    return verdicts

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from gldbench.sandbox import Call, Limits
+from gldbench.sandbox import Call, Check, Checked, Limits
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,17 @@ class Verdict:
     """on all tests"""
     right_base: bool
     """on the benchmark's own tests, where EvalPlus added others; else the same as `right`"""
+    status: Literal["ok", "error", "timeout"] = "ok"
+    """whether every call returned a value"""
     reason: str = ""
+
+
+def verdict(checked: Checked) -> Verdict:
+    """The verdict of a check that returns [right, right_base, status, reason]."""
+    if checked.reason:
+        return Verdict(False, False, "timeout" if checked.timeout else "error", checked.reason)
+    right, right_base, status, reason = checked.value
+    return Verdict(right is True, right_base is True, status, str(reason))
 
 
 @dataclass(frozen=True)
@@ -29,18 +39,12 @@ class Problem:
     """name of the function that the program must define"""
     calls: tuple[Call, ...]
     limits: Limits
+    check: Check
+    """tells whether outputs are right; nothing of it ever enters the process of a program"""
     setup: str = ""
     """source that runs after the program, before the calls"""
     base: int = 0
     """so many of the first calls are the benchmark's own tests; the other calls are EvalPlus's"""
-    atol: float = 0.0
-    """absolute tolerance of the outputs"""
-    expected: tuple[Any, ...] = ()
-    """outputs of the reference solution, one per call"""
-    checker: str = ""
-    """source of a module with a function `replay` that runs the benchmark's assertions; "" where `expected` decides"""
-    evidence: tuple[Any, ...] = ()
-    """first arguments of `replay`; these and `expected` never enter the process of a program"""
     note: str = ""
     """part of the reason in every row of the item"""
     trouble: str = ""
