@@ -6,11 +6,13 @@ The functions of the jobs run in worker processes. The parent process imports no
 from __future__ import annotations
 
 import dataclasses
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from gldbench import sandbox
 from gldbench.env import claim, environment
 from gldbench.evaluate.world import evaluate_world, training_rows, work_of
 from gldbench.grade.rows import RowLabels
@@ -52,7 +54,7 @@ def subjects(spec: Spec, run: Path, world: Path) -> list[Subject]:
     return base + fused
 
 
-def plan(spec: Spec, run: Path, world: Path, env: Environment) -> list[Job]:
+def plan(spec: Spec, run: Path, world: Path, env: Environment, *, unsafe_code: bool = False) -> list[Job]:
     """All jobs of an experiment, done or not.
 
     Args:
@@ -60,6 +62,7 @@ def plan(spec: Spec, run: Path, world: Path, env: Environment) -> list[Job]:
         run: folder of the run.
         world: folder of the world.
         env: the environment that the rows will name.
+        unsafe_code: as in `run_spec`.
     """
     store = Store(run)
     jobs = world_jobs(spec.world, world)
@@ -83,7 +86,7 @@ def plan(spec: Spec, run: Path, world: Path, env: Environment) -> list[Job]:
             Job(
                 name=f"evaluate {subject.name}",
                 function=evaluate_one,
-                arguments=shared | {"env_id": env.env_id},
+                arguments=shared | {"env_id": env.env_id, "unsafe_code": unsafe_code},
                 done=done,
                 needs=needs,
                 cost=0.1,
@@ -92,7 +95,9 @@ def plan(spec: Spec, run: Path, world: Path, env: Environment) -> list[Job]:
     return jobs
 
 
-def run_spec(spec: Spec, run: Path, workers: int, threads: int, report: Report) -> list[str]:
+def run_spec(
+    spec: Spec, run: Path, workers: int, threads: int, report: Report, *, unsafe_code: bool = False
+) -> list[str]:
     """Runs all jobs of an experiment that are not done.
 
     Args:
@@ -101,19 +106,27 @@ def run_spec(spec: Spec, run: Path, workers: int, threads: int, report: Report) 
         workers: number of worker processes.
         threads: torch threads of each worker.
         report: is told the state of every job.
+        unsafe_code: if there is no sandbox, run model-written code without one; every row then says so.
 
     Returns:
         The names of the jobs that were run.
 
     Raises:
-        InputError: a method, loss or option is unknown, `run` holds another experiment, or another process uses it.
+        InputError: a method, loss or option is unknown, there is no sandbox, `run` holds another experiment, or another
+            process uses it.
     """
     check_methods(spec)
+    with _code_allowed(unsafe_code):
+        sandbox.require()  # the answers of one family are programs
     env = environment(threads, workers)
     world = world_folder(spec.world, run.parent / "worlds")
     with lock(run / ".lock"), lock(world / ".lock"):
         claim(run, env, yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False))
-        return run_jobs(plan(spec, run, world, env), workers, threads, report)
+        return run_jobs(plan(spec, run, world, env, unsafe_code=unsafe_code), workers, threads, report)
+
+
+def _code_allowed(unsafe_code: bool) -> AbstractContextManager[None]:
+    return sandbox.unsafe_code_allowed() if unsafe_code else nullcontext()
 
 
 def fuse_one(spec: Spec, run: Path, world: Path, subject: Subject, progress: Progress) -> None:
@@ -123,7 +136,9 @@ def fuse_one(spec: Spec, run: Path, world: Path, subject: Subject, progress: Pro
     METHODS[method.kind](spec, method, world, data, subject.seed, subject.path, progress)
 
 
-def evaluate_one(spec: Spec, run: Path, world: Path, subject: Subject, env_id: str, progress: Progress) -> None:
+def evaluate_one(
+    spec: Spec, run: Path, world: Path, subject: Subject, env_id: str, unsafe_code: bool, progress: Progress
+) -> None:
     """Job: generates and grades the responses of one checkpoint, and stores its grades and training log as rows."""
     store = Store(run)
     labels = RowLabels(
@@ -137,5 +152,6 @@ def evaluate_one(spec: Spec, run: Path, world: Path, subject: Subject, env_id: s
     )
     sets = {name: read_set(world, name) for name in spec.evaluation.sets}
     work = work_of(sets, spec.evaluation.max_tokens)
-    rows = evaluate_world(subject.path, work, store, labels, spec.evaluation.batch_size, progress)
+    with _code_allowed(unsafe_code):
+        rows = evaluate_world(subject.path, work, store, labels, spec.evaluation.batch_size, progress)
     store.append_rows([*rows, *training_rows(subject.path, labels)], f"evaluated {subject.name}")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gldbench.commands.options import Json
+from gldbench.commands.options import Json, UnsafeCode
 from gldbench.commands.report import show_report
 
 
@@ -19,6 +19,7 @@ def run(
         int | None,
         typer.Option(min=1, help="Number of worker processes, with one thread each. Default: one per CPU core."),
     ] = None,
+    unsafe_code: UnsafeCode = False,
     as_json: Json = False,
 ) -> None:
     """Run an experiment: make models, fuse them, evaluate them, write the report. Run the command again to resume."""
@@ -30,5 +31,7 @@ def run(
     from gldbench.run import run_spec  # slower to import: only after the spec was read without an error
 
     with reporter(f"run {loaded.name}") as progress:
-        ran = run_spec(loaded, folder, workers or os.cpu_count() or 1, threads=1, report=progress)
+        ran = run_spec(
+            loaded, folder, workers or os.cpu_count() or 1, threads=1, report=progress, unsafe_code=unsafe_code
+        )
     show_report(folder, as_json, {"jobs_run": len(ran)})

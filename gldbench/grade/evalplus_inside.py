@@ -1,66 +1,65 @@
-"""The program that runs inside the sandbox for the grader "evalplus": EvalPlus's own check of each solution.
+"""The check that runs inside the sandbox for the grader "evalplus": EvalPlus's own comparison of a program's outputs.
 
-`evalplus.py` passes this file as text to the Python of our environment, where evalplus is installed. It reads the job
-from standard input and writes one JSON object to standard output: task id -> {"base": status, "plus": status}.
-evalplus is imported late, because on import it reads from the environment where its data lies.
+`evalplus.py` passes this file as the text of a `sandbox.Check` to the Python of our environment, where evalplus is
+installed. The program itself ran before, in another sandbox: here a stand-in returns what it returned, so that no
+program can touch the expected outputs, the comparison or the result.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import resource
 import sys
-from concurrent.futures import ProcessPoolExecutor
+import types
 from typing import Any
 
+STAND_IN = "stand_in_for_the_program"
 
-def check(work: tuple[str, dict[str, Any], str]) -> tuple[str, dict[str, str]]:
-    """Checks one solution: (task id, its status on both sets of inputs: "pass", "fail", "timeout" or "error: why").
 
-    The expected outputs are made here, one problem at a time, because those of Mbpp/255 do not fit into memory.
+def check_outcomes(dataset: str, problem: dict[str, Any], memory_mb: int, outcomes: Any) -> list[str]:
+    """Checks one program.
+
+    Args:
+        dataset: EvalPlus's name of the benchmark, "humaneval" or "mbpp".
+        problem: row of the benchmark's file, whose inputs have the types that the problem expects.
+        memory_mb: MiB that EvalPlus may use for the comparison.
+        outcomes: what the program returned for the benchmark's own inputs, and then for those of EvalPlus.
+
+    Returns:
+        The status on the benchmark's own inputs and on those of EvalPlus: "pass", "fail", "timeout" or "error: why".
     """
-    from evalplus.data.utils import CACHE_DIR
+    os.environ["EVALPLUS_MAX_MEMORY_BYTES"] = str(memory_mb * 2**20)
+    from evalplus.eval import untrusted_check
     from evalplus.eval._special_oracle import MBPP_OUTPUT_NOT_NONE_TASKS
-    from evalplus.evaluate import check_correctness, get_groundtruth
+    from evalplus.gen.util import trusted_exec
 
-    dataset, problem, solution = work
-    name, key = problem["task_id"], f"expected-{os.getpid()}"
-    try:
-        not_none = MBPP_OUTPUT_NOT_NONE_TASKS if dataset == "mbpp" else []
-        expected = get_groundtruth({name: problem}, key, not_none)[name]
-    except (MemoryError, OSError) as error:
-        return name, dict.fromkeys(("base", "plus"), f"error: the reference raises {type(error).__name__}")
-    finally:
-        cache = os.path.join(CACHE_DIR, f"{key}.pkl")
-        if os.path.exists(cache):
-            os.remove(cache)
-    result = check_correctness(dataset, 0, problem, solution, expected, fast_check=True)
-    return name, {part: result[part][0] for part in ("base", "plus")}
-
-
-def main() -> None:
-    """Reads the job, limits this process and its children, and checks every solution."""
-    job = json.load(sys.stdin)
-    results = os.dup(1)
-    os.dup2(2, 1)  # evalplus prints its progress to standard output
-    for name, value in job["limits"].items():
-        resource.setrlimit(getattr(resource, name), (value, value))
-    os.environ["HOME"] = os.getcwd()  # for evalplus's cache of expected outputs
-    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    data = os.path.join(os.getcwd(), "problems.jsonl")
-    with open(data, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(problem) + "\n" for problem in job["problems"])
-    os.environ["HUMANEVAL_OVERRIDE_PATH"] = os.environ["MBPP_OVERRIDE_PATH"] = data
-    from evalplus.data import get_human_eval_plus, get_mbpp_plus
-
-    dataset = job["dataset"]
-    problems = get_human_eval_plus() if dataset == "humaneval" else get_mbpp_plus()
-    work = [(dataset, problems[name], source) for name, source in job["solutions"].items()]
-    with ProcessPoolExecutor(job["workers"]) as pool:
-        found = dict(pool.map(check, work))
-    os.write(results, json.dumps(found).encode())
+    entry = problem["entry_point"]
+    not_none = dataset == "mbpp" and entry in MBPP_OUTPUT_NOT_NONE_TASKS
+    base, statuses = len(problem["base_input"]), []
+    for part, own in (("base_input", outcomes[:base]), ("plus_input", outcomes[base:])):
+        inputs = problem[part]
+        try:
+            reference = problem["prompt"] + problem["canonical_solution"]
+            expected, seconds = trusted_exec(reference, inputs, entry, record_time=True, output_not_none=not_none)
+        except (MemoryError, OSError) as error:
+            statuses.append(f"error: the reference raises {type(error).__name__}")
+            continue
+        sys.modules[STAND_IN] = _stand_in(own)
+        source = f"from {STAND_IN} import call as {entry}"
+        statuses.append(
+            untrusted_check(dataset, source, inputs, entry, expected, problem["atol"], seconds, fast_check=True)[0]
+        )
+    return statuses
 
 
-if __name__ == "__main__":
-    main()
+def _stand_in(outcomes: Any) -> types.ModuleType:
+    """A module with a function that returns, call by call, what the program returned, and fails where it failed."""
+    turns, module = iter(outcomes), types.ModuleType(STAND_IN)
+
+    def call(*arguments: Any) -> Any:
+        outcome = next(turns)
+        if outcome.status != "ok":
+            raise RuntimeError(outcome.reason)
+        return outcome.value
+
+    module.call = call  # type: ignore[attr-defined]
+    return module

@@ -1,7 +1,8 @@
 """Runs programs, each in a fresh process.
 
-`run_programs` reads what trusted programs returned. `check_programs` runs foreign programs: what one of them returned
-is read and judged in a second process with limits, the checker, and this process gets one short message about it.
+`run_programs` gives back what programs wrote, which only trusted programs make worth reading. `check_programs` runs
+foreign programs: what one of them wrote is read and judged in a second process with limits, the checker, and this
+process gets one short message about it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,14 +55,32 @@ class Result:
 
     @property
     def outcomes(self) -> Outcomes:
-        """One per call, in order. Decoding takes as much time and memory as the program wants: trust it first."""
+        """One per call, in order. Only for trusted programs: decoding takes as much time and memory as they want."""
         return plain.outcomes(self.output, self.calls, self.ending)
+
+    def lines(self) -> Iterator[bytes]:
+        """The lines about calls, without their ends. There may be fewer than calls."""
+        for line in itertools.islice(io.BytesIO(self.output), self.calls):
+            if line.endswith(b"\n"):
+                yield line[:-1]
 
     @property
     def answered(self) -> list[bool]:
         """Whether each call returned a value. Decodes no value."""
-        found = [line.startswith(b'["ok"') for line in itertools.islice(io.BytesIO(self.output), self.calls)]
+        found = [line.startswith(b'["ok"') for line in self.lines()]
         return found + [False] * (self.calls - len(found))
+
+    def failed(self) -> Outcome | None:
+        """The first call that ran out of time, or else the first that failed. None where all returned a value.
+
+        Decodes nothing but the short text about an error.
+        """
+        if all(self.answered):
+            return None
+        line = next((line for line in self.lines() if not line.startswith(b'["ok"')), None)
+        if line is None or self.ending.status == "timeout":
+            return self.ending
+        return plain.failure(line)
 
     @property
     def cpu_seconds(self) -> float:
@@ -99,7 +118,7 @@ class Checked:
 
 
 def run_programs(programs: Sequence[Program], workers: int | None = None) -> list[Result]:
-    """Runs each trusted program in a process of its own, and keeps what it wrote in memory.
+    """Runs each program in a process of its own, and keeps what it wrote in memory.
 
     The processes run in the sandbox. Where there is no sandbox, `launch.unsafe_code_allowed` may permit a limited
     process instead.
@@ -202,13 +221,16 @@ def _execute(
     own_python: bool = False,
 ) -> Outcome:
     """Runs a program, which writes its lines to `output`. Returns the outcome of the calls without a line."""
+    limits = program.limits.resources(sandboxed)
+    if own_python and not sandboxed:
+        del limits["RLIMIT_NPROC"]  # the kernel would count all processes of this user
     job = {
         "source": program.source,
         "setup": program.setup,
         "entry": program.entry,
         "calls": [call if isinstance(call, str) else plain.encode(list(call)) for call in program.calls],
         "value_bytes": program.limits.value_bytes,
-        "limits": program.limits.resources(sandboxed),
+        "limits": limits,
         "plain": _text(plain.__file__),
         "given": list(given),
     }

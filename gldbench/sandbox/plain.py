@@ -20,12 +20,14 @@ import collections.abc
 import json
 import math
 import sys
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 MOST_DEEP = 100
 """a value may be nested so deeply"""
 MOST_PARTS = 4_000_000
 """a value may have so many parts"""
+LONGEST_REASON = 1000
+"""bytes of a line that states an error; a longer one is not read"""
 _SMALL = 2**63
 
 
@@ -48,8 +50,7 @@ class Opaque:
 class Outcome(NamedTuple):
     """The result of one call."""
 
-    status: str
-    """"ok", "error" or "timeout\""""
+    status: Literal["ok", "error", "timeout"]
     value: Any = None
     """the returned value, as a plain value or `Opaque`"""
     reason: str = ""
@@ -223,6 +224,15 @@ def _outcome(line: bytes) -> Outcome:
     except RecursionError:
         return Outcome("error", reason=f"the program returned a value nested more than {MOST_DEEP} levels deep")
     except (ValueError, TypeError, OverflowError):
+        pass
+    return failure(line)
+
+
+def failure(line: bytes) -> Outcome:
+    """The outcome in a line that states an error. A line that states none is an error too."""
+    try:
+        status, value = json.loads(line[:LONGEST_REASON])
+    except (ValueError, TypeError, RecursionError):
         status, value = None, None
     if status == "error" and isinstance(value, str):
         return Outcome("error", reason=value[:200])

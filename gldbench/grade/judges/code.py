@@ -17,8 +17,8 @@ from gldbench.grade.answers import last_match
 from gldbench.grade.judges.judge import PATTERN_METRIC, Judge, Mark
 from gldbench.grade.programs import asserts, plus
 from gldbench.grade.programs.code_problem import Problem, Verdict, verdict
-from gldbench.grade.programs.extract import Extraction, extract
 from gldbench.grade.programs.functions import FunctionVerdict, run_answers
+from gldbench.grade.programs.reading import Extraction, read_programs
 from gldbench.sandbox import UNSAFE, Program, check_programs, offered, require
 from gldbench.schema import Item, Status, Task
 
@@ -61,10 +61,12 @@ def judge_programs(task: Task, items: Sequence[Item], outputs: Sequence[str]) ->
         return []
     note = f"offered: {', '.join(offered()) or 'the standard library only'}" if require() else UNSAFE
     problems = prepare([item.record for item in items])
-    found = [
-        extract(output, problem.entry, str(item.record.get("prompt", "")))
-        for item, output, problem in zip(items, outputs, problems, strict=True)
-    ]
+    found = read_programs(
+        [
+            (output, problem.entry, str(item.record.get("prompt", "")))
+            for item, output, problem in zip(items, outputs, problems, strict=True)
+        ]
+    )
     ready = [place for place, own in enumerate(found) if own.program is not None and not problems[place].trouble]
     chosen = [problems[place] for place in ready]
     verdicts = dict(zip(ready, check_candidates(chosen, [found[place].program or "" for place in ready]), strict=True))
@@ -95,7 +97,9 @@ def check_candidates(problems: Sequence[Problem], sources: Sequence[str]) -> lis
 
 def _marks(problem: Problem, found: Extraction, own: Verdict | None, note: str) -> list[Mark]:
     status: Status | None = None
-    if found.program is None:
+    if found.reason:
+        status, reason = "error", found.reason
+    elif found.program is None:
         reason = f"no program that defines {problem.entry}"
     elif own is None:
         status, reason = "error", problem.trouble

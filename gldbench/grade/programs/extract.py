@@ -32,6 +32,8 @@ class Extraction(NamedTuple):
     """None where there is none"""
     how: Literal["fence", "bare", "none"]
     """in a code fence, outside of fences, or nowhere"""
+    reason: str = ""
+    """why the output could not be read; "" where it could"""
 
 
 def find_program(output: str, entry: str, prompt: str = "") -> str | None:

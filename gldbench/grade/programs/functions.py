@@ -1,11 +1,11 @@
-"""Verdicts on answers that are one small function. It runs in a limited process, and its outputs are compared here."""
+"""Verdicts on answers that are one small function, which runs in the sandbox."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from gldbench.sandbox.limited import Candidate, Outcome, run_many
+from gldbench.sandbox import UNSAFE, Outcome, require
+from gldbench.sandbox.functions import Function, run_functions
 from gldbench.schema import Item, Status
 
 FunctionVerdict = tuple[float, Status, str]
@@ -16,22 +16,22 @@ def run_answers(items: Mapping[str, Item], answers: Mapping[str, str]) -> dict[s
     """Item id -> verdict, for the items that have an answer.
 
     The expected outputs stay in this process. The process of an answer receives the inputs only.
+
+    Raises:
+        InputError: there is no sandbox, and `--unsafe-code` was not given.
     """
-    ids = list(answers)
-    candidates = [Candidate(answers[i], items[i].entry, tuple(value for value, _ in items[i].tests)) for i in ids]
-    return {i: _verdict(items[i], outcomes) for i, outcomes in zip(ids, run_many(candidates), strict=True)}
+    note = "" if require() else UNSAFE
+    functions = [Function(answer, items[item_id].entry, items[item_id].tests) for item_id, answer in answers.items()]
+    outcomes = run_functions(functions)
+    return {
+        item_id: _verdict(items[item_id], outcome, note) for item_id, outcome in zip(answers, outcomes, strict=True)
+    }
 
 
-def _verdict(item: Item, outcomes: list[Outcome]) -> FunctionVerdict:
+def _verdict(item: Item, outcome: Outcome, note: str) -> FunctionVerdict:
     if not item.tests:
         return 0.0, "error", "the item has no tests"
-    for status in ("timeout", "error"):
-        failed = next((outcome for outcome in outcomes if outcome.status == status), None)
-        if failed:
-            return 0.0, status, failed.reason
-    # compared as JSON text, because 1 == True == 1.0 in Python
-    passed = [
-        json.dumps(outcome.value) == json.dumps(expected)
-        for outcome, (_, expected) in zip(outcomes, item.tests, strict=True)
-    ]
-    return float(all(passed)), "ok", "" if all(passed) else f"{passed.count(False)} of {len(passed)} tests fail"
+    status, reason = outcome.status, outcome.reason
+    if status == "ok" and outcome.value:
+        reason = f"{outcome.value} of {len(item.tests)} tests fail"
+    return float(status == "ok" and outcome.value == 0), status, "; ".join(part for part in (reason, note) if part)

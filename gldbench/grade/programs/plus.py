@@ -64,7 +64,7 @@ def _problem(record: Mapping[str, Any], calls: tuple[tuple[Any, ...], ...], resu
         memory_mb=GENEROUS.memory_mb,
         output_bytes=2**20 + 2 * len(result.output),
     )
-    base = len(record["base_input"])
+    base, failed = len(record["base_input"]), result.failed()
     places = ", ".join(str(place) for place, kept in enumerate(good) if not kept)
     left_out = f"{good.count(False)} of {len(good)} inputs left out ({places}): the reference itself fails"
     kept = tuple(call for call, chosen in zip(calls, good, strict=True) if chosen)
@@ -76,13 +76,8 @@ def _problem(record: Mapping[str, Any], calls: tuple[tuple[Any, ...], ...], resu
         base=base,
         check=_check(record, kept, result),
         note="" if all(good) else left_out,
-        trouble="" if all(good[:base]) else f"the reference itself fails: {_failure(result)}",
+        trouble=f"the reference itself fails: {failed.reason}" if failed and not all(good[:base]) else "",
     )
-
-
-def _failure(result: Result) -> str:
-    failed = result.outcomes.failed()
-    return failed.reason if failed else ""
 
 
 def _check(record: Mapping[str, Any], calls: tuple[tuple[Any, ...], ...], result: Result) -> Check:

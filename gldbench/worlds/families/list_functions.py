@@ -1,6 +1,6 @@
 """List functions as code: the prompt describes list operations, the answer is a one-line Python function.
 
-An answer is graded by running the function on the tests of the instance, in a separate process with limits.
+An answer is graded by running the function on the tests of the instance, in the sandbox.
 Canonical form: the first of all orders of the operations that are reachable by exchanging neighbours that commute (see
 `_commute`). Difficulty 1 has two operations on values and one on positions, all of different kinds.
 Space at difficulty 1: the pairs of value operations have 94,545 forms (198 shifts, 8 scales, 99 and 99 filters; only
@@ -10,12 +10,11 @@ a filter and a cut can matter.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from gldbench.sandbox.limited import run_candidate
+from gldbench.sandbox.functions import Function, run_functions
 from gldbench.worlds.families.family import Family, Instance, extract_answer, pick
 
 NAME = "list_functions"
@@ -149,19 +148,13 @@ def _read(prompt: str) -> tuple[Step, ...]:
     return tuple((word, int(number[0]) if number else 0) for word, *number in words)
 
 
-def _same_json(expected: Any, got: Any) -> bool:
-    """Equality that distinguishes 1 from True and 1.0."""
-    return json.dumps(expected) == json.dumps(got)
-
-
 def check(instance: Instance, response: str) -> bool:
-    """Runs the answer on the inputs of the tests in a process with limits, and compares the outputs in this process."""
+    """Runs the answer on the tests in the sandbox."""
     source = extract_answer(response)
     if source is None:
         return False
-    outcomes = run_candidate(source, ENTRY, [value for value, _ in instance.tests])
-    pairs = zip(instance.tests, outcomes, strict=True)
-    return all(outcome.status == "ok" and _same_json(expected, outcome.value) for (_, expected), outcome in pairs)
+    (outcome,) = run_functions([Function(source, ENTRY, instance.tests)])
+    return outcome.status == "ok" and outcome.value == 0
 
 
 def agrees(instance: Instance, other: Instance) -> bool:
