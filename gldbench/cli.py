@@ -26,6 +26,7 @@ from gldbench.commands.run import run
 from gldbench.commands.score import score
 from gldbench.commands.selftest import selftest_app
 from gldbench.commands.tasks import tasks_app
+from gldbench.printable import printable
 from gldfusion.errors import InputError
 
 app = typer.Typer(
@@ -75,7 +76,7 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(2)
 
 

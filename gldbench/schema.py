@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from gldbench.printable import printable, well_formed
+
 Status = Literal["ok", "no_answer", "truncated", "timeout", "error", "skipped"]
 
 
@@ -259,6 +261,11 @@ class Response:
     variant: str = ""
     """prompt variant of the first caller; empty in responses of older versions"""
 
+    def __post_init__(self) -> None:
+        """Replaces half surrogate pairs, with which no response of the same part file could be stored."""
+        for name in ("output", "prompt", "gold"):
+            object.__setattr__(self, name, well_formed(getattr(self, name)))
+
 
 @dataclass(frozen=True)
 class Row:
@@ -290,6 +297,11 @@ class Row:
     """the answer as the output writes it, shortened to `grade.rows.LONGEST_FOUND` characters"""
     grader_version: str = ""
     """rows of different versions of a grader do not compare"""
+
+    def __post_init__(self) -> None:
+        """Cleans the texts that a model or its program may have chosen. Every row is made here."""
+        for name in ("reason", "found"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
 
 
 @dataclass(frozen=True)

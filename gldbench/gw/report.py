@@ -15,6 +15,7 @@ import pandas as pd
 
 from gldbench.gw import claims, figures, tables
 from gldbench.gw.solvers import KINDS
+from gldbench.printable import markdown
 from gldbench.store import Store
 from gldfusion.errors import InputError
 from gldfusion.files import atomic_write, write_json
@@ -169,7 +170,7 @@ def _markdown(parts: _Parts, skips: pd.DataFrame, pictures: list[str], environme
         "## Skipped",
         _table(skips),
     ]
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(map(markdown, sections)) + "\n"
 
 
 def _claims(lines: pd.DataFrame) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gldbench.items.page import page
 from gldbench.items.records import Answer, Items, ItemView, Mark, as_json
+from gldbench.printable import printable
 from gldfusion.errors import InputError
 from gldfusion.files import atomic_write
 
@@ -64,7 +65,7 @@ def _answer(side: str, answer: Answer) -> Iterator[str]:
     verdict = {True: "right", False: "wrong", None: "not scored"}[answer.right]
     yield from _block(f"response of {side} ({verdict})", answer.note if answer.output is None else answer.output)
     for mark in answer.marks:
-        yield f"  {'*' if mark is answer.headline else ' '} {_mark(mark)}"
+        yield f"  {'*' if mark is answer.headline else ' '} {printable(_mark(mark))}"
 
 
 def _mark(mark: Mark) -> str:
@@ -78,9 +79,4 @@ def _mark(mark: Mark) -> str:
 
 def _block(label: str, text: str) -> Iterator[str]:
     yield f"-- {label}"
-    yield from (f"   {_printable(line)}".rstrip() for line in (text or "(empty)").split("\n"))
-
-
-def _printable(line: str) -> str:
-    """Escapes control characters: the output of a model must not move the cursor or change colours of a terminal."""
-    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in line)
+    yield from (f"   {printable(line)}".rstrip() for line in (text or "(empty)").split("\n"))

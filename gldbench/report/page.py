@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 import yaml
 
+from gldbench.printable import markdown, printable, table_cell
 from gldbench.report import names, words
 from gldbench.report.analysis import Analysis
 from gldbench.report.figures import draw_all
@@ -132,5 +133,15 @@ def _render(template: str, facts: dict[str, Any], escape: bool) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_printed if escape else _printed_markdown,
     )
+    environment.filters["table_cell"] = table_cell
     return environment.get_template(template).render(facts)
+
+
+def _printed(value: Any) -> Any:
+    return printable(value) if type(value) is str else value
+
+
+def _printed_markdown(value: Any) -> Any:
+    return markdown(value) if isinstance(value, str) else value
