@@ -28,7 +28,7 @@ DATASETS = {"humaneval_plus": "humaneval", "mbpp_plus": "mbpp"}
 """our name of a benchmark -> the name in EvalPlus"""
 _PROGRAM = Limits(cpu_seconds=62, wall_seconds=180, memory_mb=4096, output_bytes=256 * 2**20)
 """EvalPlus gives each of the two checks of an item up to 62 s"""
-_CHECK = Limits(cpu_seconds=300, wall_seconds=600, memory_mb=6144, threads=64, file_bytes=2**29, files=256)
+_CHECK = Limits(cpu_seconds=120, wall_seconds=400, memory_mb=6144, threads=64, file_bytes=2**29, files=256)
 """for running the reference solution, and for comparing"""
 _COMPARING_MB = 4096
 

@@ -37,6 +37,8 @@ def check_outcomes(dataset: str, problem: dict[str, Any], memory_mb: int, outcom
     base, statuses = len(problem["base_input"]), []
     for part, own in (("base_input", outcomes[:base]), ("plus_input", outcomes[base:])):
         inputs = problem[part]
+        expected: Any
+        seconds: Any
         try:
             reference = problem["prompt"] + problem["canonical_solution"]
             expected, seconds = trusted_exec(reference, inputs, entry, record_time=True, output_not_none=not_none)

@@ -16,6 +16,7 @@ Decoding can take any time and memory. What a foreign program wrote is decoded i
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import json
 import math
@@ -24,8 +25,10 @@ from typing import Any, Literal, NamedTuple
 
 MOST_DEEP = 100
 """a value may be nested so deeply"""
-MOST_PARTS = 4_000_000
+MOST_PARTS = 10_000_000
 """a value may have so many parts"""
+MOST_EQUAL_HASHES = 1000
+"""so many members of a set may have the same hash"""
 LONGEST_REASON = 1000
 """bytes of a line that states an error; a longer one is not read"""
 _SMALL = 2**63
@@ -87,7 +90,7 @@ def encode(value: Any, deep: int = MOST_DEEP) -> Any:
         return value if math.isfinite(value) else {"float": repr(value)}
     if isinstance(value, str):
         return str.__str__(value)
-    if deep < 0:
+    if deep < 1:
         raise NotPlainError(f"a value nested more than {MOST_DEEP} levels deep")
     if isinstance(value, list):
         return [encode(part, deep - 1) for part in value]
@@ -135,7 +138,7 @@ def decode(data: Any, deep: int = MOST_DEEP) -> Any:
     """
     if not isinstance(data, (list, dict)):
         return data
-    if deep < 0:
+    if deep < 1:
         raise NotPlainError(f"a value nested more than {MOST_DEEP} levels deep")
     if isinstance(data, list):
         return [decode(part, deep - 1) for part in data]
@@ -158,8 +161,10 @@ def decode(data: Any, deep: int = MOST_DEEP) -> Any:
 
 def _hashable(parts: list[Any]) -> list[Any]:
     """The parts, unless they were chosen to have equal hashes, which would make building a set extremely slow."""
-    if len(parts) > 1000 and 2 * len({hash(part) for part in parts}) < len(parts):
-        raise ValueError("members chosen to collide")
+    if len(parts) > MOST_EQUAL_HASHES:
+        counts = collections.Counter(hash(part) for part in parts)
+        if max(counts.values()) > MOST_EQUAL_HASHES:
+            raise ValueError("members chosen to collide")
     return parts
 
 

@@ -21,7 +21,9 @@ _MAX_CUTS = 300
 """places at which a text may begin, and lines at which it may be cut"""
 _MAX_ENDS = 40
 """lines at which one code fence may end"""
-_FENCE_LINE = re.compile(r"^([ \t]*)(```+|~~~+)([^\n`]*)$", re.MULTILINE)
+# a fence may stand in a list or in a quotation, also on the line of its number or mark
+_FENCE_LINE = re.compile(r"^((?:[ \t]|[-*+>][ \t]|\d{1,3}[.)][ \t])*)(```+|~~~+)([^\n`]*)$", re.MULTILINE)
+_QUOTED = re.compile(r"^[ \t]*>[ \t]?", re.MULTILINE)
 _START = re.compile(r"^(?:@|import |from |def |async def |class |[A-Za-z_]\w*\s*(?::[^=\n]+)?=)", re.MULTILINE)
 
 
@@ -77,8 +79,20 @@ def _fenced(output: str) -> Iterator[str]:
     line before stands in a docstring.
     """
     for opening, closing in _fences(output):
-        end = closing.start() if closing else len(output)
-        yield textwrap.dedent(output[opening.end() + 1 : end]) if opening[1] else output[opening.end() + 1 : end]
+        yield _inner(opening, output[opening.end() + 1 : closing.start() if closing else len(output)])
+
+
+def _inner(opening: re.Match[str], content: str) -> str:
+    """The content of a fence without the indentation and the quotation marks that it shares with the fence."""
+    prefix = opening[1]
+    if not prefix:
+        return content
+    content = _QUOTED.sub("", content) if ">" in prefix else content
+    dedented = textwrap.dedent(content)
+    if isinstance(parsed(dedented), int):  # a text in it may have lines with less indentation
+        shifted = re.sub(rf"^[ \t]{{1,{len(prefix)}}}", "", content, flags=re.MULTILINE)
+        return dedented if isinstance(parsed(shifted), int) else shifted
+    return dedented
 
 
 def _fences(output: str) -> list[tuple[re.Match[str], re.Match[str] | None]]:
@@ -91,7 +105,7 @@ def _fences(output: str) -> list[tuple[re.Match[str], re.Match[str] | None]]:
         ends = [n for n in range(place + 1, len(lines)) if lines[n][2][0] == opening[2][0]]
         chosen = next(iter(ends), None)
         for end in ends[:_MAX_ENDS]:
-            content = textwrap.dedent(output[opening.end() + 1 : lines[end].start()])
+            content = _inner(opening, output[opening.end() + 1 : lines[end].start()])
             if end != chosen and not (content.count('"""') or content.count("'''")):
                 break
             if not isinstance(parsed(content), int):

@@ -1,4 +1,4 @@
-"""The grader "evalplus": EvalPlus's own check in the sandbox, and where it differs from our grader."""
+"""The grader "evalplus": EvalPlus's own check in the sandbox, one process per item, which no program can reach."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 from gldbench import sandbox
 from gldbench.grade import GRADERS, evalplus
 from gldbench.grade.judges import code
+from gldbench.grade.programs import reading
 from gldbench.grade.programs.code_problem import reference
-from gldbench.sandbox import launch
+from gldbench.sandbox import Checked, launch
 from gldbench.schema import Item, Response
 from gldbench.tasks import load_task
 from gldfusion.errors import InputError
@@ -58,17 +59,17 @@ def test_it_applies_to_what_evalplus_has(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not GRADERS["evalplus"].applies(load_task("mbpp_plus"))
 
 
-def test_its_verdicts_and_where_they_differ_from_ours() -> None:
-    """An object that equals everything passes EvalPlus's check, but not ours."""
+def test_its_verdicts() -> None:
+    """An object that equals everything passes where EvalPlus itself runs the program, but not here."""
     installed()
     names = list(ANSWERS)
     records = {name: {**RECORD, "task_id": f"HumanEval/{number}"} for number, name in enumerate(names)}
     items, responses = [item(n, records[n]) for n in names], [response(n, ANSWERS[n]) for n in names]
     grades = evalplus.grade(load_task("humaneval_plus"), items, responses)
     assert {g.item_id: g.value for g in grades if g.filter == "answer"} == {
-        "right": 1.0, "base only": 0.0, "wrong": 0.0, "loop": 0.0, "cheat": 1.0, "none": 0.0,
+        "right": 1.0, "base only": 0.0, "wrong": 0.0, "loop": 0.0, "cheat": 0.0, "none": 0.0,
     }  # fmt: skip
-    assert {g.item_id for g in grades if g.filter == "base" and g.value} == {"right", "base only", "cheat"}
+    assert {g.item_id for g in grades if g.filter == "base" and g.value} == {"right", "base only"}
     statuses = {g.item_id: g.status for g in grades if g.filter == "answer"}
     assert statuses == {**dict.fromkeys(names, "ok"), "loop": statuses["loop"], "none": "no_answer"}
     assert {g.metric for g in grades} == {"pass@1"}
@@ -82,8 +83,16 @@ def test_it_reads_real_problems_as_evalplus_does(benchmark_data: Path) -> None:
     records = {record["task_id"]: record for record in map(json.loads, filter(None, lines[:6]))}
     solutions = {name: reference(record) for name, record in records.items()}
     solutions["Mbpp/3"] = "def is_not_prime(n):\n    return None\n"
-    found = evalplus.check_solutions("mbpp", records, solutions, sandboxed=True)
-    assert {name for name, parts in found.items() if set(parts.values()) == {"pass"}} == set(records) - {"Mbpp/3"}
+    found = evalplus.check_solutions("mbpp", list(records.values()), [solutions[name] for name in records])
+    passed = {name for name, parts in zip(records, found, strict=True) if set(parts.values()) == {"pass"}}
+    assert passed == set(records) - {"Mbpp/3"}
+
+
+def test_it_needs_no_output_of_a_reference_that_does_not_fit_into_memory(benchmark_data: Path) -> None:
+    lines = (benchmark_data / "mbpp_plus/test.jsonl").read_text(encoding="utf-8").split("\n")
+    (record,) = [record for record in map(json.loads, filter(None, lines)) if record["task_id"] == "Mbpp/255"]
+    (parts,) = evalplus.check_solutions("mbpp", [record], [reference(record)])
+    assert all(part.startswith("error: the results of the reference") for part in parts.values())
 
 
 def test_without_a_sandbox_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,8 +101,32 @@ def test_without_a_sandbox_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         evalplus.grade(load_task("humaneval_plus"), [item("a", RECORD)], [response("a", ANSWERS["right"])])
 
 
-def test_results_that_are_none_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    for output in (b"", b"[]", b'{"HumanEval/0": {}}', b"\xff"):
-        monkeypatch.setattr(evalplus, "_run", lambda job, sandboxed, seconds, output=output: output)
-        with pytest.raises(InputError, match="EvalPlus gave no results"):
-            evalplus.check_solutions("humaneval", {"a": RECORD}, {"a": "x"}, sandboxed=True)
+@pytest.mark.parametrize(
+    ("checked", "status", "words"),
+    [
+        (Checked(reason="the program's process ended before it answered"), "error", "ended before it answered"),
+        (Checked(reason="the program was killed", timeout=True), "timeout", "timeout"),
+        (Checked(["error: the reference raises MemoryError", "pass"]), "error", "MemoryError"),
+        (Checked(["fail", "pass"]), "ok", "EvalPlus: fail"),
+    ],
+)
+def test_a_failure_is_an_error_of_its_own_item(
+    monkeypatch: pytest.MonkeyPatch, checked: Checked, status: str, words: str
+) -> None:
+    monkeypatch.setattr(launch, "trouble", lambda: "")
+    monkeypatch.setattr(evalplus, "check_programs", lambda programs, checks: [checked, Checked(["pass", "pass"])])
+    items, responses = [item(n, RECORD) for n in "ab"], [response(n, ANSWERS["right"]) for n in "ab"]
+    grades = {
+        g.item_id: g for g in evalplus.grade(load_task("humaneval_plus"), items, responses) if g.filter == "answer"
+    }
+    assert (grades["a"].value, grades["a"].status) == (0.0, status)
+    assert words in grades["a"].reason
+    assert (grades["b"].value, grades["b"].status, grades["b"].reason) == (1.0, "ok", "")
+
+
+def test_an_output_that_cannot_be_read_is_an_error_of_this_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "trouble", lambda: "")
+    monkeypatch.setattr(evalplus, "check_programs", lambda programs, checks: [])
+    monkeypatch.setattr(evalplus, "read_programs", lambda requests: [reading.Extraction(None, "none", "too long")])
+    grades = evalplus.grade(load_task("humaneval_plus"), [item("a", RECORD)], [response("a", "x")])
+    assert [(g.value, g.status, g.reason) for g in grades] == [(0.0, "error", "too long")] * 2

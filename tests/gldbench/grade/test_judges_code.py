@@ -10,18 +10,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gldbench import sandbox
 from gldbench.grade.judges import JUDGES, code
 from gldbench.grade.judges.judge import Mark
-from gldbench.grade.programs import asserts, plus
+from gldbench.grade.programs import asserts, outputs, plus, reading
 from gldbench.grade.programs.assemble import assemble
 from gldbench.grade.programs.code_problem import reference
 from gldbench.grade.programs.extract import extract, find_program
 from gldbench.grade.programs.inputs import typed_inputs
 from gldbench.grade.programs.outputs import right_outputs
-from gldbench.sandbox import Opaque, launch
+from gldbench.sandbox import Opaque, launch, plain
 from gldbench.schema import Item
 from gldbench.tasks import load_task
 
@@ -136,6 +139,13 @@ def test_what_the_program_lacks_comes_from_other_fences(output: str) -> None:
         f"{FENCE}python\ndef f(x):\n    '''Adds.\n{FENCE}\n    '''\n    return x + 1\n{FENCE}",
         f"{FENCE}python\ndef f(x):\n    return 0\n{FENCE}\nNo:\n{FENCE}python\ndef f(x):\n    return x + 1\n",
         f"1. Like this:\n\n   {FENCE}python\n   def f(x):\n       return x + 1\n   {FENCE}\n",
+        f"1. Like this:\n\n   {FENCE}python\n   def f(x):\n       return x + 1\n{FENCE}\n",
+        f"1. {FENCE}python\n   def f(x):\n       return x + 1\n   {FENCE}\n2. Done.",
+        f"- {FENCE}python\n  def f(x):\n      return x + 1\n  {FENCE}\n- Done.",
+        f"> {FENCE}python\n> def f(x):\n>     return x + 1\n> {FENCE}\n",
+        f"1. So:\n\n    {FENCE}python\n    def f(x):\n        '''One.\n  more\n'''\n        return x + 1\n    {FENCE}",
+        f"10. Like this:\n\n\t{FENCE}python\n\tdef f(x):\n\t    return x + 1\n\t{FENCE}\n",
+        f"1. Like this:\n   {FENCE}python\ndef f(x):\n    return x + 1\n   {FENCE}\n",
     ],
 )
 def test_a_fence_ends_where_its_program_ends(output: str) -> None:
@@ -388,6 +398,68 @@ def test_what_is_expected_never_enters_a_candidates_process() -> None:
     assert problem.calls == ("f(1)", "f(n)", "f(0)", "f(f(0))")
 
 
+RATIO = (
+    "from decimal import Decimal\nfrom fractions import Fraction\n"
+    "def f(x):\n    x = int(x)\n    return Decimal(x) + 1 if x % 2 else Fraction(2 * x + 2, 2)\n"
+)
+
+
+@pytest.mark.parametrize("record", [PLUS, CHECK, MBPP])
+def test_fractions_and_decimals_that_equal_the_expected_number_are_right(record: dict[str, Any]) -> None:
+    """They are right with the `==` of HumanEval's own tests."""
+    wrong = RATIO.replace("2 * x + 2", "2 * x + 3").replace("Decimal(x) + 1", "Decimal(x) + Decimal('1.5')")
+    assert [own[0].value for own in marks(record, RATIO, wrong)] == [1.0, 0.0]
+
+
+@given(st.lists(st.tuples(st.floats(-10, 10), st.sampled_from([0, 1e-9, 1e-6, 2e-6, 1e-3, math.nan, math.inf]))))
+def test_closeness_is_that_of_numpy(pairs: list[tuple[float, float]]) -> None:
+    wanted, output = [a for a, _ in pairs], [a + b for a, b in pairs]
+    for tolerance in (1e-6, 1e-3):
+        same = bool(np.allclose(output, wanted, rtol=1e-07, atol=tolerance, equal_nan=True))
+        assert outputs._close(output, wanted, tolerance) == same
+
+
+def test_one_output_costs_the_others_nothing() -> None:
+    """Deep values and floods of equal hashes stand between good programs, which are right."""
+    hostile = [
+        (Path(__file__).parents[1] / "sandbox" / "hostile" / f"{name}.py").read_text()
+        for name in ("deep_tuple", "written_iterators", "written_flood", "half_pair_name", "forged_verdict")
+    ]
+    for record in (PLUS, CHECK):
+        found = marks(record, ALONE, *hostile, ALONE)
+        assert [own[0].value for own in found] == [1.0, *[0.0] * len(hostile), 1.0]
+        assert {own[0].status for own in found[1:-1]} == {"error"}
+
+
+# --- the budget of reading
+
+CONTINUED = ALONE + "x = \\\n" * 12_000
+
+
+def test_an_output_that_takes_too_long_to_read_is_an_error_of_its_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's parser takes minutes for it."""
+    monkeypatch.setattr(reading, "SECONDS", 1)
+    requests = [(ALONE, "f", ""), (CONTINUED, "f", ""), ("no idea", "f", ""), (ALONE, "f", "")]
+    found = reading.read_programs(requests)
+    assert [own.program is None for own in found] == [False, True, True, False]
+    assert [own.reason for own in found] == ["", "too long to parse", "", ""]
+    (own,) = marks(PLUS, CONTINUED)
+    assert {(mark.value, mark.status) for mark in own} == {(0.0, "error")}
+    assert own[0].reason.startswith("too long to parse")
+
+
+def test_a_deep_tree_costs_only_its_own_item() -> None:
+    texts = ["def f(x): return " + sign * 50_000 + "1" for sign in ("-", "(", "[", "lambda: ", "x.a")]
+    found = reading.read_programs([*((text, "f", "") for text in texts), (ALONE, "f", "")])
+    assert ends_right(found[-1].program or "")
+    assert reading.read_programs([]) == []
+
+
+def test_reading_is_the_same_in_the_other_process() -> None:
+    texts = [ALONE, f"```python\n{ALONE}```", BODY, "no idea", "\ud800", "def f(x):\n  return '\u00e9\u2028'\n"]
+    assert reading.read_programs([(text, "f", PROMPT) for text in texts]) == [extract(t, "f", PROMPT) for t in texts]
+
+
 def test_a_row_names_that_there_was_no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "trouble", lambda: "taken away by a test")
     for own in marks(PLUS, ALONE, "no idea", "def f(x):\n    return 0"):
@@ -443,14 +515,17 @@ def test_inputs_whose_results_are_too_large_are_left_out_unseen(
 
     def pretend(programs: Sequence[sandbox.Program]) -> list[sandbox.Result]:
         ran.extend(programs)
-        return [sandbox.Result(tuple(sandbox.Outcome("ok", call) for call in program.calls)) for program in programs]
+        ending = sandbox.Outcome("error")
+        lines = ["".join(json.dumps(["ok", plain.encode(call)]) + "\n" for call in own.calls) for own in programs]
+        return [sandbox.Result(text.encode(), text.count("\n"), ending) for text in lines]
 
     monkeypatch.setattr(plus, "run_references", pretend)
     record = mbpp_255(benchmark_data)
     (problem,) = plus.prepare([record])
     assert problem.note == "4 of 112 inputs left out (88, 89, 93, 103): the reference itself fails"
-    assert len(problem.calls) == len(problem.expected) == len(ran[0].calls) == 108
-    assert problem.calls == problem.expected  # each input kept its own output
+    (expected,) = problem.check.expected
+    assert len(problem.calls) == expected.calls == len(ran[0].calls) == 108
+    assert list(problem.calls) == [one.value for one in expected.outcomes]  # each input kept its own output
     other = {**record, "plus_input": record["plus_input"][:-1]}  # not the file that the list was made for
     assert plus.prepare([other])[0].note == ""
 
@@ -479,7 +554,7 @@ def test_every_assertion_of_mbpp_can_be_cut(benchmark_data: Path) -> None:
     assert [problem.task_id for problem in problems if problem.trouble] == []
     assert sum(len(record["test_list"]) for record in records) <= sum(len(problem.calls) for problem in problems)
     for problem in problems:
-        (assertions,) = problem.evidence
+        (assertions,) = problem.check.arguments
         assert not any(f"{problem.entry}(" in text.replace(f"_{problem.entry}(", "") for text in assertions)
 
 

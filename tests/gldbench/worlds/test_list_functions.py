@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gldbench import sandbox
+from gldbench.sandbox import Outcome, launch
+from gldbench.sandbox.functions import Function, run_functions
 from gldbench.worlds.families import MARKER, Instance, list_functions
 from gldbench.worlds.families.list_functions import _normal_form as normal_form
 from gldbench.worlds.families.list_functions import _read as read_steps
 from gldbench.worlds.families.list_functions import _spell as spell_steps
+from gldfusion.errors import InputError
 
 seeds, difficulties = st.integers(0, 2**32), st.sampled_from((1, 2))
 
@@ -97,3 +103,58 @@ def test_hostile_list_function_is_graded_wrong() -> None:
     instance = sample(1)[0]
     assert not list_functions.check(instance, f'{MARKER} lambda x: type("A", (list,), {{"__eq__": lambda s, o: 1}})()')
     assert not list_functions.check(instance, f"{MARKER} lambda x: True")
+
+
+HOSTILE = {
+    "file": "lambda x: open('@MARKER@', 'w').write('a')",
+    "process": "def f(x):\n import os\n return os.fork()",
+    "network": "def f(x):\n import socket\n return socket.create_connection(('127.0.0.1', 1)) is None",
+    "host": "def f(x):\n import os\n return os.listdir('/root') + os.listdir('/proc')",
+}
+
+
+@pytest.mark.parametrize("name", list(HOSTILE))
+def test_a_function_reaches_nothing_of_the_host(name: str, tmp_path: Path) -> None:
+    if reason := sandbox.trouble():
+        pytest.skip(f"no sandbox: {reason}")
+    tmp_path.chmod(0o777)
+    source = HOSTILE[name].replace("@MARKER@", str(tmp_path / "written"))
+    (outcome,) = run_functions([Function(source, "f", (([1], [2]),))])
+    assert outcome.status == "error"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_sandbox_functions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "trouble", lambda: "taken away by a test")
+    function = Function("lambda x: x + 1", "f", ((1, 2), (3, 4)))
+    with pytest.raises(InputError, match="--unsafe-code"):
+        run_functions([function])
+    with sandbox.unsafe_code_allowed():
+        assert run_functions([function]) == [Outcome("ok", 0)]
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "words"),
+    [
+        ("lambda x: x + 1", "ok", 0),
+        ("# next\ndef f(x): return x + 1", "ok", 0),
+        ("lambda x: x + 1.0", "ok", 2),
+        ("lambda x: x == 1", "ok", 2),
+        ("lambda x: 2", "ok", 1),
+        ("lambda x", "error", "SyntaxError"),
+        ("", "error", "NotOneFunctionError"),
+        ("def f(x): return 1\nf(2)", "error", "NotOneFunctionError"),
+        ("def g(x): return 1", "error", "OtherNameError"),
+        ("(" * 3000, "error", "defining the program raised"),
+        ("1" * 4001, "error", "longer than 4000 characters"),
+        ("lambda x: {1}", "error", "TypeError"),
+        ("lambda x: float('nan')", "error", "ValueError"),
+        ("lambda x: 'a' * 10**6", "error", "returned more than"),
+        ("def f(x):\n while True: pass", "timeout", "processor time"),
+    ],
+)
+def test_functions_are_compared_by_their_json(source: str, status: str, words: str | int) -> None:
+    with sandbox.unsafe_code_allowed():
+        (outcome,) = run_functions([Function(source, "f", ((1, 2), (3, 4)))])
+    assert outcome.status == status
+    assert outcome.value == words if status == "ok" else str(words) in outcome.reason
