@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ Parts = Mapping[str, str]
 def applies(task: Task) -> bool:
     """Whether EvalPlus has the benchmark and is installed."""
     return task.benchmark in DATASETS and importlib.util.find_spec("evalplus") is not None
+
+
+def version() -> str:
+    """The version of EvalPlus, and that of our way to call it. 2: it compares plain values."""
+    return f"{metadata.version('evalplus')}-2"
 
 
 def grade(task: Task, items: Sequence[Item], responses: Sequence[Response]) -> list[Grade]:

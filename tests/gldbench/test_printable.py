@@ -1,4 +1,4 @@
-"""Texts that models choose: no control character, half surrogate pair or HTML tag gets into rows, reports and errors."""
+"""Texts that models choose: no control character, half surrogate pair or tag gets into rows, reports and errors."""
 
 from __future__ import annotations
 
