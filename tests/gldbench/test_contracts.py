@@ -72,7 +72,7 @@ def test_unknown_names_are_refused_in_words() -> None:
         with pytest.raises(InputError, match="known: "):
             require_known(name, "no-such-entry", vars(module)[name])
     for task in ("no_such_task", "bbh/no_such_subtask"):
-        with pytest.raises(InputError, match="is called|has no subtask"):
+        with pytest.raises(InputError, match=r"is called|has no subtask"):
             load_task(task)
 
 
