@@ -12,6 +12,7 @@ import numpy as np
 
 from gldbench.grade import GRADERS
 from gldbench.grade.answers import MARKED
+from gldbench.grade.judges.judge import BASE
 from gldbench.schema import Estimate, Row, Task
 from gldbench.stats import ItemMean, item_mean, macro_mean
 from gldbench.stats.averages import BOOTSTRAP_SEED, averaged, has_strata, subtask_mean
@@ -86,7 +87,7 @@ class TaskScore:
         best = {row.item: row.value or 0.0 for row in headline}
         for row in self.rows:
             comparable = row.metric == "f1" if self.task.headline.metric == "f1" else row.metric not in ("f1", "em")
-            if row.item in best and comparable:
+            if row.item in best and comparable and row.filter != BASE:  # fewer tests are no other way to find an answer
                 best[row.item] = max(best[row.item], row.value or 0.0)
         return float(np.mean(strict)), float(np.mean(list(best.values())))
 

@@ -57,7 +57,12 @@ def _vllm(checkpoint: Checkpoint, device: str | None, batch_size: int) -> Backen
     return VLLMBackend(checkpoint, batch_size)
 
 
-BACKENDS: dict[str, Callable[[Checkpoint, str | None, int], Backend]] = {"hf": _hf, "vllm": _vllm}
+BACKENDS: dict[str, Callable[[Checkpoint, str | None, int], Backend]] = {
+    # Wolf et al., Transformers: State-of-the-Art Natural Language Processing (2020), arXiv:1910.03771
+    "hf": _hf,
+    # Kwon et al., Efficient Memory Management for LLM Serving with PagedAttention (2023), arXiv:2309.06180
+    "vllm": _vllm,
+}
 """name -> function (checkpoint, device, sequences in a batch) that imports the library and loads the model"""
 
 NOT_MEASURED = ("vllm",)

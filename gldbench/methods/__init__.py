@@ -10,7 +10,10 @@ from gldbench.spec import MethodSpec, Spec
 from gldfusion.errors import InputError, did_you_mean
 from gldfusion.progress import Progress
 
-METHODS: dict[str, Callable[[Spec, MethodSpec, Path, Path, int, Path, Progress], Path]] = {"train": train}
+METHODS: dict[str, Callable[[Spec, MethodSpec, Path, Path, int, Path, Progress], Path]] = {
+    # this project: gldfusion, whose losses carry their own citations
+    "train": train,
+}
 """by kind: (spec, method, world folder, data file, seed, output folder, progress) -> the checkpoint"""
 
 

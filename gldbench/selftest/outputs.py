@@ -48,12 +48,12 @@ class OutputsRow:
     task: str
     file: str
     n: int
-    strict: float
-    """mean score, where only marked answers count"""
+    strict: float | None
+    """mean score, where only marked answers count; None for IFEval, which has no answer to find"""
     score: float
     """mean score of the headline"""
-    lenient: float
-    """mean score, where an answer counts that any of our rules finds"""
+    lenient: float | None
+    """mean score, where an answer counts that any of our rules finds; None for IFEval"""
     errors: int
     """outputs with the status "error" or "timeout": they could not be graded"""
     labelled: int
@@ -110,9 +110,9 @@ def run_outputs(
                 graded = _graded(task, known, path, groups[name], report)
                 pairs[str(path)] = [(output, grade) for _, output, grade in graded]
                 differing += [_disagreement(task, path, *each) for each in graded if _disagree(*each[1:])]
-        rows += [_row(name, file, own) for file, own in pairs.items()]
+        rows += [_row(task, file, own) for file, own in pairs.items()]
         if len(pairs) > 1:
-            rows.append(_row(name, ALL_FILES, [pair for own in pairs.values() for pair in own]))
+            rows.append(_row(task, ALL_FILES, [pair for own in pairs.values() for pair in own]))
     if differ is not None:
         with atomic_write(differ) as out:
             out.writelines(json.dumps(record).encode() + b"\n" for record in differing)
@@ -181,15 +181,16 @@ def _disagreement(task: Task, path: Path, item: Item, output: Output, grade: Jud
     }
 
 
-def _row(task: str, file: str, pairs: Sequence[tuple[Output, Judged]]) -> OutputsRow:
+def _row(task: Task, file: str, pairs: Sequence[tuple[Output, Judged]]) -> OutputsRow:
+    bracket = task.scorer != "ifeval"
     labelled = [(output.label, grade.value) for output, grade in pairs if output.label is not None]
     return OutputsRow(
-        task=task,
+        task=task.name,
         file=file,
         n=len(pairs),
-        strict=_mean([grade.strict for _, grade in pairs]) or 0.0,
+        strict=_mean([grade.strict for _, grade in pairs]) if bracket else None,
         score=_mean([grade.value for _, grade in pairs]) or 0.0,
-        lenient=_mean([grade.lenient for _, grade in pairs]) or 0.0,
+        lenient=_mean([grade.lenient for _, grade in pairs]) if bracket else None,
         errors=sum(grade.status in ("error", "timeout") for _, grade in pairs),
         labelled=len(labelled),
         label=_mean([label for label, _ in labelled]),

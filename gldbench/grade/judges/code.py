@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gldbench.grade.answers import last_match
-from gldbench.grade.judges.judge import PATTERN_METRIC, Judge, Mark
+from gldbench.grade.judges.judge import BASE, PATTERN_METRIC, Judge, Mark
 from gldbench.grade.programs import asserts, plus
 from gldbench.grade.programs.code_problem import Problem, Verdict, verdict
 from gldbench.grade.programs.functions import FunctionVerdict, run_answers
@@ -107,7 +107,7 @@ def _marks(problem: Problem, found: Extraction, own: Verdict | None, note: str) 
     reason = "; ".join(part for part in (reason, note) if part)
     values = {"answer": own is not None and own.right}
     if problem.base:
-        values["base"] = own is not None and own.right_base
+        values[BASE] = own is not None and own.right_base
     return [
         Mark(
             filter=name,

@@ -30,12 +30,16 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from gldbench.grade.answers import Found, Reads, find, last_line, readable
-from gldbench.grade.cues import LONGEST_ANSWER
+from gldbench.grade.cues import LONGEST_ANSWER, Statement, last_places
 from gldbench.grade.judges.judge import ANSWER, LENIENT, Judge, Mark
 from gldbench.grade.unwrap import unwrap, without_remark
 from gldbench.schema import Item, Task
 
-_SENTENCE_END = re.compile(r"(?:(?<=[\d)\"'*])|(?<=[a-z]{3}))\.\s+(?=[A-Z])")
+_SENTENCE_END = re.compile(r"(?:(?<=[\d)\"'*])|(?<=[^\W\d_]{3})|(?<=[A-Z]{2})|(?<=\.[A-Z]))\.\s+(?=[A-Z])")
+_BULLETS = re.compile(
+    r"^[^\n]{0,200}\banswers?\b[^\n]{0,100}\n(?:[ \t]*\n)?((?:[ \t]*[-*•][ \t]+\S[^\n]*(?:\n|\Z)){2,})", re.I | re.M
+)
+"""a line with the word "answer", and the list below it"""
 _ASCII = str.maketrans({"–": "-", "—": "-", "−": "-", "‐": "-", "‑": "-", "“": '"', "”": '"', "‘": "'", "’": "'"})
 _EDGES = string.punctuation.replace(".", "") + "£€°"
 _ENDS = _EDGES + "."
@@ -58,11 +62,21 @@ def _reads(text: str) -> Reads:
     return "answer" if re.search(r"\w", unwrap(text)) else ""
 
 
+def _lists(text: str) -> list[Statement]:
+    """The spans of an answer that is a list with bullets."""
+    found = []
+    for match in last_places(_BULLETS, text):
+        spans = [line.strip().lstrip("-*•").strip() for line in match[1].split("\n") if line.strip()]
+        place = match.start(1) + len(match[1])  # after the place of its first line alone
+        found.append(Statement(place, " and ".join(spans), "next_line"))
+    return found
+
+
 def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
     """Four marks per item, metrics "f1" and "em": filter "answer", and "lenient", which also takes the last line."""
     stop = task.generation.stop
     return [
-        _marks(item, find(output, _reads, stop, longest_bare=LONGEST_ANSWER), readable(output, stop))
+        _marks(item, find(output, _reads, stop, more=_lists, longest_bare=LONGEST_ANSWER), readable(output, stop))
         for item, output in zip(items, outputs, strict=True)
     ]
 

@@ -9,7 +9,9 @@ lm-eval's copy of the official checkers decides, with these corrections:
 - Paragraphs are what blank lines separate, so that several blank lines count as one.
 - Text in capitals is put into lower case before its language is detected, because langdetect ignores words in capitals.
   We cut 150 questions of GSM8K to 40 words: in capitals it takes 21 % of them for another language than English, and in
-  lower case none. A text of fewer than 12 words is too short to tell: at 12 words 2 % are mistaken, at 5 words 23 %.
+  lower case none. A text of fewer than 12 words is too short for langdetect: at 12 words 2 % are mistaken, at 5 words
+  23 %. Without accents such a text counts as English, unless it has two frequent words of another language
+  (`FOREIGN_WORDS`) and no frequent English one (`ENGLISH_WORDS`): "EL PERRO DUERME EN LA CASA" is not English.
 """
 
 from __future__ import annotations
@@ -27,7 +29,23 @@ Check = Callable[[str], bool]
 """a response that is not empty -> whether it follows the instruction"""
 
 FEWEST_WORDS = 12
-"""a shorter text in Latin letters without accents counts as English"""
+"""a shorter text in Latin letters without accents counts as English, unless its words say otherwise"""
+_ENGLISH = """
+the and of to is are was were be been you your my our we they he she his her it its this that these those with for
+from at by not what how who when where why which there here can will would should could do does did have has had if
+then than but or as so i yes please hello thank thanks all any some one two day time new good best world life answer
+question love happy welcome let make
+"""
+ENGLISH_WORDS = frozenset(_ENGLISH.split())
+"""frequent English words that are rare in other languages"""
+_FOREIGN = """
+el la los las un una es esta estas este que de del en y con por para como mi tu su hola hoy muy si le les des du est
+je il elle nous vous dans avec mon et bonjour tout pas une sur der die das und ist ich nicht ein eine im mit auf dem
+den heute sehr auch sie wir che di il lo gli sono come stai oggi buon buongiorno della per uma um os meu minha eu
+sou nome aqui com ja
+"""
+FOREIGN_WORDS = frozenset(_FOREIGN.split())
+"""frequent words of Spanish, French, German, Italian and Portuguese, written without accents"""
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 _SPACES = re.compile(r"\s{3,}")
 
@@ -165,8 +183,9 @@ def _english(text: str) -> bool:
     import langdetect
 
     plain = text.lower()
+    words = set(re.findall(r"[a-z]+", plain))
     if plain.isascii() and len(re.findall(r"\w+", plain)) < FEWEST_WORDS:
-        return True
+        return not ENGLISH_WORDS.isdisjoint(words) or len(words & FOREIGN_WORDS) < 2
     try:
         return bool(langdetect.detect(plain) == "en")
     except langdetect.LangDetectException:

@@ -13,6 +13,8 @@ PATTERN_METRIC = "exact_match"
 """metric of the answers that a task's patterns find"""
 ANSWER = "answer"
 """filter of the answer that `answers.find` finds"""
+BASE = "base"
+"""filter of the benchmark's own tests alone, where the headline is all tests of a "+" benchmark"""
 LENIENT = "lenient"
 """filter under which a last number, option or line counts as the answer too: the upper end of a score's bracket"""
 

@@ -93,6 +93,16 @@ def test_graded_scores_and_a_second_metric_under_the_same_filter() -> None:
     assert grader["filters"] == {"answer": {"f1": score.score.value, "em": pytest.approx(1 / 6)}}
 
 
+def test_the_bracket_ends_at_any_rule_and_not_at_fewer_tests() -> None:
+    """A program that passes the benchmark's own tests only (the planted bug counted it) is found by no other rule."""
+    task = load_task("humaneval_plus")
+    headline = rows_of(task, [1.0, 0.0, 0.0])
+    own = rows_of(task, [1.0, 1.0, 0.0], filter_="base")
+    theirs = rows_of(task, [1.0, 0.0, 1.0], grader="evalplus")
+    assert score_of(task, headline + own).bracket == pytest.approx((1 / 3, 1 / 3))
+    assert score_of(task, headline + own + theirs).bracket == pytest.approx((1 / 3, 2 / 3))
+
+
 def test_binary_scores_of_independent_items_have_wilsons_interval() -> None:
     task = load_task("gsm8k")
     assert score_of(task, rows_of(task, [1, 1, 0, 1, 0])).score == wilson(3, 5)

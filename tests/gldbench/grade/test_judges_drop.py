@@ -46,6 +46,12 @@ RIGHT = [
     ("Answer: Filipinos, Pakistanis", ["Pakistanis and Filipinos"]),
     ("Answer: A1; B2 and C3", ["A1 and B2 and C3"]),
     ("Answer: Bosnia and Herzegovina", ["Bosnia and Herzegovina"]),
+    ("Answer: Medellín. This follows from the passage.", ["Medellín"]),
+    ("Answer: the EU. This follows from the passage.", ["EU"]),
+    ("Answer: Thirty Years' War. This follows from the passage.", ["Thirty Years' War"]),
+    ("Answer:\n- Germany\n- Spain\n- Libya", ["Germany and Spain and Libya"]),
+    ("We count.\n\n**Final Answer:**\n\n* Germany\n* Spain", ["Germany and Spain"]),
+    ("The answers are:\n- Germany\n- Spain\n\nAnswer: Libya", ["Libya"]),
     ("Answer: Patrick Crayton", ["WR Patrick Crayton", "Patrick Crayton"]),
 ]
 WRONG = [

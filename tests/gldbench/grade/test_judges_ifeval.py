@@ -302,3 +302,24 @@ def test_no_item_depends_on_the_others(benchmark_data: Path, step: int) -> None:
         alone = [JUDGES["ifeval"].judge(task, [item], [output])[0] for item, output in zip(items, outputs, strict=True)]
         assert alone == together
         assert not any(mark.status for own in together for mark in own)
+
+
+@pytest.mark.parametrize(
+    ("text", "english"),
+    [
+        ("the cat was already full.", True),
+        ("etchings", True),
+        ("coastal elegance properties", True),
+        ("1. apex software\n2. cybertech solutions", True),
+        ("yes", True),
+        ("la la land is a film", True),
+        ("el perro duerme en la casa", False),
+        ("hola amigo como estas hoy", False),
+        ("je suis dans la maison avec mon chat", False),
+        ("der hund schlaft heute im garten", False),
+        ("buon giorno come stai oggi", False),
+    ],
+)
+def test_a_short_text_is_english_unless_its_words_say_otherwise(text: str, english: bool) -> None:
+    assert values(marks(text, LOWER), "strict") == [float(english)] * 2
+    assert values(marks(text.upper(), CAPITAL), "strict") == [float(english)] * 2
