@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
+TOKENS_PER_BATCH = 2**15
+"""most tokens of prompts, answers and padding in one batch; it limits the memory that long prompts take"""
+
+
 @dataclass(frozen=True)
 class Completion:
     """What a model wrote after one prompt."""
@@ -42,6 +46,9 @@ class Cut:
 
 class Backend(Protocol):
     """A loaded model that answers prompts greedily and scores continuations."""
+
+    tokens_per_batch: float
+    """most tokens of prompts, answers and padding in one batch of answers; infinite if the library sees to it itself"""
 
     def render(self, prompt: str) -> str:
         """Returns the text that the model reads: the prompt in the chat template, if the checkpoint has one."""
