@@ -17,7 +17,7 @@ from typing import Any, Literal
 from gldbench import sandbox
 from gldbench.env import claim, environment
 from gldbench.evaluate.results import Evaluation, TaskScore, as_json
-from gldbench.generate.checkpoint import Checkpoint, Engine, open_checkpoint, require_files
+from gldbench.generate.checkpoint import AS_STORED, Checkpoint, Engine, open_checkpoint, require_files
 from gldbench.generate.generate import BACKENDS, BATCH_SIZE, NOT_MEASURED, Responses, responses_for
 from gldbench.generate.plan import answer_limit
 from gldbench.generate.settings import settings_of
@@ -80,7 +80,7 @@ def evaluate(
     backend: str = "hf",
     batch_size: int = BATCH_SIZE,
     device: str | None = None,
-    engine: Engine = Engine(),
+    engine: Engine = AS_STORED,
     max_tokens: int | None = None,
     progress: Progress | None = None,
     unsafe_code: bool = False,

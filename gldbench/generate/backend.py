@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-
 TOKENS_PER_BATCH = 2**15
 """most tokens of prompts, answers and padding in one batch; it limits the memory that long prompts take"""
 

@@ -28,6 +28,9 @@ class Engine:
     """number of GPUs that share the model; only the backend vllm can use more than one"""
 
 
+AS_STORED = Engine()
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A local Hugging Face causal language model."""
@@ -40,7 +43,7 @@ class Checkpoint:
     """number of tokens that prompt and answer may have together"""
     trust_remote_code: bool = False
     """whether code that the checkpoint brings may run"""
-    engine: Engine = Engine()
+    engine: Engine = AS_STORED
 
     @property
     def name(self) -> str:
@@ -65,7 +68,7 @@ def require_files(path: Path, trust_remote_code: bool = False) -> None:
         raise InputError(f"no tokenizer in {path}\nsave it there with `tokenizer.save_pretrained`")
 
 
-def open_checkpoint(path: Path, trust_remote_code: bool = False, engine: Engine = Engine()) -> Checkpoint:
+def open_checkpoint(path: Path, trust_remote_code: bool = False, engine: Engine = AS_STORED) -> Checkpoint:
     """Reads configuration and tokenizer of a checkpoint; loads no weights.
 
     Args:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gldbench.generate.backend import Backend
-from gldbench.generate.checkpoint import Checkpoint, Engine
+from gldbench.generate.checkpoint import AS_STORED, Checkpoint
 from gldbench.schema import Item, Task
 from gldfusion.files import hash_json
 
@@ -78,7 +78,7 @@ def case_of(checkpoint: Checkpoint, task: Task, item: Item, backend: str) -> Cas
         "generation": asked,
         "backend": backend,
     }
-    if checkpoint.engine != Engine():  # not in the key otherwise, so that responses of older versions keep theirs
+    if checkpoint.engine != AS_STORED:  # not in the key otherwise, so that responses of older versions keep theirs
         key["engine"] = dataclasses.asdict(checkpoint.engine)
     return Case(task, item, limit, hash_json(key))
 

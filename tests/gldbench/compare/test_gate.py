@@ -139,7 +139,7 @@ def test_other_settings_are_refused_unless_named(tmp_path: Path, name: str, chan
 def test_results_that_do_not_say_how_they_were_made_are_refused(tmp_path: Path) -> None:
     a = write(tmp_path / "a", "gsm8k", scores(700), settings=json.dumps(SETTINGS))
     b = write(tmp_path / "b", "gsm8k", scores(700))
-    with pytest.raises(InputError, match="not recorded in B[\\s\\S]*generates nothing"):
+    with pytest.raises(InputError, match=r"not recorded in B[\s\S]*generates nothing"):
         compare(a, b)
     assert len(compare(a, b, across=["generation", "stop", "chat_template"]).notes) == 7
 
