@@ -46,8 +46,13 @@ class Cut:
 class Backend(Protocol):
     """A loaded model that answers prompts greedily and scores continuations."""
 
-    tokens_per_batch: float
-    """most tokens of prompts, answers and padding in one batch of answers; infinite if the library sees to it itself"""
+    @property
+    def tokens_per_batch(self) -> float:
+        """Most tokens of prompts, answers and padding in one batch of answers.
+
+        It is infinite if the library itself limits what it runs at once.
+        """
+        ...
 
     def render(self, prompt: str) -> str:
         """Returns the text that the model reads: the prompt in the chat template, if the checkpoint has one."""

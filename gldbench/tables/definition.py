@@ -112,9 +112,9 @@ class Table(Model):
     engine: EngineSpec
     models: dict[str, TableModel]
     rows: dict[str, TableRow]
-    averages: dict[str, float] = {}
+    averages: dict[str, float] = Field(default_factory=dict)
     """model -> the average that the paper prints"""
-    differences: dict[str, Difference] = {}
+    differences: dict[str, Difference] = Field(default_factory=dict)
     claims: tuple[TableClaim, ...] = ()
     notes: tuple[str, ...] = ()
     hardware: Hardware

@@ -104,15 +104,15 @@ def assumptions(table: Table) -> list[str]:
     """The assumptions behind the estimates, as sentences."""
     hardware, engine = table.hardware, table.engine
     return [
-        f"{engine.tensor_parallel} x {hardware.title} for each model, weights in {engine.dtype}, backend {engine.backend}, "
-        f"at most {engine.batch_size} sequences at once.",
+        f"{engine.tensor_parallel} x {hardware.title} for each model, weights in {engine.dtype}, backend "
+        f"{engine.backend}, at most {engine.batch_size} sequences at once.",
         f"A token has {hardware.characters_per_token:g} characters. Answers are as long as the table's YAML expects "
         f"(answer_tokens, verbosity), and at most {table.max_tokens} tokens.",
         f"Decoding reaches {hardware.bandwidth_share:.0%} of {hardware.bandwidth / 1e12:.2f} TB/s, reading of prompts "
-        f"{hardware.flops_share:.0%} of {hardware.flops / 1e12:.0f} TFLOP/s; loading takes {hardware.start_seconds:g} s. "
-        "The last long answers of a batch run alone, which these numbers do not count.",
-        f"GPU memory: weights, keys and values of the sequences at once, and {OVERHEAD / 1e9:.0f} GB for the rest. vLLM "
-        "reserves 92 % of a GPU in any case.",
+        f"{hardware.flops_share:.0%} of {hardware.flops / 1e12:.0f} TFLOP/s; loading takes "
+        f"{hardware.start_seconds:g} s. The last long answers of a batch run alone, which these numbers do not count.",
+        f"GPU memory: weights, keys and values of the sequences at once, and {OVERHEAD / 1e9:.0f} GB for the rest. "
+        "vLLM reserves 92 % of a GPU in any case.",
         "Disk: the weights once, and prompts and answers as plain text. Download time is not counted.",
         "None of these numbers was measured on such a machine.",
     ]

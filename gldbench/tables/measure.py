@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,6 @@ def run_table(
         file.write(text.encode())
     runs = []
     for name, source in sources.items():
-        tell = report or (lambda model, done, total: None)
         evaluation = evaluate(
             [source.folder],
             [row.task for row in table.rows.values()],
@@ -98,7 +98,7 @@ def run_table(
             batch_size=table.engine.batch_size if not source.substitute else 64,
             engine=AS_STORED if source.substitute else Engine(table.engine.dtype, table.engine.tensor_parallel),
             max_tokens=min(table.max_tokens, ANSWER_TOKENS) if source.substitute else table.max_tokens,
-            progress=lambda done, total, model=name: tell(model, done, total),
+            progress=None if report is None else partial(report, name),
         )
         checkpoint = evaluation.scores[0].subject
         write_json(folder / name / RECORD, _record(name, source, checkpoint))

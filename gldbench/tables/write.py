@@ -111,8 +111,8 @@ def status(column: Column) -> str:
     settings = column.settings or {}
     if settings:
         parts.append(
-            f"backend {settings['backend']}, data type {settings['dtype']}, {settings['tensor_parallel']} GPU(s), at most "
-            f"{settings['max_tokens']} tokens, "
+            f"backend {settings['backend']}, data type {settings['dtype']}, {settings['tensor_parallel']} GPU(s), "
+            f"at most {settings['max_tokens']} tokens, "
             f"{'no chat template' if settings['chat_template'] is None else 'its chat template'}"
         )
     return "; ".join(parts) + "." + (f" {column.note}" if column.note else "")

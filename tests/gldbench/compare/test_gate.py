@@ -55,8 +55,8 @@ def test_the_interval_decides(tmp_path: Path, right: int, margin: float, expecte
 
 
 def test_the_same_rows_pass_any_margin_that_the_items_can_show(tmp_path: Path) -> None:
-    write(tmp_path / "a", "gsm8k", scores(700)), write(tmp_path / "b", "gsm8k", scores(700))
-    judged = gate(compare(str(tmp_path / "a"), str(tmp_path / "b")), 0.01)
+    a, b = write(tmp_path / "a", "gsm8k", scores(700)), write(tmp_path / "b", "gsm8k", scores(700))
+    judged = gate(compare(a, b), 0.01)
     assert judged.overall.verdict == "PASS"
     few_a, few_b = write(tmp_path / "c", "gsm8k", [1.0] * 20), write(tmp_path / "d", "gsm8k", [1.0] * 20)
     few = gate(compare(few_a, few_b), 0.01)

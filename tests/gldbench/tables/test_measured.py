@@ -141,7 +141,7 @@ def test_a_second_run_generates_nothing_and_other_models_can_follow(small: Path,
     assert [(one["name"], one["generated"]) for one in first["runs"]] == [("base", 8)]
     both = json.loads(run(small, "--models", f"base={base},fused={fused}", "--json").stdout)
     assert [(one["name"], one["generated"]) for one in both["runs"]] == [("base", 0), ("fused", 8)]
-    assert [one["generated_tokens"] for one in both["runs"]][0] == 0
+    assert both["runs"][0]["generated_tokens"] == 0
 
 
 def test_a_substitute_stands_in_for_every_model_and_is_named(small: Path) -> None:
