@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gldbench.commands.options import print_json, resolved
+from gldbench.commands.options import print_json
 from gldfusion.errors import InputError
+from gldfusion.paths import resolved
 
 if TYPE_CHECKING:
     from gldbench.tables.cells import TableResult
