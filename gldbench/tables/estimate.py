@@ -147,7 +147,7 @@ HEADER = (
 
 def as_rows(found: Sequence[Estimate]) -> list[tuple[str, ...]]:
     """HEADER, one row of text for each model, and one for all of them, one after the other."""
-    rows = [HEADER]
+    rows: list[tuple[str, ...]] = [HEADER]
     for one in found:
         rows.append(
             (
