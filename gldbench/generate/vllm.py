@@ -1,7 +1,7 @@
 """The backend "vllm": lm-eval's VLLM decodes greedily or scores.
 
-It was never run with vLLM itself, because no machine of this project has vLLM. Its tests use a stand-in module, and hold
-our calls and lm-eval's against the signatures of vLLM 0.33.0.
+It was never run with vLLM itself, because no machine of this project has vLLM. Its tests use a stand-in module, and
+hold our calls and those of lm-eval against the signatures of vLLM 0.33.0.
 """
 
 from __future__ import annotations

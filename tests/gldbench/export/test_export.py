@@ -144,7 +144,7 @@ RUN_INSPECT = """
 import json, sys
 import inspect_ai
 from inspect_ai.dataset import Sample
-from inspect_ai.model import ModelOutput, get_model
+from inspect_ai.model import ModelOutput, ModelUsage, get_model
 from inspect_ai.scorer import includes
 from inspect_ai.solver import generate
 
@@ -152,7 +152,9 @@ folder, suffix, rows = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 
 def answer(messages, *_):
     row = next(row for row in rows if row["q"] in messages[-1].text)
-    return ModelOutput.from_content("mockllm/model", f"The answer is {row['gold']}.")
+    output = ModelOutput.from_content("mockllm/model", f"The answer is {row['gold']}.")
+    output.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)  # else it downloads a tokenizer
+    return output
 
 dataset = [Sample(input=f"Please answer.\\n{row['q']}\\nAnswer:", target=row["gold"]) for row in reversed(rows)]
 task = inspect_ai.Task(dataset=dataset, solver=generate(), scorer=includes(), epochs=2)
