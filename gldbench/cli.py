@@ -1,4 +1,5 @@
-"""The command line, assembled from `commands/`. Exit code 0, 1 (a check failed) or 2 (usage, bad input).
+"""The command line, assembled from `commands/`. Exit code 0, 1 (a check failed) or 2 (usage, bad input);
+`compare --gate` also has 3 (inconclusive).
 
 Commands load the library when they are called: `gldbench --help` and most errors come before torch is imported.
 """
@@ -20,6 +21,7 @@ from gldbench.commands.compare import compare
 from gldbench.commands.disagree import disagree
 from gldbench.commands.doctor import doctor
 from gldbench.commands.eval import evaluate
+from gldbench.commands.export import export
 from gldbench.commands.fuse import fuse
 from gldbench.commands.gw import gw_app
 from gldbench.commands.items import items
@@ -50,6 +52,7 @@ app.command()(score)
 app.command()(items)
 app.command()(compare)
 app.command()(disagree)
+app.command()(export)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(gw_app, name="gw")
 app.command()(check)

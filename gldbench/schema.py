@@ -299,6 +299,9 @@ class Row:
     """rows of different versions of a grader do not compare"""
     remote_code: bool = False
     """code that the checkpoint brought was allowed to run when it was evaluated (--trust-remote-code)"""
+    settings: str = ""
+    """how the response was generated, as the JSON text of `generate.settings.Settings`. Empty where it is not known:
+    in rows of older versions, of `gldbench run` and of `gldbench score`"""
 
     def __post_init__(self) -> None:
         """Cleans the texts that a model or its program may have chosen. Every row is made here."""

@@ -189,3 +189,12 @@ def _check(spec: Spec, path: Path) -> None:
                     f'{path}: methods.{name}.sources names "{source}"{did_you_mean(source, known)}\n'
                     f"known: {', '.join(sorted(known))}"
                 )
+
+
+def spec_path(name: str) -> Path:
+    """Returns the file that `load_spec` would read.
+
+    Raises:
+        InputError: no spec that ships with gldbench has this name.
+    """
+    return _find(name)

@@ -16,6 +16,7 @@ ALLOWED_SKIPS = (
     "no CUDA device",
     "OTT-JAX is not installed",
     "evalplus is not installed",
+    "inspect-ai is not installed",
     "triton is not installed",
 )
 

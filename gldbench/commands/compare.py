@@ -10,9 +10,13 @@ from gldbench.commands.options import Json, print_json
 
 if TYPE_CHECKING:
     from gldbench.compare.comparison import CheckpointComparison, MeanPair
+    from gldbench.compare.gate import Gate, GateResult
     from gldbench.schema import Estimate
 
 HEADER = ("task", "metric", "items", "A", "B", "B - A", "95 % interval", "differ", "p", "p (Holm)", "test")
+
+GATE_HEADER = ("task", "verdict", "B - A", "95 % interval", "items", "shown by these items", "items for the margin")
+EXIT_CODES = {"PASS": 0, "WORSE": 1, "INCONCLUSIVE": 3}
 
 
 def as_json(result: CheckpointComparison) -> dict[str, Any]:
@@ -78,6 +82,47 @@ def _cells(a: float, b: float, estimate: Estimate) -> tuple[str, ...]:
     return f"{a:.3f}", f"{b:.3f}", f"{estimate.value:+.3f}", interval
 
 
+def gate_json(judged: Gate) -> dict[str, Any]:
+    """The verdicts of the gate as JSON types."""
+
+    def one(result: GateResult) -> dict[str, Any]:
+        return {
+            "name": result.name,
+            "verdict": result.verdict,
+            **_difference_json(result.difference),
+            "detectable": result.detectable,
+            "items_needed": result.items_needed,
+        }
+
+    return {
+        "margin": judged.margin,
+        "verdict": judged.overall.verdict,
+        "mean": one(judged.overall),
+        "tasks": [one(result) for result in judged.tasks],
+        "sunk": judged.sunk,
+    }
+
+
+def gate_table(judged: Gate) -> list[tuple[str, ...]]:
+    """GATE_HEADER, then one row of text per task and one for the mean over tasks."""
+    results = [*judged.tasks, judged.overall] if len(judged.tasks) > 1 else judged.tasks
+    return [
+        GATE_HEADER,
+        *(
+            (
+                result.name,
+                result.verdict,
+                f"{result.difference.value:+.3f}",
+                f"{result.difference.low:+.3f} to {result.difference.high:+.3f}",
+                str(result.difference.n),
+                f"{result.detectable:.3f}",
+                "" if result.items_needed is None else f"{result.items_needed:,}",
+            )
+            for result in results
+        ),
+    ]
+
+
 def compare(
     a: Annotated[
         str,
@@ -101,10 +146,25 @@ def compare(
     across_versions: Annotated[
         bool, typer.Option("--across-versions", help="Compare scores of different versions of a task.")
     ] = False,
+    across: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated differences to accept: generation (token limit, library, data type), stop, "
+            "chat_template, grader."
+        ),
+    ] = "",
+    gate: Annotated[
+        float | None,
+        typer.Option(
+            help="Judge whether B is worse than A by more than this margin (0.02: two points). "
+            "Exit code 0: PASS, 1: WORSE, 3: INCONCLUSIVE."
+        ),
+    ] = None,
     json_wanted: Json = False,
 ) -> None:
     """Compare two evaluated checkpoints on the same items: paired intervals, tests, Holm's correction over tasks."""
     from gldbench.compare.comparison import compare as run_comparison
+    from gldbench.compare.gate import gate as judge
     from gldbench.console import print_rows
     from gldbench.tasks import expand
 
@@ -113,13 +173,29 @@ def compare(
         b,
         expand(task) if task else (),
         variant=variant,
+        across=[name.strip() for name in across.split(",") if name.strip()],
         across_environments=across_environments,
         across_versions=across_versions,
     )
+    judged = None if gate is None else judge(result, gate)
     if json_wanted:
-        print_json(as_json(result))
-        return
-    print(f"A: {result.a.name}\nB: {result.b.name}\n")
-    print_rows(*table(result))
-    for note in result.notes:
-        print(f"note: {note}")
+        print_json(as_json(result) | ({} if judged is None else {"gate": gate_json(judged)}))
+    else:
+        print(f"A: {result.a.name}\nB: {result.b.name}\n")
+        print_rows(*table(result))
+        for note in result.notes:
+            print(f"note: {note}")
+        if judged is not None:
+            _print_gate(judged)
+    if judged is not None:
+        raise typer.Exit(EXIT_CODES[judged.overall.verdict])
+
+
+def _print_gate(judged: Gate) -> None:
+    from gldbench.console import print_rows
+
+    print(f"\ngate: B may be worse than A by at most {judged.margin:g}\n")
+    print_rows(*gate_table(judged))
+    if judged.sunk:
+        print(f"worse by more than the margin, corrected for the number of tasks: {', '.join(judged.sunk)}")
+    print(f"gate: {judged.overall.verdict}")

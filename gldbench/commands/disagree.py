@@ -105,7 +105,6 @@ def _graded(
 ) -> Items:
     """The items of a file of responses, with the grades of the chosen graders."""
     from gldbench.evaluate.score import grade_file
-    from gldbench.items.read import scored_items
 
     graded = grade_file(
         task,
@@ -115,4 +114,4 @@ def _graded(
         unsafe_code=unsafe_code,
         allow_changed=allow_changed,
     )
-    return scored_items(str(responses), graded.task, graded.items, graded.outputs, graded.rows)
+    return graded.views()

@@ -31,7 +31,13 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write the report of a run again from its stored rows, and print the main table."""
-    show_report(resolved(folder), as_json, {}, partial)
+    from gldbench.commands.table import is_table_run, report_table
+
+    place = resolved(folder)
+    if is_table_run(place):
+        report_table(place, as_json)
+        return
+    show_report(place, as_json, {}, partial)
 
 
 def show_report(folder: Path, as_json: bool, facts: dict[str, Any], partial: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""`gldbench run SPEC`."""
+"""`gldbench run SPEC`: an experiment, or a table of a paper."""
 
 from __future__ import annotations
 
@@ -14,19 +14,72 @@ from gldfusion.paths import resolved
 
 
 def run(
-    spec: Annotated[str, typer.Argument(help="Name of a shipped spec, such as tiny, or path of a YAML file.")],
+    spec: Annotated[
+        str, typer.Argument(help="Name of a shipped spec, such as tiny or table3, or path of a YAML file.")
+    ],
     output: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/<spec name>.")] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Number of worker processes, with one thread each. Default: one per CPU core."),
     ] = None,
     unsafe_code: UnsafeCode = False,
+    data: Annotated[
+        str | None, typer.Option(help='For a table: folder of benchmark files, or "hub" to download them.')
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(help="For a table: NAME=FOLDER, a checkpoint folder instead of the hub; may be repeated."),
+    ] = None,
+    only: Annotated[
+        str, typer.Option(help="For a table: comma-separated models to run. Default: all that have a checkpoint.")
+    ] = "",
+    substitute: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|tiny",
+            help="For a table: run every model with this one checkpoint, or with a random two-layer model.",
+        ),
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="For a table: library that runs the models. Default: that of the table.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="For a table: most items of each row. Default: all.")] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="For a table: print tokens, memory, hours and disk, and run nothing.")
+    ] = False,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="For a table: write the report of what is measured, and run nothing.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="For a table: folder of the report. Default: report/ in the run's folder.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run an experiment: make models, fuse them, evaluate them, write the report. Run the command again to resume."""
-    from gldbench.console import reporter
-    from gldbench.spec import load_spec
+    """Run an experiment: make models, fuse them, evaluate them, write the report. Run the command again to resume.
 
+    A spec can also be a table of a paper, such as table3: its models are evaluated, and the report shows their scores
+    beside the published ones.
+    """
+    from gldbench.commands.table import TableOptions, run_table
+    from gldbench.console import reporter
+    from gldbench.spec import load_spec, spec_path
+    from gldbench.tables.definition import is_table
+
+    options = TableOptions(
+        data=data,
+        models=models or [],
+        only=only,
+        substitute=substitute,
+        backend=backend,
+        limit=limit,
+        plan=plan,
+        report_only=report_only,
+        report=report,
+    )
+    if is_table(spec_path(spec)):
+        run_table(spec_path(spec), output, options, as_json)
+        return
+    options.refuse(spec)
     loaded = load_spec(spec)
     folder = resolved(output or Path("runs") / loaded.name)
     from gldbench.run import run_spec  # slower to import: only after the spec was read without an error

@@ -1,4 +1,4 @@
-"""The command `gldbench score TASK RESPONSES.jsonl`."""
+"""The command `gldbench score TASK FILE`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,24 @@ from gldbench.commands.options import ChangedData, Data, Harness, Json, TasksDir
 def score(
     task: Annotated[str, typer.Argument(help="Task name, such as gsm8k or mmlu/anatomy; see `gldbench tasks list`.")],
     responses: Annotated[
-        Path, typer.Argument(metavar="RESPONSES.jsonl", help='File of lines {"item_id": ..., "output": ...}.')
+        Path,
+        typer.Argument(
+            metavar="FILE", help='Lines {"item_id": ..., "output": ...}, or a file of another harness; see --format.'
+        ),
     ],
     data: Data,
     harness: Harness = None,
+    file_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="auto, gldbench, lm-eval (samples_*.jsonl), evalplus (samples.jsonl), opencompass "
+            "(predictions/*.json) or inspect (.eval, .json).",
+        ),
+    ] = "auto",
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Leave out responses that belong to no item of the task, and count them.")
+    ] = False,
     unsafe_code: UnsafeCode = False,
     allow_changed_data: ChangedData = False,
     items: Annotated[
@@ -29,7 +43,8 @@ def score(
 ) -> None:
     """Grade responses from a file, whoever made them.
 
-    Items without a response are not graded. The output says how many of the task's items were graded.
+    Items without a response are not graded. The output says how many of the task's items were graded. With several
+    responses per item, scores are means over them, and pass@k is printed.
     """
     from gldbench.evaluate.score import score as score_file
 
@@ -38,6 +53,8 @@ def score(
         responses,
         "hub" if data == "hub" else Path(data),
         chosen_graders(harness),
+        file_format=file_format,
+        partial=partial,
         unsafe_code=unsafe_code,
         allow_changed=allow_changed_data,
         items_file=items,
@@ -72,6 +89,11 @@ def _print(result: Mapping[str, Any]) -> None:
         f"{result['task']}: {first['metric']} {first['score']:.4f} ({first['low']:.4f} to {first['high']:.4f}), "
         f"{result['n']} of {result['n_task']} items, by {first['grader']} under {first['filter']}"
     )
+    if samples := result["samples"]:
+        fewest, most = samples["fewest"], samples["most"]
+        print(f"{fewest if fewest == most else f'{fewest} to {most}'} responses per item; scores are means over them")
+        for k, own in samples["pass_at"].items():
+            print(f"pass@{k}: {own['score']:.4f} ({own['low']:.4f} to {own['high']:.4f})")
     print_rows(("grader", "filter", "metric", "score", "no answer", "errors"), *lines)
     if first["strict"] is not None:
         print(f"marked answers only: {first['strict']:.4f}; by any rule: {first['lenient']:.4f}")

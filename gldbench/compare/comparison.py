@@ -1,17 +1,18 @@
 """Compares two evaluated checkpoints on the same items, task by task and on average.
 
-Rows of different environments or task versions are compared only if the caller asks for it. Rows of different prompt
-variants are never compared.
+Rows of different environments, task versions, generation settings or grader versions are compared only if the caller
+asks for it. Rows of different prompt variants are never compared.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from gldbench.compare.across import differences, require_names
 from gldbench.compare.read import ItemScores, Side, TaskRows, listed, read_side
 from gldbench.schema import Estimate, Task
 from gldbench.stats import PairedItems, holm, macro_mean, paired_items
@@ -76,6 +77,7 @@ def compare(
     tasks: Sequence[str] = (),
     *,
     variant: str | None = None,
+    across: Collection[str] = (),
     across_environments: bool = False,
     across_versions: bool = False,
 ) -> CheckpointComparison:
@@ -87,12 +89,14 @@ def compare(
         tasks: names of tasks; if empty, all tasks that both checkpoints have.
         variant: prompt variant, or set of a `gldbench run`. None: the only one that both have; if they share several,
             the task's default variant, or the set "test".
+        across: keys of `across.ACROSS`: what the two sides may differ in; a note says so.
         across_environments: compare rows of different environments; a note says so.
         across_versions: compare rows of different versions of a task; a note says so.
 
     Raises:
         InputError: there are no rows to compare, or rows that must not be compared.
     """
+    require_names(across)
     sides = read_side(a), read_side(b)
     names, notes = _shared_tasks(*sides, tasks)
     found, environments = [], set()
@@ -101,7 +105,7 @@ def compare(
         rows = [side.rows_of(task) for side in sides]
         notes += _check_versions(name, rows, across_versions)
         first, second = _of_variant(task, rows, variant)
-        _check_graders(task, first.grader_versions | second.grader_versions)
+        notes += differences(task, _made(first), _made(second), across)
         environments |= first.environments | second.environments
         found.append(_compare_task(task, first, second))
     notes += _check_environments(environments, across_environments)
@@ -153,15 +157,9 @@ def _check_versions(name: str, rows: Sequence[TaskRows], across: bool) -> list[s
     return [f"{name}: version {first} of the task in A is compared with version {second} in B"]
 
 
-def _check_graders(task: Task, versions: set[str]) -> None:
-    """Refuses scores that were graded by different rules: they can be graded again without generating anything."""
-    if len(versions) > 1:
-        listed = ", ".join(sorted(version or "older than 2" for version in versions))
-        raise InputError(
-            f"task {task.name}: scores of different versions of the grader {task.headline.grader} ({listed})\n"
-            "run the same `gldbench eval` again, into the same --output and with the same or a larger --limit:\n"
-            "it grades the stored responses again and generates nothing"
-        )
+def _made(scores: ItemScores) -> dict[str, set[str]]:
+    """How the scores of one side were made."""
+    return {"settings": scores.settings, "grader_version": scores.grader_versions}
 
 
 def _check_environments(environments: Iterable[str], across: bool) -> list[str]:

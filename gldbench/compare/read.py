@@ -25,6 +25,8 @@ class ItemScores:
     """item id -> cluster"""
     environments: set[str]
     grader_versions: set[str]
+    settings: set[str]
+    """how the responses were generated: texts of `Row.settings`"""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class TaskRows:
             clusters=dict(zip(items, own["cluster"], strict=True)),
             environments=set(own["env_id"]),
             grader_versions=set(own["grader_version"]),
+            settings=set(own["settings"]),
         )
 
 

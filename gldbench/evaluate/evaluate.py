@@ -6,6 +6,7 @@ items (such as `world`) can use them without this module.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from typing import Any, Literal
 from gldbench import sandbox
 from gldbench.env import claim, environment
 from gldbench.evaluate.results import Evaluation, TaskScore, as_json
-from gldbench.generate.checkpoint import Checkpoint, open_checkpoint, require_files
+from gldbench.generate.checkpoint import AS_STORED, Checkpoint, Engine, open_checkpoint, require_files
 from gldbench.generate.generate import BACKENDS, BATCH_SIZE, NOT_MEASURED, Responses, responses_for
 from gldbench.generate.plan import answer_limit
+from gldbench.generate.settings import settings_of
 from gldbench.grade import GRADERS
 from gldbench.grade.rows import RowLabels, grade
 from gldbench.schema import Item, Row, Task
@@ -41,15 +43,29 @@ class _Work:
     """number of items of each whole task, before `limit`"""
 
 
-def _work(task_names: Sequence[str], data: Path | str, limit: int | None, variant: str, allow_changed: bool) -> _Work:
+def _work(
+    task_names: Sequence[str],
+    data: Path | str,
+    limit: int | None,
+    variant: str,
+    max_tokens: int | None,
+    allow_changed: bool,
+) -> _Work:
     """Reads tasks and items. For a task whose answers are programs, it also checks that the sandbox works."""
-    tasks = [asked_as(load_task(name), variant) for name in expand(task_names)]
+    tasks = [_limited(asked_as(load_task(name), variant), max_tokens) for name in expand(task_names)]
     if any(task.scorer == "code" for task in tasks):
         sandbox.require()
     source: Path | Literal["hub"] = "hub" if data == "hub" else Path(data)
     everything = [load_items(task, source, variant=variant, allow_changed=allow_changed) for task in tasks]
     parts = [(task, take(items, limit)) for task, items in zip(tasks, everything, strict=True)]
     return _Work(parts, [len(items) for items in everything])
+
+
+def _limited(task: Task, max_tokens: int | None) -> Task:
+    """The task with another token limit of an answer, if one is given."""
+    if max_tokens is None:
+        return task
+    return dataclasses.replace(task, generation=dataclasses.replace(task.generation, max_tokens=max_tokens))
 
 
 def evaluate(
@@ -64,6 +80,8 @@ def evaluate(
     backend: str = "hf",
     batch_size: int = BATCH_SIZE,
     device: str | None = None,
+    engine: Engine = AS_STORED,
+    max_tokens: int | None = None,
     progress: Progress | None = None,
     unsafe_code: bool = False,
     allow_changed: bool = False,
@@ -85,6 +103,8 @@ def evaluate(
         backend: a key of BACKENDS.
         batch_size: most sequences in a batch.
         device: "cpu", "cuda", ...; None: a GPU if there is one.
+        engine: data type and number of GPUs of every checkpoint.
+        max_tokens: token limit of an answer; None: that of each task.
         progress: called with (responses that are done, responses in all), from the start for each checkpoint.
         unsafe_code: if there is no sandbox, run model-written code without one; every row then says so.
         allow_changed: accept data files with another checksum; every row then says so.
@@ -100,8 +120,9 @@ def evaluate(
     for path in checkpoints:
         require_files(path, trust_remote_code)
     with sandbox.unsafe_code_allowed() if unsafe_code else nullcontext():
-        work = _work(task_names, data, limit, variant, allow_changed)
-        opened = list({c.name: c for c in (open_checkpoint(path, trust_remote_code) for path in checkpoints)}.values())
+        work = _work(task_names, data, limit, variant, max_tokens, allow_changed)
+        found = (open_checkpoint(path, trust_remote_code, engine) for path in checkpoints)
+        opened = list({checkpoint.name: checkpoint for checkpoint in found}.values())
         with lock(output / ".lock"):
             ask = partial(responses_for, backend=backend, batch_size=batch_size, device=device, progress=progress)
             evaluation = _ask_and_grade(opened, work, output, graders, backend, ask)
@@ -136,7 +157,7 @@ def _ask_and_grade(
             method="checkpoint",
             remote_code=checkpoint.trust_remote_code,
         )
-        scores += _scores(checkpoint, work, responses, labels, graders)
+        scores += _scores(checkpoint, work, responses, labels, graders, backend)
     _keep(store, [row for score in scores for row in score.rows])
     evaluation = Evaluation(
         scores=scores,
@@ -159,6 +180,7 @@ def _scores(
     responses: Responses,
     labels: RowLabels,
     graders: Sequence[str],
+    backend: str,
 ) -> list[TaskScore]:
     """Grades the responses of one checkpoint, task by task."""
     scores, start = [], 0
@@ -166,6 +188,7 @@ def _scores(
         own = responses.responses[start : start + len(items)]
         start += len(items)
         wanted = tuple(dict.fromkeys((task.headline.grader, *graders)))
+        settings = settings_of(task, checkpoint, backend).as_text()
         scores.append(
             TaskScore(
                 subject=checkpoint.name,
@@ -173,7 +196,7 @@ def _scores(
                 task=task,
                 n=len(items),
                 n_task=n_task,
-                rows=grade(task, items, own, labels, wanted),
+                rows=grade(task, items, own, dataclasses.replace(labels, settings=settings), wanted),
                 truncated_prompts=sum(r.truncated_prompt for r in own),
                 truncated_outputs=sum(r.truncated_output for r in own),
                 max_tokens=answer_limit(task, checkpoint),

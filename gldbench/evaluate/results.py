@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -264,4 +265,8 @@ def _score_json(score: TaskScore) -> dict[str, Any]:
         "truncated_prompts": score.truncated_prompts,
         "truncated_outputs": score.truncated_outputs,
         "max_tokens": score.max_tokens,
+        "variant": score.headline[0].variant,
+        "task_version": score.task.version,
+        "settings": json.loads(score.headline[0].settings or "null"),
+        "grader_versions": {row.grader: row.grader_version for row in score.rows},
     }

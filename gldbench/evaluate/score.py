@@ -1,7 +1,8 @@
-"""Grades a file of responses, whoever made them: JSON lines `{"item_id": ..., "output": ...}`."""
+"""Grades a file of responses: JSON lines `{"item_id": ..., "output": ...}`, or a file that another harness wrote."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -9,33 +10,56 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gldbench import sandbox
+from gldbench.evaluate import foreign
+from gldbench.evaluate.foreign.given import Given, read_given
 from gldbench.evaluate.results import TaskScore, estimate_json, graders_json, headline_json
+from gldbench.evaluate.samples import mean_rows, sample_json
 from gldbench.grade import GRADERS
-from gldbench.grade.judges.loglikelihood import likelihoods
 from gldbench.grade.rows import RowLabels, bare_response, grade
 from gldbench.items.read import scored_items
+from gldbench.items.records import Items
 from gldbench.items.text import require_folder, write_items
 from gldbench.schema import Item, Row, Task
 from gldbench.tasks import CHANGED, load_items, load_task
-from gldfusion.errors import InputError, did_you_mean
-from gldfusion.reading import parse_json, read_bytes, shown
-
-EXPECTED = 'expected lines {"item_id": ..., "output": ...}'
-KEYS = ("item_id", "output")
 
 
 @dataclass(frozen=True)
 class Graded:
     """The graded responses of a file."""
 
+    name: str
+    """the file"""
     task: Task
     known: list[Item]
     """all items of the task"""
     items: list[Item]
     """those that have a response"""
-    outputs: dict[str, str]
-    """item id -> output"""
-    rows: list[Row]
+    given: Given
+    rows: list[list[Row]]
+    """the rows of the first responses, of the second responses, ..."""
+
+    def views(self) -> Items:
+        """The items with their responses and grades: one side for each response that an item may have."""
+        several = len(self.rows) > 1
+        names = [f"{self.name}, sample {number}" if several else self.name for number in range(1, 1 + len(self.rows))]
+        return scored_items(names, self.task, self.items, self.given.samples, self.rows)
+
+    def scores(self) -> list[TaskScore]:
+        """The scores of the first responses, of the second responses, ..."""
+        return [
+            TaskScore(
+                subject=self.name,
+                checkpoint="",
+                task=self.task,
+                n=len(outputs),
+                n_task=len(self.known),
+                rows=rows,
+                truncated_prompts=0,
+                truncated_outputs=0,
+                max_tokens=self.task.generation.max_tokens,
+            )
+            for outputs, rows in zip(self.given.samples, self.rows, strict=True)
+        ]
 
 
 def grade_file(
@@ -44,23 +68,24 @@ def grade_file(
     data: Path | Literal["hub"],
     graders: Sequence[str] = tuple(GRADERS),
     *,
+    file_format: str = foreign.AUTO,
+    partial: bool = False,
     unsafe_code: bool = False,
     allow_changed: bool = False,
 ) -> Graded:
     """Grades the responses in a file, and leaves the rows as they are. The arguments are those of `score`."""
     task = load_task(task_name)
     items = load_items(task, data, allow_changed=allow_changed)
-    outputs = read_outputs(responses, task, items)
-    given = [item for item in items if item.item_id in outputs]
+    given = read_given(responses, file_format, task, items, partial)
+    labels = RowLabels(run_id="", env_id="", suite="score", subject=str(responses), method="stored")
+    rows = []
     with sandbox.unsafe_code_allowed() if unsafe_code else nullcontext():
-        rows = grade(
-            task,
-            given,
-            [bare_response(item, outputs[item.item_id]) for item in given],
-            RowLabels(run_id="", env_id="", suite="score", subject=str(responses), method="stored"),
-            with_headline(task, graders),
-        )
-    return Graded(task=task, known=items, items=given, outputs=outputs, rows=rows)
+        for outputs in given.samples:
+            own = [item for item in items if item.item_id in outputs]
+            texts = [bare_response(item, outputs[item.item_id]) for item in own]
+            rows.append(grade(task, own, texts, labels, with_headline(task, graders)))
+    answered = [item for item in items if item.item_id in given.samples[0]]
+    return Graded(name=str(responses), task=task, known=items, items=answered, given=given, rows=rows)
 
 
 def with_headline(task: Task, graders: Sequence[str]) -> tuple[str, ...]:
@@ -74,6 +99,8 @@ def score(
     data: Path | Literal["hub"],
     graders: Sequence[str] = tuple(GRADERS),
     *,
+    file_format: str = foreign.AUTO,
+    partial: bool = False,
     unsafe_code: bool = False,
     allow_changed: bool = False,
     items_file: Path | None = None,
@@ -82,11 +109,14 @@ def score(
 
     Args:
         task_name: "gsm8k", "mmlu/anatomy", ...
-        responses: file of JSON lines `{"item_id": ..., "output": ...}`. An output of null counts as an empty text. The
-            file may hold any of the task's items in any order, each at most once. Other keys are ignored.
+        responses: file of JSON lines `{"item_id": ..., "output": ...}`, or a file of another harness. An output of null
+            counts as an empty text, and a list holds several samples. The file may hold any of the task's items in any
+            order, each at most once. Other keys are ignored.
         data: folder with the files of the benchmarks, or "hub".
         graders: keys of GRADERS. A grader that does not apply to the task is left out; the grader of the task's
             headline is always used.
+        file_format: "auto", "gldbench" or a key of `foreign.READERS`.
+        partial: leave out responses of another harness's file that belong to no item of the task.
         unsafe_code: if there is no sandbox, run model-written code without one; every row then says so.
         allow_changed: accept data files with another checksum.
         items_file: file for prompt, gold answer, output and grades of every graded item: an HTML page if its name ends
@@ -94,105 +124,63 @@ def score(
 
     Returns:
         A dictionary with the keys "task", "n", "n_task", "headline", "by_subtask", "graders", "not_applicable",
-        "notes" and "changed_data". Scores are in [0, 1]; "n" of the task's "n_task" items were graded; "graders" has an
-        entry for each grader that applies.
+        "notes", "changed_data", "format", "unmatched" and "samples". Scores are in [0, 1]; "n" of the task's "n_task"
+        items were graded; "graders" has an entry for each grader that applies. "samples" is null if every item has one
+        response; otherwise all scores are means over the samples, and it holds pass@k.
 
     Raises:
         InputError: a name, the data or a line of the file is not as it should be; the message names the line.
     """
     if items_file is not None:
         require_folder(items_file)
-    graded = grade_file(task_name, responses, data, graders, unsafe_code=unsafe_code, allow_changed=allow_changed)
-    task, items, given, rows = graded.task, graded.known, graded.items, graded.rows
-    if items_file is not None:
-        views = scored_items(str(responses), task, given, graded.outputs, rows)
-        write_items(views, items_file, f"{task.name}: items of {responses.name}")
-    result = TaskScore(
-        subject=str(responses),
-        checkpoint="",
-        task=task,
-        n=len(given),
-        n_task=len(items),
-        rows=rows,
-        truncated_prompts=0,
-        truncated_outputs=0,
-        max_tokens=task.generation.max_tokens,
+    graded = grade_file(
+        task_name,
+        responses,
+        data,
+        graders,
+        file_format=file_format,
+        partial=partial,
+        unsafe_code=unsafe_code,
+        allow_changed=allow_changed,
     )
+    task, scores = graded.task, graded.scores()
+    if items_file is not None:
+        write_items(graded.views(), items_file, f"{task.name}: items of {responses.name}")
+    result = scores[0]
+    if len(scores) > 1:
+        result = dataclasses.replace(result, rows=mean_rows(graded.rows))
     by_subtask = result.by_subtask
     return {
         "task": task.name,
-        "n": len(given),
-        "n_task": len(items),
-        "headline": headline_json(result),
+        "n": len(graded.items),
+        "n_task": len(graded.known),
+        "headline": headline_json(result) | _bracket(scores),
         "by_subtask": None if by_subtask is None else estimate_json(by_subtask),
-        "graders": graders_json(rows, task),
+        "graders": _with_counts(graders_json(result.rows, task), [graders_json(rows, task) for rows in graded.rows]),
         "not_applicable": [name for name in with_headline(task, graders) if not GRADERS[name].applies(task)],
-        "notes": result.notes,
-        "changed_data": any(item.variant.endswith(CHANGED) for item in items),
+        "notes": [*graded.given.notes, *result.notes],
+        "changed_data": any(item.variant.endswith(CHANGED) for item in graded.known),
+        "format": graded.given.format,
+        "unmatched": graded.given.unmatched,
+        "samples": sample_json(task, scores) if len(scores) > 1 else None,
     }
 
 
-def read_outputs(path: Path, task: Task, items: Sequence[Item]) -> dict[str, str]:
-    """Reads a file of responses to some of `items`; returns item id -> output.
-
-    Raises:
-        InputError: a line is not a response to an item of the task, or an item has two responses. The message names
-            the line.
-    """
-    known = {item.item_id: item for item in items}
-    found: dict[str, tuple[int, str]] = {}
-    for number, line in enumerate(_content(path).split(b"\n"), start=1):  # splitlines would split strings at \u2028
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        item_id, output = _read_line(line, where)
-        if item_id not in known:
-            raise InputError(
-                f'{where}: task {task.name} has no item "{item_id:.60}"{did_you_mean(item_id, known)}\n'
-                f"the ids of its {len(items)} items are {', '.join(item.item_id for item in items[:3])}, ..."
-            )
-        if item_id in found:
-            raise InputError(
-                f'{where}: line {found[item_id][0]} already has a response to item "{item_id}"\n'
-                "give one response per item"
-            )
-        if task.kind == "loglikelihood" and likelihoods(output, len(known[item_id].choices)) is None:
-            raise InputError(
-                f"{where}: task {task.name} scores the log-likelihoods of the options, not a text\n"
-                'expected as output the JSON text {"loglikelihoods": [...]} with one number for each option; '
-                f"texts are scored by the task {task.name.partition('_ll')[0]}"
-            )
-        found[item_id] = number, output
-    if not found:
-        raise InputError(
-            f'{path} holds no responses\nexpected lines like {{"item_id": "{items[0].item_id}", "output": "..."}}'
-        )
-    return {item_id: output for item_id, (_, output) in found.items()}
+def _bracket(scores: Sequence[TaskScore]) -> dict[str, Any]:
+    """The strict and the lenient score, as the mean over all responses."""
+    brackets = [(one.n, *one.bracket) for one in scores if one.bracket]
+    total = sum(n for n, _, _ in brackets)
+    if not total:
+        return {"strict": None, "lenient": None}
+    return {
+        "strict": sum(n * strict for n, strict, _ in brackets) / total,
+        "lenient": sum(n * lenient for n, _, lenient in brackets) / total,
+    }
 
 
-def _content(path: Path) -> bytes:
-    return read_bytes(path, "file of responses", EXPECTED).removeprefix(b"\xef\xbb\xbf")
-
-
-def _read_line(line: bytes, where: str) -> tuple[str, str]:
-    """(item id, output) of one line."""
-    record: Any = parse_json(line, where, EXPECTED)
-    if not isinstance(record, dict):
-        raise InputError(f"{where}: expected an object with item_id and output, got {shown(record, 40)}")
-    _require_keys(record, where)
-    item_id, output = record["item_id"], record["output"]
-    if not isinstance(item_id, str | int) or isinstance(item_id, bool):
-        raise InputError(f"{where}: item_id must be a text or a whole number, got {shown(item_id, 60)}")
-    if output is not None and not isinstance(output, str):
-        raise InputError(f'{where}: item "{item_id!s:.60}": output must be a text or null, got {shown(output, 60)}')
-    # JSON may hold half of a surrogate pair, which no text can hold
-    return str(item_id), (output or "").encode("utf-8", "replace").decode()
-
-
-def _require_keys(record: Mapping[str, Any], where: str) -> None:
-    for key in KEYS:
-        if key not in record:
-            item = f' (item "{record["item_id"]!s:.60}")' if "item_id" in record else ""
-            near = next((name for name in record if did_you_mean(name, [key])), None)
-            hint = f' (is "{near}" meant?)' if near else ""
-            raise InputError(f'{where}{item} has no key "{key}"{hint}\nexpected the keys {", ".join(KEYS)}')
+def _with_counts(graders: dict[str, Any], by_sample: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The graders' numbers, with the counts of answers not found and of errors over all samples."""
+    for name, own in graders.items():
+        for count in ("no_answer", "errors"):
+            own[count] = sum(one[name][count] for one in by_sample)
+    return graders

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+TOKENS_PER_BATCH = 2**15
+"""most tokens of prompts, answers and padding in one batch; it limits the memory that long prompts take"""
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -42,6 +45,14 @@ class Cut:
 
 class Backend(Protocol):
     """A loaded model that answers prompts greedily and scores continuations."""
+
+    @property
+    def tokens_per_batch(self) -> float:
+        """Most tokens of prompts, answers and padding in one batch of answers.
+
+        It is infinite if the library itself limits what it runs at once.
+        """
+        ...
 
     def render(self, prompt: str) -> str:
         """Returns the text that the model reads: the prompt in the chat template, if the checkpoint has one."""

@@ -15,6 +15,22 @@ VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model", "tekken.
 """a folder with a tokenizer holds at least one file of these names"""
 
 
+DTYPES = ("auto", "bfloat16", "float16", "float32")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How a backend loads a checkpoint, where it has a choice."""
+
+    dtype: str = "auto"
+    """data type of the weights, one of DTYPES; "auto": as they are stored"""
+    tensor_parallel: int = 1
+    """number of GPUs that share the model; only the backend vllm can use more than one"""
+
+
+AS_STORED = Engine()
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A local Hugging Face causal language model."""
@@ -27,6 +43,7 @@ class Checkpoint:
     """number of tokens that prompt and answer may have together"""
     trust_remote_code: bool = False
     """whether code that the checkpoint brings may run"""
+    engine: Engine = AS_STORED
 
     @property
     def name(self) -> str:
@@ -51,12 +68,13 @@ def require_files(path: Path, trust_remote_code: bool = False) -> None:
         raise InputError(f"no tokenizer in {path}\nsave it there with `tokenizer.save_pretrained`")
 
 
-def open_checkpoint(path: Path, trust_remote_code: bool = False) -> Checkpoint:
+def open_checkpoint(path: Path, trust_remote_code: bool = False, engine: Engine = AS_STORED) -> Checkpoint:
     """Reads configuration and tokenizer of a checkpoint; loads no weights.
 
     Args:
         path: folder of the checkpoint.
         trust_remote_code: whether code that the checkpoint brings may run.
+        engine: how a backend will load it.
 
     Raises:
         InputError: a file is missing (see `require_files`) or damaged, the configuration or the tokenizer cannot be
@@ -83,6 +101,7 @@ def open_checkpoint(path: Path, trust_remote_code: bool = False) -> Checkpoint:
         chat_template=json.dumps(template, sort_keys=True) if named_templates else template,
         context=context,
         trust_remote_code=trust_remote_code,
+        engine=engine,
     )
 
 

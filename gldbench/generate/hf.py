@@ -49,13 +49,18 @@ def load(checkpoint: Checkpoint, device: str | None) -> Loaded:
         device: "cpu", "cuda", ...; None: a GPU if there is one.
 
     Raises:
-        InputError: the checkpoint cannot be loaded (see `gldfusion.model.load_model`), or the tokenizer has more tokens
-            than the model.
+        InputError: the engine asks for several GPUs, the checkpoint cannot be loaded (see `gldfusion.model.load_model`),
+            or the tokenizer has more tokens than the model.
     """
+    if checkpoint.engine.tensor_parallel > 1:
+        raise InputError(
+            f"the backend hf runs a model on one device, not on {checkpoint.engine.tensor_parallel}\n"
+            "use the backend vllm, or set tensor_parallel to 1"
+        )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     path, trust = checkpoint.path, checkpoint.trust_remote_code
     tokenizer = load_tokenizer(path, trust)
-    model: Any = load_model(path, dtype="auto", trust_remote_code=trust)
+    model: Any = load_model(path, dtype=checkpoint.engine.dtype, trust_remote_code=trust)
     embedded = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > embedded:
         raise InputError(

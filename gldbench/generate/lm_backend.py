@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 
-from gldbench.generate.backend import Likelihood
+from gldbench.generate.backend import TOKENS_PER_BATCH, Likelihood
 from gldbench.generate.quiet import quiet
 from gldfusion.errors import InputError
 from gldfusion.reading import plain_line, shown
@@ -15,6 +15,8 @@ from gldfusion.reading import plain_line, shown
 
 class LMBackend:
     """A model of lm-eval, which records in `cuts` what it cut of each scored pair; see `backend.Backend`."""
+
+    tokens_per_batch: float = TOKENS_PER_BATCH
 
     def __init__(self, lm: Any, chat: bool) -> None:
         """Takes over a loaded model.

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gldbench.generate.backend import Backend
-from gldbench.generate.checkpoint import Checkpoint
+from gldbench.generate.checkpoint import AS_STORED, Checkpoint
 from gldbench.schema import Item, Task
 from gldfusion.files import hash_json
-
-TOKENS_PER_BATCH = 2**15
-"""most tokens of prompts, answers and padding in one batch; it limits the memory that long prompts take"""
 
 SCORED_TOKENS_PER_BATCH = 2**13
 """the same for log-likelihoods, which keep the logits of every token over the whole vocabulary"""
@@ -80,6 +78,8 @@ def case_of(checkpoint: Checkpoint, task: Task, item: Item, backend: str) -> Cas
         "generation": asked,
         "backend": backend,
     }
+    if checkpoint.engine != AS_STORED:  # not in the key otherwise, so that responses of older versions keep theirs
+        key["engine"] = dataclasses.asdict(checkpoint.engine)
     return Case(task, item, limit, hash_json(key))
 
 
@@ -130,7 +130,7 @@ def _batches(model: Backend, cases: Sequence[Case], batch_size: int) -> list[lis
     for case in sorted(cases, key=lambda c: (settings(c), -widths[c.case_id], c.case_id)):
         batch = batches[-1] if batches else []
         rows = sum(map(sequences, batch)) + sequences(case)
-        tokens = SCORED_TOKENS_PER_BATCH if case.scored else TOKENS_PER_BATCH
+        tokens = SCORED_TOKENS_PER_BATCH if case.scored else model.tokens_per_batch
         same = batch and settings(batch[0]) == settings(case)
         if same and rows <= batch_size and rows * widths[batch[0].case_id] <= tokens:
             batch.append(case)

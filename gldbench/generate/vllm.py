@@ -1,10 +1,12 @@
 """The backend "vllm": lm-eval's VLLM decodes greedily or scores.
 
-It was never run with vLLM itself, because no machine of this project has vLLM. Its tests use a stand-in module.
+It was never run with vLLM itself, because no machine of this project has vLLM. Its tests use a stand-in module, and
+hold our calls and those of lm-eval against the signatures of vLLM 0.33.0.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,12 +38,19 @@ class _RecordingVLLM(_VLLM):
 
 
 class VLLMBackend(LMBackend):
-    """Answers prompts in batches; see `backend.Backend`. vLLM uses the GPUs that CUDA_VISIBLE_DEVICES names."""
+    """Answers prompts in batches; see `backend.Backend`. vLLM uses the GPUs that CUDA_VISIBLE_DEVICES names.
+
+    vLLM decides itself how many of the sequences of a batch it runs at once, so a batch may be large.
+    """
+
+    tokens_per_batch = math.inf
 
     def __init__(self, checkpoint: Checkpoint, batch_size: int) -> None:
         with quiet():
             lm = _RecordingVLLM(
                 pretrained=str(checkpoint.path),
+                dtype=checkpoint.engine.dtype,
+                tensor_parallel_size=checkpoint.engine.tensor_parallel,
                 max_model_len=checkpoint.context,
                 batch_size=batch_size,
                 max_num_seqs=batch_size,

@@ -26,6 +26,7 @@ class RowLabels:
     world_seed: int = 0
     seed: int = 0
     remote_code: bool = False
+    settings: str = ""
 
 
 def grade(

@@ -88,27 +88,37 @@ def collect(
 
 
 def scored_items(
-    name: str, task: Task, items: Sequence[Item], outputs: Mapping[str, str], rows: Sequence[Row]
+    names: Sequence[str],
+    task: Task,
+    items: Sequence[Item],
+    outputs: Sequence[Mapping[str, str]],
+    rows: Sequence[Sequence[Row]],
 ) -> Items:
-    """Makes the items of `gldbench score`: one side, whose outputs were read from a file.
+    """Makes the items of `gldbench score`, whose outputs were read from a file: one side for each sample of an item.
 
     Args:
-        name: name of the side.
+        names: names of the sides.
         task: the task that was graded.
         items: the graded items.
-        outputs: item id -> output.
-        rows: the grades.
+        outputs: for each side, item id -> output; an item may be absent.
+        rows: for each side, the grades.
     """
     known = {item.item_id for item in items}
-    own: dict[str, list[Mark]] = defaultdict(list)
-    for row in rows:
-        record = dataclasses.asdict(row)
-        item_id = _item_id(row.item, known)
-        own[item_id].append(_mark(record, item_id))
+    sides: list[dict[str, list[Mark]]] = []
+    for own_rows in rows:
+        own: dict[str, list[Mark]] = defaultdict(list)
+        for row in own_rows:
+            item_id = _item_id(row.item, known)
+            own[item_id].append(_mark(dataclasses.asdict(row), item_id))
+        sides.append(own)
     views = []
     for item in items:
-        marks = own[item.item_id]
-        answer = Answer(outputs[item.item_id], "", _headline(marks, task, ""), tuple(marks))
+        answers = [
+            Answer(texts[item.item_id], "", _headline(own[item.item_id], task, ""), tuple(own[item.item_id]))
+            if item.item_id in texts
+            else None
+            for texts, own in zip(outputs, sides, strict=True)
+        ]
         views.append(
             ItemView(
                 task=task.name,
@@ -117,10 +127,10 @@ def scored_items(
                 cluster=item.cluster,
                 prompt=item.prompt,
                 gold=item.gold,
-                answers=(answer,),
+                answers=tuple(answers),
             )
         )
-    return Items((name,), tuple(views))
+    return Items(tuple(names), tuple(views))
 
 
 def _require(sides: Sequence[Side], task: str, grader: str) -> None:

@@ -58,7 +58,7 @@ def _data(root: Path, path: Path) -> object:
 
 
 def _responses(root: Path, path: Path) -> object:
-    from gldbench.evaluate.score import read_outputs
+    from gldbench.evaluate.foreign.own import read_outputs
     from gldbench.tasks import load_items
 
     task, _ = _task(root)

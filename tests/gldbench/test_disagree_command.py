@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from gldbench.cli import app
 from gldbench.commands.report import DISAGREEMENTS, write_disagreements
 from gldbench.evaluate.score import grade_file
-from gldbench.items.read import scored_items
 from gldfusion.errors import InputError
 
 ANSWERS = {
@@ -81,8 +80,7 @@ def test_the_page_beside_a_report_holds_the_items_that_differ(
     responses: Path, benchmark_data: Path, tmp_path: Path
 ) -> None:
     graded = grade_file("gsm8k", responses, benchmark_data, ("ours", "lm_eval"))
-    items = scored_items("mine", graded.task, graded.items, graded.outputs, graded.rows)
-    write_disagreements(items, tmp_path / "index.html", "tiny")
+    write_disagreements(graded.views(), tmp_path / "index.html", "tiny")
     lines = (tmp_path / DISAGREEMENTS).with_suffix(".jsonl").read_text().splitlines()
     page = (tmp_path / DISAGREEMENTS).read_text()
     shown = {json.loads(line)["item"] for line in lines}

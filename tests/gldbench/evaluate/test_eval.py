@@ -15,6 +15,7 @@ import yaml
 from gldbench.commands.eval import HEADER, closing_line, table
 from gldbench.evaluate.evaluate import evaluate
 from gldbench.evaluate.results import Evaluation, as_json
+from gldbench.generate.checkpoint import Engine
 from gldbench.generate.generate import BACKENDS
 from gldbench.grade import GRADERS
 from gldbench.grade.rows import graders_named
@@ -339,3 +340,25 @@ def test_pickled_weights_and_bad_templates_are_refused_in_words(toy: Path, chain
     with pytest.raises(InputError, match="pickled weights"):
         run(toy, path)
     assert not (toy / "out").exists()
+
+
+def test_results_say_how_they_were_made(toy: Path, chain: ChainMaker) -> None:
+    evaluation = run(toy, chain(COUNTING, template="{% for m in messages %}{{ m.content }}{% endfor %}"), max_tokens=7)
+    (score,) = json.loads((toy / "out" / "evaluation.json").read_text())["scores"]
+    settings = score["settings"]
+    assert (settings["max_tokens"], settings["stop"], settings["backend"]) == (7, [], "hf")
+    assert (settings["decoding"], settings["dtype"], settings["tensor_parallel"]) == ("greedy", "auto", 1)
+    assert len(settings["chat_template"]) == 12
+    assert score["grader_versions"]["ours"] == GRADERS["ours"].version()
+    assert (score["variant"], score["task_version"]) == ("default", 1)
+    assert {row.settings for row in Store(toy / "out").rows()} == {evaluation.scores[0].headline[0].settings}
+    longer = run(toy, chain(COUNTING, name="plain"))
+    assert longer.scores[0].max_tokens == 40
+
+
+def test_another_data_type_is_another_response(toy: Path, chain: ChainMaker) -> None:
+    path = chain(COUNTING)
+    made = [run(toy, path, engine=Engine(dtype=dtype)).generated for dtype in ("auto", "bfloat16", "bfloat16")]
+    assert made == [6, 6, 0]
+    with pytest.raises(InputError, match="hf runs a model on one device, not on 2"):
+        run(toy, path, engine=Engine(tensor_parallel=2))

@@ -117,7 +117,7 @@ BAD: list[tuple[tuple[dict[str, Any] | bytes, ...], str]] = [
     (({"id": 0, "output": ""},), 'has no key "item_id"'),
     ((row(True, ""),), "line 1: item_id must be a text or a whole number, got True"),
     ((row(1.0, ""),), "line 1: item_id must be"),
-    ((row(0, ["text"]),), 'item "0": output must be a text or null'),
+    ((row(0, [1]),), 'item "0": output must be a text, null or a list of them'),
     ((), "holds no responses"),
     ((b" ", b""), "holds no responses"),
 ]

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, T5Config
 
 from gldbench.generate import generate, plan
-from gldbench.generate.backend import Completion, Likelihood
+from gldbench.generate.backend import TOKENS_PER_BATCH, Completion, Likelihood
 from gldbench.generate.checkpoint import Checkpoint, hash_checkpoint, open_checkpoint
 from gldbench.generate.generate import BACKENDS, Responses, responses_for
 from gldbench.generate.hf import HFBackend, load
@@ -264,6 +264,8 @@ def test_finished_batches_are_stored_while_later_ones_run(chain: ChainMaker, mon
 class _Lengths:
     """A backend for planning: a prompt has as many tokens as characters."""
 
+    tokens_per_batch = TOKENS_PER_BATCH
+
     def render(self, prompt: str) -> str:
         return prompt
 
@@ -293,7 +295,7 @@ def test_the_plan_has_every_case_once_within_its_limits(
     for batch in batches:
         assert len({(case.max_tokens, case.task.generation.stop) for case in batch}) == 1
         widest = max(len(case.item.prompt) for case in batch) + batch[0].max_tokens
-        assert len(batch) == 1 or (len(batch) <= size and len(batch) * widest <= plan.TOKENS_PER_BATCH)
+        assert len(batch) == 1 or (len(batch) <= size and len(batch) * widest <= TOKENS_PER_BATCH)
     assert plan._batches(_Lengths(), cases[::-1], size) == batches
 
 
