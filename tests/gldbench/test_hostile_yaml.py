@@ -22,10 +22,9 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "recipe": load_recipe,
     "task": read_task,
 }
-BOMB = "&a [x, x, x, x, x, x, x, x, x]"
-for _ in range(9):
-    BOMB = f"[&b {BOMB}, *b, *b, *b, *b, *b, *b, *b, *b]".replace("&b", f"&b{_}").replace("*b,", f"*b{_},")
-    BOMB = BOMB.replace("*b]", f"*b{_}]")
+BOMB = "[x, x, x, x, x, x, x, x, x]"
+for level in range(9):
+    BOMB = f"[&l{level} {BOMB}, {', '.join([f'*l{level}'] * 8)}]"
 VALUES = {
     "bomb": BOMB,
     "itself": "&a [*a]",

@@ -83,7 +83,7 @@ def test_a_spec_that_extends_itself_is_refused(tmp_path: Path, text: str) -> Non
 def test_a_spec_that_extends_what_is_no_spec_is_refused(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("- a")
     (tmp_path / "own.yaml").write_text(f"extends: {tmp_path / 'base.yaml'}")
-    with pytest.raises(InputError, match="holds a list with 1 entries\nexpected keys with values"):
+    with pytest.raises(InputError, match="holds a list with 1 entries\nexpected a spec: keys with values"):
         load_spec(str(tmp_path / "own.yaml"))
 
 
