@@ -49,8 +49,8 @@ def load(checkpoint: Checkpoint, device: str | None) -> Loaded:
         device: "cpu", "cuda", ...; None: a GPU if there is one.
 
     Raises:
-        InputError: the engine asks for several GPUs, the checkpoint cannot be loaded (see `gldfusion.model.load_model`),
-            or the tokenizer has more tokens than the model.
+        InputError: the engine asks for several GPUs, the checkpoint cannot be loaded (see
+            `gldfusion.model.load_model`), or the tokenizer has more tokens than the model.
     """
     if checkpoint.engine.tensor_parallel > 1:
         raise InputError(
