@@ -81,7 +81,8 @@ def _results(result: TaskResult) -> Any:
     values: dict[str, list[float]] = {}
     for _, answer in result.items:
         for mark in whole(answer):
-            values.setdefault(label(mark), []).append(0.0 if mark.value is None else mark.value)
+            own = values.setdefault(label(mark), [])
+            own += [] if mark.value is None else [mark.value]
     return EvalResults(
         total_samples=len(result.items),
         completed_samples=len(result.items),
@@ -90,7 +91,8 @@ def _results(result: TaskResult) -> Any:
                 name=name,
                 scorer=name,
                 scored_samples=len(own),
-                metrics={"mean": EvalMetric(name="mean", value=sum(own) / len(own))},
+                unscored_samples=len(result.items) - len(own),
+                metrics={"mean": EvalMetric(name="mean", value=sum(own) / len(own))} if own else {},
             )
             for name, own in values.items()
         ],

@@ -73,8 +73,9 @@ def _metrics(result: TaskResult) -> dict[str, float]:
     values: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for view, answer in result.items:
         for mark in whole(answer):
-            name = mark.metric, f"{mark.grader}/{mark.filter}"
-            values.setdefault(name, []).append((mark.value or 0.0, view.cluster))
+            if mark.value is not None:
+                name = mark.metric, f"{mark.grader}/{mark.filter}"
+                values.setdefault(name, []).append((mark.value, view.cluster))
     found: dict[str, float] = {}
     for (metric, filter_name), own in values.items():
         mean = item_mean(np.array([v for v, _ in own]), [c for _, c in own], seed=BOOTSTRAP_SEED)

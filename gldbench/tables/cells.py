@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from gldbench.stats import macro_mean
 from gldbench.tables.definition import Difference, Table, TableClaim
 from gldbench.tables.measure import RECORD
 from gldfusion.errors import InputError
+from gldfusion.reading import read_object
 
 ROUNDING = 0.005
 """published values have two decimals"""
@@ -173,13 +173,12 @@ def _results(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     paths = folder / RECORD, folder / "evaluation.json"
     if not all(path.is_file() for path in paths):
         return {}, {}
+    mend = "run the table again: it generates nothing twice"
+    record, evaluation = (read_object(path, "result of a model", mend) for path in paths)
     try:
-        record, evaluation = (json.loads(path.read_bytes()) for path in paths)
         return record, {score["task"]: score for score in evaluation["scores"]}
-    except (ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{paths[1]} or {RECORD} beside it is damaged\nrun the table again: it generates nothing twice"
-        ) from None
+    except (KeyError, TypeError):
+        raise InputError(f"{paths[1]} is damaged: it has no scores of tasks\n{mend}") from None
 
 
 def _cell(published: float | None, score: Mapping[str, Any] | None) -> Cell:

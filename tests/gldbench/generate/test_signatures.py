@@ -70,7 +70,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, tuple[Any
 
 
 def test_the_calls_to_vllm_suit_its_signatures(chain: ChainMaker, calls: list[Any]) -> None:
-    opened = open_checkpoint(chain(COUNTING, template=TEMPLATE), Engine("bfloat16", tensor_parallel=2))
+    opened = open_checkpoint(chain(COUNTING, template=TEMPLATE), engine=Engine("bfloat16", tensor_parallel=2))
     backend = BACKENDS["vllm"](opened, None, 512)
     backend.complete([backend.render("1"), "2"], 5, ["9"])
     backend.score([("1", "2"), ("2", "3")])

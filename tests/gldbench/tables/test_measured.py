@@ -225,5 +225,5 @@ def test_a_wrong_table_is_refused(small: Path, change: Any, told: str) -> None:
 def test_damaged_results_are_named(small: Path) -> None:
     run(small, "--substitute", "tiny", "--only", "base")
     (small / "run" / "base" / "evaluation.json").write_text("{")
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match="is not JSON"):
         collect(load_table(small / "table.yaml"), small / "run")
