@@ -114,7 +114,7 @@ def judged(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[Ju
         if (grade.metric, grade.part) == (headline.metric, ""):
             if grade.filter == headline.filter:
                 found[grade.item_id] = grade
-            elif grade.filter == LENIENT:
+            elif grade.filter == LENIENT and grade.value is not None:
                 loose[grade.item_id] = grade.value
     grades = [found[item.item_id] for item in own]
     return [

@@ -24,7 +24,7 @@ from gldfusion.errors import InputError
 from gldfusion.files import atomic_write, hash_json
 from gldfusion.manifest import sealed_dir
 from gldfusion.progress import Progress
-from gldfusion.reading import printable, read_bytes, read_json_lines
+from gldfusion.reading import one_line, read_bytes, read_json_lines
 from gldfusion.recipe import Recipe
 
 GENERATION = 1
@@ -165,8 +165,8 @@ def read_set(folder: Path, name: str) -> list[Instance]:
         return TypeAdapter(list[Instance]).validate_python(records)
     except ValidationError as error:
         first = error.errors()[0]
-        where = printable(".".join(map(str, first["loc"])), 80)
-        raise InputError(f"{path} is damaged: row {where}: {printable(first['msg'], 200)}\n{_mend(folder)}") from None
+        where = one_line(".".join(map(str, first["loc"])), 80)
+        raise InputError(f"{path} is damaged: row {where}: {one_line(first['msg'], 200)}\n{_mend(folder)}") from None
 
 
 def _mend(folder: Path) -> str:

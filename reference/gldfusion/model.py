@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ def quiet() -> Iterator[None]:
     """Turns off the progress bars and warnings of transformers; the caller reports progress and checks the result."""
     shown, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
+    transformers_logging.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
@@ -69,13 +70,13 @@ def quiet() -> Iterator[None]:
 
 
 def load_model(
-    path: Path, dtype: torch.dtype | Literal["auto"] = torch.float32, trust_remote_code: bool = False
+    path: Path, dtype: torch.dtype | str = torch.float32, trust_remote_code: bool = False
 ) -> PreTrainedModel:
     """Loads a causal language model from a local folder, in evaluation mode.
 
     Args:
         path: folder of the checkpoint.
-        dtype: type of the weights in memory; "auto": the type in which they are stored.
+        dtype: type of the weights in memory; "auto": the type in which they are stored; or a name such as "bfloat16".
         trust_remote_code: whether code that the checkpoint brings may run.
 
     Raises:

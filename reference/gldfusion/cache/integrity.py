@@ -90,6 +90,7 @@ def mend(cache: Path, meta: Mapping[str, Any]) -> bool:
         InputError: meta.json or tokenizer.zip is damaged, or a file is a shard of another cache.
     """
     known = True
+    entries: Entries
     try:
         entries = read_manifest(cache, "the cache", RELIST)
     except InputError as error:
@@ -132,12 +133,11 @@ def _is_shard(name: str) -> bool:
 
 def _unlisted(cache: Path, entries: Entries) -> list[Path]:
     """The shards that the manifest does not list. A builder writes a shard a moment before it lists it."""
+    extra: list[Path] = []
     for _ in range(LOOKS):
         extra = [path for path in shard_paths(cache) if path.name not in entries]
         if not extra:
             break
         time.sleep(PAUSE)
         entries = read_manifest(cache, "the cache", RELIST)
-    else:
-        return extra
-    return []
+    return extra
