@@ -31,6 +31,7 @@ _LETTER = re.compile(
 _SECOND = re.compile(rf"[ \t]*(?:(?:,|/|;|&|\||\band\b|\bor\b)[ \t]*)+(?:option\s+)?(?:{_MARKED}|{_ENDED})(?!{_VERB})")
 _RUN = re.compile(r"(?:\s+[A-E]){2,}(?!\w)")
 _SEVERAL = re.compile(r"[A-E]{2,5}\W*|[A-E](?:\s*[,/&]\s*[A-E])+\b.*|\W*[(\[]?[A-E][)\]]?(?:\W+[A-E]\b)+\W*", re.DOTALL)
+_ALONE = re.compile(r"\W{0,10}[A-E]\W{0,10}")
 _ABOUT_IT = re.compile(rf"{_VERB}(?!\s+(?:the\s+|most\s+|likely\s+)*(?:correct|right|best|answer)\b)")
 """what follows the letter in a sentence about an option: "(A) is tempting" """
 
@@ -52,6 +53,9 @@ def read(text: str, choices: Sequence[str]) -> str | None:
     found = _LETTER.match(rest)
     if found and _opening(rest[found.end() :].lstrip(").: -–—"), choices) == _group(found):
         return _group(found)  # an option's own text may sound like a refusal
+    twice = set(re.findall(r"(?<!\w)[A-E](?!\w)", rest)) if _SEVERAL.fullmatch(rest) else set()
+    if len(twice) == 1:  # "C. (C)"
+        return twice.pop()
     if _NOT.match(plain) or _NOT.match(rest) or is_refusal(plain) or _SEVERAL.fullmatch(rest):
         return ""
     by_text = _opening(rest, choices) or _opening(plain, choices)
@@ -102,7 +106,7 @@ def chosen_letter(output: str, choices: Sequence[str] = (), stop: Sequence[str] 
 
     text = readable(output, stop)
     whole = _option(text, choices)
-    if whole:
+    if whole and not _ALONE.fullmatch(text):  # an option may have the text "B"
         return Letter(whole, Found(text.strip(), "bare"))
     found = find(output, reads, stop, cue_a=False, more=_statements, longest_bare=0)
     if found.text is not None or found.refused:

@@ -119,6 +119,27 @@ def test_an_option_that_begins_another_is_not_taken_for_it() -> None:
     assert chosen_letter("The answer is 0.5.", ("0", "0.5")).letter == "B"
 
 
+@pytest.mark.parametrize(
+    ("output", "letter"),
+    [
+        ("Therefore, the answer is C. (C)", "C"),
+        ("the correct answer is A).(A)", "A"),
+        ("Therefore, I choose option (B). (B)", "B"),
+        ("The answer is C. (D)", None),
+        ("The answer is CC", None),
+        ("The conclusion is that meanings are not in the head. (D)", "D"),
+        ("The answer is not in the list. (D)", None),
+    ],
+)
+def test_a_letter_said_twice_is_one_answer(output: str, letter: str | None) -> None:
+    assert chosen_letter(output, ["iron", "tin", "lead", "zinc"]).letter == letter
+
+
+def test_a_letter_alone_is_that_letter_though_an_option_has_it_as_its_text() -> None:
+    assert chosen_letter("B", ["B", "A", "C"]).letter == "B"
+    assert chosen_letter("(B).", ["B", "A", "C"]).letter == "B"
+
+
 def test_five_options_and_letters_as_texts() -> None:
     assert chosen_letter("E", ("1", "2", "3", "4", "5")).letter == "E"
     assert chosen_letter("The answer is B", ("B", "A")).letter == "B"
