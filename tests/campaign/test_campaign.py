@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaign import report
+from tests.campaign import damage, report
 from tests.campaign.__main__ import run
 from tests.campaign.commands import Done, complaint
 from tests.campaign.kinds import KINDS
@@ -109,3 +109,17 @@ def test_lost_doubled_and_left_over(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert leftovers(tmp_path, {".lock", "rows"}) == [".x.abc.part"]
     assert leftovers(tmp_path, {"rows"}) == [".lock", ".x.abc.part"]
+
+
+def test_damage_that_is_accepted_with_another_result_is_a_failure(tmp_path: Path) -> None:
+    case = damage.Case("fuse", "*", lambda inputs, folder: Done(0, "", "", 1.0), lambda folder: "changed")
+    silent = Done(0, "", "", 1.0)
+    assert damage._verdict("x", case, silent, tmp_path, "changed") == ""
+    assert damage._verdict("x", case, silent, tmp_path, "as before").startswith("accepted with another result")
+    assert (
+        damage._verdict("x", case, Done(2, "", "error: it is damaged\ndelete it\n", 1.0), tmp_path, "as before") == ""
+    )
+    assert "traceback" in damage._verdict(
+        "x", case, Done(1, "", "Traceback (most recent call last):\n", 1.0), tmp_path, ""
+    )
+    assert "did not notice" in damage._verdict("cache, verified", case, silent, tmp_path, None)
