@@ -41,9 +41,6 @@ RECORD = {
 }
 HONEST = "def f(x):\n    return x + 1\n"
 _PACKAGE = re.compile(r"^(?:import|from) (?:numpy|pandas|scipy|sympy)\b", re.MULTILINE)
-_SHORT = Limits(cpu_seconds=2, wall_seconds=8, memory_mb=512, output_bytes=16 * 2**20)
-_LONG = replace(_SHORT, cpu_seconds=5, wall_seconds=30)
-"""for programs with packages: importing one takes up to a second"""
 CHILD_SUBREAPER = 36
 """option of prctl: orphans of this process become its children, so that a survivor is found"""
 
@@ -110,16 +107,24 @@ class Attack:
 ENDS = ("first", "last")
 
 
+def _limits(source: str) -> Limits:
+    """Limits that a test can wait for. On a busy machine the wall time is longer, so that others come first."""
+    busy = max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+    if _PACKAGE.search(source):  # importing a package takes up to a second
+        return Limits(cpu_seconds=5, wall_seconds=30 * busy, memory_mb=512, output_bytes=16 * 2**20)
+    return Limits(cpu_seconds=2, wall_seconds=8 * busy, memory_mb=512, output_bytes=16 * 2**20)
+
+
 def _ours(sources: Sequence[str]) -> list[Judged]:
     (problem,) = code.prepare([RECORD])
-    problems = [replace(problem, limits=_LONG if _PACKAGE.search(source) else _SHORT) for source in sources]
+    problems = [replace(problem, limits=_limits(source)) for source in sources]
     verdicts = code.check_candidates(problems, sources)
     return [Judged(own.right, own.right_base, own.status, own.reason) for own in verdicts]
 
 
 def _evalplus(sources: Sequence[str]) -> list[Judged]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evalplus, "_PROGRAM", _LONG)
+        patch.setattr(evalplus, "_PROGRAM", _limits("import numpy"))
         found = evalplus.check_solutions("humaneval", [RECORD] * len(sources), sources)
     return [
         Judged(set(parts.values()) == {"pass"}, parts["base"] == "pass", parts["base"].partition(":")[0], parts["base"])

@@ -79,9 +79,9 @@ def test_an_attack_through_a_package_gets_as_far_as_the_package(ours: Attack, na
     [
         ("endless_loop", "timeout", "processor time"),
         ("deaf_loop", "timeout", "processor time"),
-        ("sleeper", "timeout", "more than 8 s"),
-        ("stopped", "timeout", "more than 8 s"),
-        ("trickle", "timeout", "more than 8 s"),
+        ("sleeper", "timeout", "ran for more than"),
+        ("stopped", "timeout", "ran for more than"),
+        ("trickle", "timeout", "ran for more than"),
         ("memory_bomb", "error", "MemoryError"),
         ("huge_output", "error", "returned more than"),
         ("flooded_results", "error", "returned more than"),

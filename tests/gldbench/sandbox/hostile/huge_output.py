@@ -2,4 +2,4 @@
 
 
 def f(x):
-    return "a" * 10**8
+    return "a" * (4 * 10**7)
