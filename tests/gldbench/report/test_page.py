@@ -268,6 +268,17 @@ def copy(run_dir: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run_dir, tmp_path / "copy"))
 
 
+def test_the_report_opens_no_tag_and_changes_no_terminal(made: SimpleNamespace, run_dir: Path, tmp_path: Path) -> None:
+    run = read_run(run_dir)
+    run.spec["title"] = "A <script>alert(1)</script> \x1b[31mtitle, 1 < 2"
+    write_report(run, analyse(run.rows, run.spec, made.chance), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "# A &lt;script>alert(1)&lt;/script> \\x1b[31mtitle, 1 < 2\n" in text
+    for name in ("report.md", "index.html"):
+        assert "<script>alert" not in (tmp_path / name).read_text()
+        assert "\x1b" not in (tmp_path / name).read_text()
+
+
 def test_a_report_without_all_results_is_refused_or_says_so(made: SimpleNamespace, copy: Path) -> None:
     gone = next(path for path, unit in Store(copy)._parts("rows") if unit == unit_of("sft+kl-seed1"))
     gone.unlink()
