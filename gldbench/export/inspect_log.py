@@ -25,7 +25,7 @@ def write(results: Sequence[TaskResult], folder: Path) -> None:
         InputError: inspect-ai is not installed.
     """
     try:
-        from inspect_ai.log import write_eval_log
+        from inspect_ai.log import write_eval_log  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("inspect_ai"):
             raise
@@ -37,8 +37,8 @@ def write(results: Sequence[TaskResult], folder: Path) -> None:
 
 
 def _log(result: TaskResult, created: str) -> Any:
-    from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalSpec, EvalStats
-    from inspect_ai.model import GenerateConfig
+    from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalSpec, EvalStats  # pyright: ignore[reportMissingImports]
+    from inspect_ai.model import GenerateConfig  # pyright: ignore[reportMissingImports]
 
     settings = result.settings
     identity = hash_json([result.subject, result.task, result.variant, created])
@@ -76,7 +76,7 @@ def _log(result: TaskResult, created: str) -> Any:
 
 def _results(result: TaskResult) -> Any:
     """The mean of each grader, filter and metric; the headline comes first."""
-    from inspect_ai.log import EvalMetric, EvalResults, EvalScore
+    from inspect_ai.log import EvalMetric, EvalResults, EvalScore  # pyright: ignore[reportMissingImports]
 
     values: dict[str, list[float]] = {}
     for _, answer in result.items:
@@ -100,8 +100,8 @@ def _results(result: TaskResult) -> Any:
 
 
 def _sample(result: TaskResult, view: ItemView, answer: Answer) -> Any:
-    from inspect_ai.log import EvalSample
-    from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ModelOutput
+    from inspect_ai.log import EvalSample  # pyright: ignore[reportMissingImports]
+    from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ModelOutput  # pyright: ignore[reportMissingImports]
 
     output = answer.output or ""
     model = f"gldbench/{result.subject}"
@@ -127,7 +127,7 @@ def _sample(result: TaskResult, view: ItemView, answer: Answer) -> Any:
 
 def _score(mark: Mark) -> Any:
     """The grade of one grader: what it found is the answer, and how and why stands in the explanation."""
-    from inspect_ai.scorer import Score
+    from inspect_ai.scorer import Score  # pyright: ignore[reportMissingImports]
 
     how = f"found by {mark.how}" if mark.how else ""
     return Score(

@@ -82,8 +82,6 @@ def run_table(
     require_models(table, [*models, *only])
     require_known("backend", backend or table.engine.backend, BACKENDS)
     sources = _sources(table, folder, models, only, substitute)
-    with atomic_write(folder / "table.yaml") as file:
-        file.write(text.encode())
     runs = []
     for name, source in sources.items():
         evaluation = evaluate(
@@ -102,6 +100,8 @@ def run_table(
         )
         checkpoint = evaluation.scores[0].subject
         write_json(folder / name / RECORD, _record(name, source, checkpoint))
+        with atomic_write(folder / "table.yaml") as file:
+            file.write(text.encode())
         runs.append(
             ModelRun(
                 name=name,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
+from gldbench.evaluate.foreign.files import read_file
 from gldbench.evaluate.foreign.record import Record
 from gldfusion.errors import InputError
+from gldfusion.reading import MEBIBYTE
 
+LARGEST_LOG = 4 * 1024 * MEBIBYTE
+"""largest content of an .eval file, which is a packed archive, in bytes"""
 MEND = "install it with `pip install 'gldbench[inspect]'`"
 
 
@@ -17,10 +22,9 @@ def read(path: Path) -> list[Record]:
     Raises:
         InputError: inspect-ai is not installed, the file is no log, or it holds no samples.
     """
-    if not path.is_file():
-        raise InputError(f"no file {path}\nexpected a log of Inspect, .eval or .json")
+    _require_bounded(path)
     try:
-        from inspect_ai.log import read_eval_log
+        from inspect_ai.log import read_eval_log  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("inspect_ai"):
             raise
@@ -37,6 +41,18 @@ def read(path: Path) -> list[Record]:
     for sample in samples:
         groups.setdefault(str(sample.id), []).append(sample)
     return [_record(path, name, group) for name, group in groups.items()]
+
+
+def _require_bounded(path: Path) -> None:
+    """Checks that the file is an ordinary one of bounded size, and that it does not unpack to far more."""
+    read_file(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > LARGEST_LOG:
+            raise InputError(
+                f"{path} is too large for a log: it unpacks to {size // MEBIBYTE} MiB\nsplit the evaluation"
+            )
 
 
 def _record(path: Path, name: str, group: list[Any]) -> Record:

@@ -72,7 +72,7 @@ def _read_line(line: bytes, where: str) -> tuple[str, tuple[str, ...]]:
     item_id, output = record["item_id"], record["output"]
     if not isinstance(item_id, str | int) or isinstance(item_id, bool):
         raise InputError(f"{where}: item_id must be a text or a whole number, got {shown(item_id, 60)}")
-    samples = output if isinstance(output, list) and output else [output]
+    samples: list[Any] = output if isinstance(output, list) and output else [output]
     for sample in samples:
         if sample is not None and not isinstance(sample, str):
             raise InputError(

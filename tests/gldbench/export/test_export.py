@@ -108,7 +108,7 @@ def test_lm_eval_files_are_read_by_lm_eval_and_by_us(out: Path, tmp_path: Path) 
 
 @needs_inspect
 def test_inspect_logs_are_read_back(out: Path, tmp_path: Path) -> None:
-    from inspect_ai.log import list_eval_logs, read_eval_log
+    from inspect_ai.log import list_eval_logs, read_eval_log  # pyright: ignore[reportMissingImports]
 
     export(str(out), "inspect", tmp_path / "logs")
     assert len(list_eval_logs(str(tmp_path / "logs"))) == 2

@@ -113,7 +113,8 @@ def lm_eval_file(tmp_path: Path) -> Callable[..., Path]:
         changed = {key: value for key, value in (config | changes).items() if value is not None}
         (folder / "upstream.yaml").write_text(yaml.safe_dump(changed))
         manager = TaskManager(include_path=str(folder), include_defaults=False)
-        results: Any = simple_evaluate(
+        run: Any = simple_evaluate  # lm-eval's decorator hides its parameters
+        results: Any = run(
             model=_Answering(answer), tasks=["upstream"], task_manager=manager, log_samples=True, bootstrap_iters=0
         )
         tracker = EvaluationTracker(output_path=str(folder / "out"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gldbench import cli
-from gldbench.evaluate.foreign import READERS, format_of
+from gldbench.evaluate.foreign import READERS, format_of, inspect_log
 from gldbench.evaluate.score import score
 from gldbench.sandbox import launch
 from gldbench.tasks import load_items, load_task
@@ -223,3 +224,14 @@ def test_without_inspect_the_message_says_so(toy: Path, monkeypatch: pytest.Monk
     with pytest.raises(InputError, match=r"pip install 'gldbench\[inspect\]'"):
         score("toy", path, toy / "data", ["ours"])
     assert set(READERS) == {"lm-eval", "evalplus", "opencompass", "inspect"}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("inspect_ai") is None, reason="inspect-ai is not installed")
+def test_a_log_that_unpacks_to_far_more_is_refused(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = toy / "log.eval"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("samples/1.json", bytes(3 * 2**20))
+    assert path.stat().st_size < 2**16
+    monkeypatch.setattr(inspect_log, "LARGEST_LOG", 2**21)
+    with pytest.raises(InputError, match="it unpacks to 3 MiB"):
+        score("toy", path, toy / "data", ["ours"])
