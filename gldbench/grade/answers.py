@@ -19,7 +19,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gldbench.grade.cues import LONGEST_ANSWER, How, Statement, document, has_cue, statements
-from gldbench.grade.unwrap import END_OF_TEXT, balanced, is_no_prose, is_template, unwrap, without_emphasis
+from gldbench.grade.unwrap import (
+    END_OF_TEXT,
+    balanced,
+    is_no_prose,
+    is_template,
+    unwrap,
+    without_emphasis,
+    without_template,
+)
 
 MARKED: frozenset[How] = frozenset({"boxed", "cue", "next_line", "json", "tag", "fence"})
 """how an answer was found where the output itself says which part of it is the answer"""
@@ -147,7 +155,7 @@ class _Rules:
         """What a statement is. The template of a prompt, repeated by the output, says nothing."""
         if is_template(unwrap(text)) or (how == "next_line" and not self.fits(text)):
             return ""
-        return self.reads(text)
+        return self.reads(without_template(text))
 
 
 def _find(text: str, own: _Rules, longest_bare: int) -> Found:
@@ -162,7 +170,7 @@ def _find(text: str, own: _Rules, longest_bare: int) -> Found:
     for _, said, how in reversed(statements(plain, own.cue_a, own.more)):
         kind = own.read(said, how)
         if kind:
-            return Found(said, how) if kind == "answer" else Found(None, "none", refused=True)
+            return Found(without_template(said), how) if kind == "answer" else Found(None, "none", refused=True)
     lines = [line.strip() for line in plain.split("\n") if line.strip()]
     if len(lines) == 1 and len(lines[0]) <= longest_bare and not has_cue(plain) and not _cut_off(lines[0]):
         kind = own.read(lines[0], "bare")

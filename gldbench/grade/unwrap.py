@@ -135,12 +135,20 @@ def is_refusal(text: str) -> bool:
 
 
 _TEMPLATE = re.compile(
-    r"\$(?:ANSWER|LETTER|NUMBER)\b|(?i:\bwithout (?:the )?quot(?:es|ation marks)\b)"
+    r"\$(?:ANSWER|LETTER|NUMBER)\b|\A\W*X\W*\(without\b"
     r"|\bwhere\s+\W{0,4}(?:X|ANSWER|LETTER|NUMBER|OPTION)\W{0,4}\s+(?:is|are|stands)\b"
     r"|\A\W*(?:YOUR[ _])?(?:FINAL[ _])?(?:ANSWER|LETTER|NUMBER|OPTION)(?:[ _]HERE)?\W*\Z"
     r"|\A\W*[<\[({](?i:(?:insert |write |put )?(?:your |the |final |correct |an? )*"
     r"(?:answer|letter|number|option|value|result)(?: here)?)[>\])}]\W*\Z"
 )
+
+
+_QUOTES = re.compile(r"\s*\(without (?:the )?quot(?:es|ation marks)\).*\Z", re.DOTALL)
+
+
+def without_template(text: str) -> str:
+    """An answer without the rest of the prompt's template: "$4$ (without quotes) where $4$ is the answer" -> "$4$"."""
+    return _QUOTES.sub("", text) or text
 
 
 def is_template(text: str) -> bool:

@@ -97,8 +97,8 @@ def mend(cache: Path, meta: Mapping[str, Any]) -> bool:
         _log.warning("warning: %s; the list is written again", str(error).split("\n")[0])
         known, entries = False, {}
         remove(cache / MANIFEST)
-    for name in entries:
-        if not _is_shard(name) and (problem := file_problem(cache / name, *entries[name])):
+    for name, (size, sha256) in entries.items():
+        if not _is_shard(name) and (problem := file_problem(cache / name, size, sha256)):
             raise InputError(f"{cache / name} is damaged: {problem}\n{AGAIN}")
     present = {path.name: path for path in shard_paths(cache)}
     gone = [name for name in entries if _is_shard(name) and name not in present]

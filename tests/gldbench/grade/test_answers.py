@@ -140,6 +140,11 @@ def test_a_repeated_template_is_no_answer_and_hides_none(template: str, reads: C
     assert find(f"Answer: 18\n\n{template}", reads).text == "18"
 
 
+@pytest.mark.parametrize("rest", ["(without quotes)", "(without quotes) where $18$ is the answer to the problem."])
+def test_a_template_that_was_filled_in_is_an_answer(rest: str) -> None:
+    assert find(f"Answer: $18$ {rest}", reads_number).text == "$18$"
+
+
 def test_an_answer_with_a_condition_is_no_template() -> None:
     assert find("The answer is $2n+1$, where $n$ is the number of sides.", reads_number).text is not None
     assert find("The answer is [1, 0, 1], where the last is the letter.", reads_number).text is not None
