@@ -13,8 +13,9 @@ from gldbench.schema import Item, Row, Task
 from gldbench.store import Store
 from gldbench.tasks import load_task
 from gldbench.worlds.families.family import Instance
+from gldfusion.errors import InputError
 from gldfusion.progress import Progress
-from gldfusion.reading import read_json_lines, read_object
+from gldfusion.reading import plain_line, read_json_lines, read_object
 
 TRAINING_LOG = "training_log.jsonl"
 TRAINING_TOTALS = "training_totals.json"
@@ -105,18 +106,28 @@ def evaluate_world(
 
 
 def training_rows(checkpoint: Path, labels: RowLabels) -> list[Row]:
-    """Reads the training log of a checkpoint: rows for each step, and rows for the totals."""
+    """Reads the training log of a checkpoint: rows for each step, and rows for the totals.
+
+    Raises:
+        InputError: the log or the totals are missing or damaged.
+    """
     mend = "delete the folder of the checkpoint and run the same command again"
     entries = read_json_lines(checkpoint / TRAINING_LOG, "training log", mend)
     values: list[tuple[str, str, float]] = []
-    for entry in entries:
-        step = str(entry["step"])
-        values += [(step, "loss", entry["loss"]), (step, "learning_rate", entry["learning_rate"])]
-        values += [(step, f"loss/{name}", value) for name, value in _by_loss(entry["terms"]).items()]
-        values += [(step, f"gradient_share/{name}", value) for name, value in _by_loss(entry["gradient_share"]).items()]
-    totals = read_object(checkpoint / TRAINING_TOTALS, "totals of a training", mend)
-    values += [("total", name, float(value)) for name, value in totals.items() if value is not None]
-    return [_training_row(labels, *value) for value in values]
+    try:
+        for entry in entries:
+            step = str(entry["step"])
+            values += [(step, "loss", entry["loss"]), (step, "learning_rate", entry["learning_rate"])]
+            values += [(step, f"loss/{name}", value) for name, value in _by_loss(entry["terms"]).items()]
+            shares = _by_loss(entry["gradient_share"])
+            values += [(step, f"gradient_share/{name}", value) for name, value in shares.items()]
+        totals = read_object(checkpoint / TRAINING_TOTALS, "totals of a training", mend)
+        values += [("total", name, float(value)) for name, value in totals.items() if value is not None]
+        return [_training_row(labels, item, metric, float(value)) for item, metric, value in values]
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise InputError(f"the training log of {checkpoint} has another form: {plain_line(error)}\n{mend}") from None
 
 
 def _by_loss(terms: dict[str, float]) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from gldbench.worlds.build import world_folder
 from gldfusion.cache import SourceCache
 from gldfusion.data import read_examples
 from gldfusion.errors import InputError
+from gldfusion.reading import plain_line
 from gldfusion.sources import Example, LiveSource, SequenceSignal
 
 MAX_TEXTS = 64
@@ -138,5 +140,5 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"cannot read {path} as a .npy file: {error}\nwrite it with numpy.save") from None
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:  # the header is Python source
+        raise InputError(f"cannot read {path} as a .npy file: {plain_line(error)}\nwrite it with numpy.save") from None

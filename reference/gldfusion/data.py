@@ -50,7 +50,7 @@ def _example(path: Path, number: int, line: str) -> Example:
     try:
         record = json.loads(line)
         *history, (prompt, response) = _turns(record["messages"]) if "messages" in record else [_turn(record)]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         expected = EXPECTED_TURNS if '"messages"' in line else EXAMPLE_LINE
         raise InputError(f"{path}, line {number}: {reason}\nexpected {expected}, got {line[:80]!r}") from None

@@ -19,9 +19,12 @@ from gldfusion.errors import InputError
 
 
 def hash_json(value: Any) -> str:
-    """SHA-256 (hex) of the canonical JSON of `value`. Paths count as strings, and tuples as lists."""
+    """SHA-256 (hex) of the canonical JSON of `value`. Paths count as strings, and tuples as lists.
+
+    JSON that was read can hold half of a surrogate pair, which UTF-8 has no code for; it counts as WTF-8 writes it.
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def hash_file(path: Path) -> str:

@@ -97,7 +97,10 @@ def loader_of(number: int, short: bool = False) -> str:
 
 def _work(setting: Setting, folder: str, wanted: list[int], sender: multiprocessing.connection.Connection) -> None:
     """In a process: runs trials one after the other."""
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    sink = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):  # libraries written in other languages print too
+        os.dup2(sink, descriptor)
+    sys.stdout = sys.stderr = open(sink, "w")  # noqa: SIM115
     if not setting.short:
         require_loaded()
     size = psutil.Process().memory_info().vms

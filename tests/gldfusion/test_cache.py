@@ -523,3 +523,15 @@ def test_meta_says_what_was_stored(build: Callable[..., int], models: dict[str, 
     assert set(meta) == parts | {"format", "dtype", "k", "max_length", "vocabulary", "vocabulary_hash", "columns"}
     assert len({meta[name] for name in parts}) == 5
     assert hash_parts(models["llama"]).items() <= meta.items()
+
+
+def test_a_description_with_columns_that_do_not_exist_is_named(
+    build: Callable[..., int], examples: list[Example], tmp_path: Path
+) -> None:
+    build(examples)
+    path = tmp_path / "cache" / "meta.json"
+    meta = json.loads(path.read_text())
+    for strange in (["lse", [1]], ["lse", "unknown"]):
+        path.write_text(json.dumps(meta | {"columns": strange}))
+        with pytest.raises(InputError, match="there is no column"):
+            read_meta(tmp_path / "cache")

@@ -202,3 +202,10 @@ def bare(tmp_path: Path) -> Callable[[Path], Path]:
         return copy
 
     return make
+
+
+def test_a_line_that_is_nested_too_deeply_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"prompt": "a", "response": "b"}\n' + "[" * 100_000 + "]" * 100_000 + "\n")
+    with pytest.raises(InputError, match=r"data\.jsonl, line 2: "):
+        read_examples(path)

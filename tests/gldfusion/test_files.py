@@ -190,3 +190,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="expected a folder, got a file"), lock(tmp_path / "file" / ".lock"):
         pass
+
+
+def test_half_a_surrogate_pair_has_a_hash_of_its_own() -> None:
+    assert len({hash_json(["\ud800"]), hash_json(["\udfff"]), hash_json(["?"])}) == 3

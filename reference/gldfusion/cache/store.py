@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from gldfusion.cache.columns import starts_of, unpack_signal
+from gldfusion.cache.columns import OPTIONAL, starts_of, unpack_signal
 from gldfusion.cache.integrity import AGAIN, sound_shards
 from gldfusion.cache.shards import open_shard
 from gldfusion.errors import InputError
@@ -49,6 +49,8 @@ def read_meta(cache: Path) -> dict[str, Any]:
     types |= {"columns": list, "dtype": str, "max_length": int}
     if wrong := [name for name, kind in types.items() if not isinstance(meta.get(name), kind)]:
         raise InputError(f"{cache / 'meta.json'} is damaged: {wrong[0]} is {shown(meta.get(wrong[0]))}\n{AGAIN}")
+    if strange := [name for name in meta["columns"] if name not in OPTIONAL]:
+        raise InputError(f"{cache / 'meta.json'} is damaged: there is no column {shown(strange[0])}\n{AGAIN}")
     return meta
 
 

@@ -41,6 +41,7 @@ def test_solve(tmp_path: Path) -> None:
 def test_solve_refuses_what_does_not_fit(tmp_path: Path) -> None:
     z, p = saved(tmp_path, z=np.ones((2, 3)), p=np.ones(3) / 3)
     (tmp_path / "text.npy").write_text("no")
+    (tmp_path / "header.npy").write_bytes((tmp_path / "z.npy").read_bytes().replace(b"}", b"{", 1))
     missing = str(tmp_path / "none.npy")
     for arguments, message in (
         ([z, z], "square"),
@@ -48,6 +49,7 @@ def test_solve_refuses_what_does_not_fit(tmp_path: Path) -> None:
         ([z, missing, "--logits"], "graph not found"),
         ([z, z, "--weights", p, missing], "node weights not found"),
         ([z, str(tmp_path / "text.npy"), "--logits"], "cannot read"),
+        ([z, str(tmp_path / "header.npy"), "--logits"], "cannot read"),
         ([z, z, "--logits", "--solvers", "flbb"], "did you mean"),
     ):
         result = RUNNER.invoke(gw_app, ["solve", *arguments])
