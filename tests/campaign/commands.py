@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -33,7 +34,8 @@ LONGEST_MESSAGE = 3
 SURVIVE_SECONDS = 30.0
 """workers of a killed command end within this time"""
 REPOSITORY = Path(__file__).resolve().parents[2]
-_LOADED = "tests.campaign.loaded"
+LOADED = "tests.campaign.loaded"
+"""the module that the server imports"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +153,22 @@ def _descendants(number: int) -> list[psutil.Process]:
         return []
 
 
+def server() -> Any:
+    """The context whose processes are children of the server."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([LOADED])
+    return context
+
+
+def require_loaded() -> None:
+    """Checks, in a child, that the server has imported what the commands need: Python says nothing where it cannot."""
+    if LOADED not in sys.modules:
+        importlib.import_module(LOADED)  # tells why it cannot be imported
+        raise RuntimeError(
+            f"the server of the campaign has not imported {LOADED}: run it in the folder of the repository"
+        )
+
+
 def forked(
     arguments: Sequence[str],
     folder: Path,
@@ -159,8 +177,7 @@ def forked(
     changes: Sequence[Change] = (),
 ) -> Done:
     """Runs a command in a child of the server. The arguments are those of `fresh`, and values to change in modules."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([_LOADED])
+    context = server()
     with tempfile.TemporaryDirectory(prefix="gldbench-campaign-") as place:
         files = [Path(place) / name for name in ("out", "err")]
         receiver, sender = context.Pipe(duplex=False)
@@ -210,6 +227,7 @@ def _child(
         os.close(handle)
     sys.stdout = open(1, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
+    require_loaded()
     os.environ.update(environment())
     os.chdir(folder)
     sys.argv = ["gldbench", *arguments]

@@ -13,7 +13,7 @@ from typing import Any
 from gldbench.schema import Response
 from gldbench.store import Store
 from gldfusion.files import hash_json
-from tests.campaign.commands import complaint
+from tests.campaign.commands import complaint, server
 from tests.campaign.samples import inputs_of
 from tests.campaign.trials import Failures, Kind, Setting
 from tests.campaign.verbs import VERBS, difference
@@ -38,8 +38,7 @@ def run(setting: Setting, wanted: Sequence[int]) -> Failures:
 def _store(setting: Setting, number: int) -> str:
     """Every writer stores its own units, and two units that all writers have."""
     folder = setting.folder / str(number)
-    context: Any = multiprocessing.get_context("spawn" if setting.short else "forkserver")
-    context.set_forkserver_preload(["tests.campaign.loaded"])
+    context: Any = multiprocessing.get_context("spawn") if setting.short else server()
     writers = [context.Process(target=_write, args=(str(folder), writer)) for writer in range(WRITERS)]
     for process in writers:
         process.start()

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from tests.campaign.commands import LONGEST_MESSAGE
+from tests.campaign.commands import LONGEST_MESSAGE, require_loaded, server
 from tests.campaign.loaders import LOADERS
 from tests.campaign.samples import inputs_of, reseal, samples_of
 from tests.campaign.trials import Failures, Kind, Setting
@@ -59,8 +59,7 @@ def run(setting: Setting, wanted: Sequence[int]) -> Failures:
 
 def _supervise(setting: Setting, folder: Path, wanted: list[int], found: SimpleQueue[tuple[int, str] | None]) -> None:
     """Runs the trials in a process, and another one after each that dies."""
-    context: Any = multiprocessing.get_context("spawn" if setting.short else "forkserver")
-    context.set_forkserver_preload(["tests.campaign.loaded"])
+    context: Any = multiprocessing.get_context("spawn") if setting.short else server()
     pending = list(wanted)
     while pending:
         receiver, sender = context.Pipe(duplex=False)
@@ -99,6 +98,8 @@ def loader_of(number: int, short: bool = False) -> str:
 def _work(setting: Setting, folder: str, wanted: list[int], sender: multiprocessing.connection.Connection) -> None:
     """In a process: runs trials one after the other."""
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if not setting.short:
+        require_loaded()
     size = psutil.Process().memory_info().vms
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     for number in setting.numbers(wanted):

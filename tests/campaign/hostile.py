@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tests.campaign.commands import require_loaded, server
 from tests.campaign.hostile_outputs import FENCE, GOOD, PROGRAMS, TEXTS
 from tests.campaign.trials import Failures, Kind, Setting
 from tests.gldbench.sandbox import hostile_programs as suite
@@ -86,8 +87,7 @@ def _functions(grader: str) -> Grading:
 
 def _runner(grading: Grading, one_line: bool, trusts: bool) -> Callable[[Setting, Sequence[int]], Failures]:
     def run(setting: Setting, wanted: Sequence[int]) -> Failures:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["tests.campaign.loaded"])
+        context = server()
         receiver, sender = context.Pipe(duplex=False)
         names = [_names()[number] for number in wanted]
         process = context.Process(target=_work, args=(setting.name, str(setting.folder), names, one_line, sender))
@@ -121,6 +121,7 @@ def _work(
 ) -> None:
     """In a process: grades everything, and sends what is wrong for each name ("" for the whole)."""
     try:
+        require_loaded()
         sender.send(_verdicts(GRADINGS[kind], Path(folder), names, one_line))
     except BaseException:  # whatever an output can do to the grading
         sender.send(" | ".join(traceback.format_exc().splitlines()[-3:])[:500])
