@@ -61,7 +61,7 @@ def load(checkpoint: Checkpoint, device: str | None) -> Loaded:
     path, trust = checkpoint.path, checkpoint.trust_remote_code
     tokenizer = load_tokenizer(path, trust)
     name = checkpoint.engine.dtype
-    model = load_model(path, dtype="auto" if name == "auto" else getattr(torch, name), trust_remote_code=trust)
+    model: Any = load_model(path, dtype="auto" if name == "auto" else getattr(torch, name), trust_remote_code=trust)
     embedded = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > embedded:
         raise InputError(

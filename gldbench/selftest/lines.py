@@ -119,9 +119,9 @@ def judged(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[Ju
     grades = [found[item.item_id] for item in own]
     return [
         Judged(
-            value=grade.value,
-            strict=grade.value if grade.how in (*MARKED, "") else 0.0,
-            lenient=max(grade.value, loose.get(grade.item_id, 0.0)),
+            value=grade.value or 0.0,  # None: another harness failed, which its status says
+            strict=(grade.value or 0.0) if grade.how in (*MARKED, "") else 0.0,
+            lenient=max(grade.value or 0.0, loose.get(grade.item_id, 0.0)),
             status=grade.status,
             how=grade.how,
             found=grade.found,

@@ -192,7 +192,7 @@ def test_the_output_folder(
     assert {p.name for p in output.iterdir()} == {
         *("model.safetensors", "config.json", "generation_config.json", "README.md", "fusion.json"),
         *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
-        *("training_log.jsonl", "training_totals.json"),
+        *("training_log.jsonl", "training_totals.json", "manifest.json"),
     }
     tokenizer, pivots = AutoTokenizer.from_pretrained(output), load_tokenizer(models["pivot"])
     assert tokenizer.chat_template == pivots.chat_template

@@ -17,7 +17,6 @@ from typing import IO, Any
 
 from gldbench import overlay
 from gldbench.grade.opencompass import inside
-from gldbench.grade.sentences import sentence_model
 from gldbench.sandbox import launch
 
 START_SECONDS = 600.0
@@ -57,6 +56,8 @@ class Worker:
                 start_new_session=True,
             )
         try:
+            from gldbench.grade.sentences import sentence_model  # imports nltk, which takes time
+
             self._send({"sentence_model": sentence_model()})
             self.version = str(self._reply(START_SECONDS)["ready"])
         except BaseException:

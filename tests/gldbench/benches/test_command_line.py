@@ -44,7 +44,7 @@ def paths(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "caches" / "values").mkdir(parents=True)
     (tmp_path / "model").mkdir()
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        (tmp_path / "model" / name).touch()
+        (tmp_path / "model" / name).write_text("{}")
     places = {name.upper(): str(tmp_path / name) for name in ("file", "caches", "absent", "model")}
     return places | {"EMPTY": str(tmp_path)}
 

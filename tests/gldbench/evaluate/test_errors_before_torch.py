@@ -36,7 +36,7 @@ def checkpoint(folder: Path) -> str:
     """Files by the names that a checkpoint has; none of them can be read."""
     folder.mkdir()
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        (folder / name).touch()
+        (folder / name).write_text("{}")
     return str(folder)
 
 

@@ -171,7 +171,7 @@ def test_the_line_after_a_cue_must_state_one_number_in_gsm8k(benchmark_data: Pat
     task = load_task("gsm8k")
     item = load_items(task, benchmark_data, limit=1)[0]
 
-    def how(output: str) -> tuple[float, str, str]:
+    def how(output: str) -> tuple[float | None, str, str]:
         grade = GRADERS["ours"].grade(task, [item], [bare_response(item, output)])[0]
         return grade.value, grade.how, grade.found
 

@@ -35,11 +35,11 @@ def graded(task: Task, items: list[Item], outputs: list[str]) -> list[Grade]:
     return LM_EVAL.grade(task, items, responses)
 
 
-def values(name: str, asked: Item, *outputs: str) -> dict[tuple[str, str], list[float]]:
+def values(name: str, asked: Item, *outputs: str) -> dict[tuple[str, str], list[float | None]]:
     """(filter, metric) -> the value of each output to the same item."""
     items = [item(str(row), asked.target, choices=asked.choices, golds=asked.golds, record=asked.record)
              for row in range(len(outputs))]  # fmt: skip
-    found: dict[tuple[str, str], list[float]] = {}
+    found: dict[tuple[str, str], list[float | None]] = {}
     for grade in sorted(graded(load_task(name), items, list(outputs)), key=lambda g: int(g.item_id)):
         found.setdefault((grade.filter, grade.metric), []).append(grade.value)
     return found

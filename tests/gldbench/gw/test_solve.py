@@ -151,7 +151,7 @@ def assert_certified(seed: int) -> str:
     slack = 1e-10 * float(p @ c**2 @ p + q @ d**2 @ q)
     lower = [x for x in document["lower"].values() if x is not None]
     upper = [x for x in document["upper"].values() if x is not None]
-    assert len(lower) == 5
+    assert len(lower) == 6
     exact = document["exact"]
     assert max(lower) <= min(upper) + slack
     if exact is not None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 
 import pytest
 
 from gldbench import sandbox
-from tests.gldbench.sandbox.hostile_programs import ENDS, GRADERS, PROGRAMS, Attack, attack
+from tests.gldbench.sandbox.hostile_programs import ENDS, PROGRAMS, Attack, attack
 
 NAMES = [program.name for program in PROGRAMS]
 
@@ -19,7 +18,7 @@ def attacks() -> dict[str, Attack]:
     return {}
 
 
-@pytest.fixture(params=list(GRADERS))
+@pytest.fixture(params=["ours", pytest.param("evalplus", marks=pytest.mark.slow)])
 def made(
     request: pytest.FixtureRequest, attacks: dict[str, Attack], tmp_path_factory: pytest.TempPathFactory
 ) -> Attack:
@@ -59,11 +58,6 @@ def test_the_host_is_as_it_was(made: Attack) -> None:
     assert made.alive
     assert made.left == set()
     assert made.failures() == []
-
-
-def test_it_takes_less_than_three_minutes(made: Attack) -> None:
-    """Less than three minutes on two idle cores, and longer on a busy machine."""
-    assert made.seconds < 180 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 @pytest.mark.parametrize("name", [program.name for program in PROGRAMS if program.uses_package])
