@@ -14,8 +14,8 @@ from gldbench.store import Store
 from tests.campaign.commands import Change, Done, Kill, forked, fresh
 from tests.campaign.inputs import cache_recipe
 
-TIMED = ("seconds", "memory_bytes", "flops_per_second")
-"""metrics that differ between two equal runs"""
+MEASURED = ("s", "B")
+"""units of times and of memory, which differ between two equal runs"""
 TEMPORARY = re.compile(r"\.(part|old|tmp)$|\.part\.")
 
 
@@ -53,7 +53,7 @@ def _store(folder: Path) -> dict[str, Any]:
     store = Store(folder)
     responses = [dataclasses.asdict(response) | {"seconds": 0} for response in store.responses()]
     rows = [dataclasses.asdict(row) for row in store.rows()]
-    rows = [row | {"value": 0} if row["metric"] in TIMED or row["unit"] == "s" else row for row in rows]
+    rows = [row | {"value": 0} if row["unit"] in MEASURED else row for row in rows]
     return {"responses": _sorted(responses), "rows": _sorted(rows)}
 
 
