@@ -19,6 +19,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
@@ -157,10 +158,10 @@ def _plain(checkpoint: Checkpoint, task: Task, items: Sequence[Item], batch_size
 def _ours(checkpoint: Checkpoint, task: Task, items: Sequence[Item], batch_size: int) -> Callable[[], list[str]]:
     """`responses_for` with an empty store. As on the plain side, the loading of the weights does not count."""
     loaded = hf.load(checkpoint, None)
-    BACKENDS["loaded"] = lambda opened, device, size: hf.HFBackend(opened, loaded, size)
+    backends = {"loaded": lambda opened, device, size: hf.HFBackend(opened, loaded, size)}
 
     def run() -> list[str]:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, patch.dict(BACKENDS, backends):
             answered = responses_for(
                 checkpoint,
                 [(task, items)],
