@@ -47,7 +47,7 @@ def test_the_paper_sees_nothing_of_these(name: str) -> None:
     assert solve(problem)["interval"][0] > 1e-3
 
 
-@pytest.mark.parametrize("n", [4, 32, 64])
+@pytest.mark.parametrize("n", [4, 32, pytest.param(64, marks=pytest.mark.slow)])
 def test_known_distances(n: int) -> None:
     step = made("half-step", n)
     assert solve(step)["exact"] == pytest.approx(0.01, abs=1e-9)
