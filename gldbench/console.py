@@ -7,17 +7,27 @@ import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from gldbench.jobs import Report
+
+class Reporter(Protocol):
+    """A `jobs.Report` that can also print a line."""
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        """See `jobs.Report`."""
+        ...
+
+    def say(self, line: str) -> None:
+        """Prints one line on standard error, above the bars if there are any. Long lines are not broken."""
+        ...
 
 
 @contextmanager
-def reporter(label: str) -> Iterator[Report]:
-    """Yields a `Report` that shows progress: bars on a terminal, else one line for each finished job.
+def reporter(label: str) -> Iterator[Reporter]:
+    """Yields a `Reporter` that shows progress: bars on a terminal, else one line for each finished job.
 
     Args:
         label: text beside the bar of all jobs.
@@ -45,6 +55,10 @@ class _Bars:
         """job -> whether it is done"""
         self.bars: dict[str, TaskID] = {}
 
+    def say(self, line: str) -> None:
+        """See `Reporter.say`."""
+        self.progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     def __call__(self, name: str, done: int, total: int) -> None:
         ended = self.known.get(name, False)
         self.known[name] = ended or done == total
@@ -67,6 +81,10 @@ class _Lines:
         self.console = console
         self.started = self.said = time.monotonic()
         self.known: dict[str, bool] = {}
+
+    def say(self, line: str) -> None:
+        """See `Reporter.say`."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def __call__(self, name: str, done: int, total: int) -> None:
         if total != 1:

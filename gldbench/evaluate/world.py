@@ -27,6 +27,8 @@ UNITS = {
     "truncated_examples": "examples",
     "dropped_examples": "examples",
     "coverage": "fraction",
+    "padding_share": "fraction",
+    "validation/loss": "nats per token",
     "gradient_share": "fraction",
     "loss/sft": "nats per token",
     "loss/kl": "nats per token",
@@ -121,6 +123,7 @@ def training_rows(checkpoint: Path, labels: RowLabels) -> list[Row]:
             values += [(step, f"loss/{name}", value) for name, value in _by_loss(entry["terms"]).items()]
             shares = _by_loss(entry["gradient_share"])
             values += [(step, f"gradient_share/{name}", value) for name, value in shares.items()]
+            values += [(step, f"validation/{name}", value) for name, value in entry.get("validation", {}).items()]
         totals = read_object(checkpoint / TRAINING_TOTALS, "totals of a training", mend)
         values += [("total", name, float(value)) for name, value in totals.items() if value is not None]
         return [_training_row(labels, item, metric, float(value)) for item, metric, value in values]

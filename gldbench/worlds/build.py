@@ -25,7 +25,7 @@ from gldfusion.files import atomic_write, hash_json
 from gldfusion.manifest import sealed_dir
 from gldfusion.progress import Progress
 from gldfusion.reading import one_line, read_bytes, read_json_lines
-from gldfusion.recipe import Recipe
+from gldfusion.recipe import Recipe, steps_of
 
 GENERATION = 1
 """raise this when a change of tokenizers, initialisation or training makes other models from the same spec"""
@@ -46,7 +46,7 @@ def world_jobs(world: WorldSpec, folder: Path) -> list[Job]:
     shared: dict[str, Any] = {"world": world, "folder": folder}
     jobs = [Job("data", make_data, shared, partial(intact, folder / "data", "world data"), cost=100.0)]
     for name, spec in models_of(world).items():
-        cost = spec.train.steps * spec.train.batch_size * spec.layers * spec.hidden**2 / 1e9
+        cost = steps_of(spec.train, spec.examples) * spec.train.batch_size * spec.layers * spec.hidden**2 / 1e9
         jobs.append(
             Job(
                 name=f"train {name}",

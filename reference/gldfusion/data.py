@@ -18,6 +18,7 @@ from gldfusion.align import Encoded, pair_texts
 from gldfusion.errors import InputError
 from gldfusion.inputs import Inputs, collate, pad
 from gldfusion.model import vocabulary_hash
+from gldfusion.packing import Packer
 from gldfusion.paths import EXAMPLE_LINE, require_data
 from gldfusion.signals import Signal
 from gldfusion.sources import Example, SequenceSignal, SourceSignals, encode_example
@@ -140,6 +141,7 @@ class FusionData:
         tokenizer: PreTrainedTokenizerFast,
         max_length: int,
         sources: Sequence[SourceSignals],
+        packer: Packer | None = None,
     ) -> None:
         """Encodes the examples.
 
@@ -148,12 +150,14 @@ class FusionData:
             tokenizer: the pivot's.
             max_length: largest number of tokens of a text, prompt and response together.
             sources: all used sources.
+            packer: lays out the texts of a batch in rows. None: every text has a row of its own.
 
         Raises:
             InputError: an example cannot be encoded, or no example has a labelled position.
         """
         self.examples = examples
         self.sources = sources
+        self.packer = packer
         self.vocabulary_hash = vocabulary_hash(tokenizer)
         self.encoded = [encode_example(tokenizer, e, max_length) for e in examples]
         self.usable = np.array([i for i, e in enumerate(self.encoded) if e.starts])
@@ -183,13 +187,13 @@ class FusionData:
     def step(self, step: int, batch_size: int, seed: int) -> list[int]:
         """The indices of the examples of a step. Arguments as for `batch_indices`.
 
-        The longest come first, so the examples of a micro-batch have similar lengths and need little padding.
+        The longest come first.
         """
         chosen = self.usable[batch_indices(len(self.usable), batch_size, seed, step)]
         return sorted(chosen.tolist(), key=lambda i: (-len(self.encoded[i].ids), i))
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Makes one padded batch of the examples with these indices."""
+        """Makes one batch of the examples with these indices."""
         encoded = [self.encoded[i] for i in indices]
         examples = [self.examples[i] for i in indices]
         sources = {}
@@ -197,7 +201,8 @@ class FusionData:
             signals = source.read(examples)
             pairs = [self._pairs(e, s.starts.tolist(), source) for e, s in zip(encoded, signals, strict=True)]
             sources[source.name] = stack_signals(signals), pad(pairs, -1)
-        return Batch(collate(encoded), sources)
+        rows = None if self.packer is None else self.packer.rows([len(e.ids) for e in encoded])
+        return Batch(collate(encoded, rows), sources)
 
     def _pairs(self, encoded: Encoded, starts: list[int], source: SourceSignals) -> np.ndarray:
         """The pairs [P, 2] of (pivot position, source position) of one text."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ def export(
     log: Log,
     totals: Mapping[str, Any],
     output: Path,
+    add: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Writes the fused checkpoint. After an error no part of it is left.
 
@@ -54,44 +55,62 @@ def export(
         log: one entry for each step, for training_log.jsonl.
         totals: sums over the training, for training_totals.json.
         output: the folder. It must not exist.
+        add: puts more files into the folder before it gets its manifest and its name.
 
     Raises:
         InputError: `output` exists.
         OSError: the disk is full.
     """
-    with sealed_dir(output) as folder, quiet():
-        model.save_pretrained(folder)  # weights, configuration, generation configuration
-        tokenizer.save_pretrained(folder)  # and its chat template
+    with sealed_dir(output) as folder:
+        save_model(model, tokenizer, folder)
+        add(folder)
         write_json(folder / "fusion.json", provenance)
         write_json(folder / "training_totals.json", totals)
         (folder / "training_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
         (folder / "README.md").write_text(card)
 
 
-def make_provenance(recipe: Recipe, identity: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, Any]:
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes weights, configurations, tokenizer and chat template into a folder."""
+    with quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def make_provenance(
+    recipe: Recipe, identity: Mapping[str, str], sources: Mapping[str, str], log: Log
+) -> dict[str, Any]:
     """The content of fusion.json. It holds no times, so equal fusions have equal files.
 
     Args:
         recipe: the recipe.
         identity: hashes of the pivot, the data and the settings, by name.
         sources: hashes of the source checkpoints, by name of the source.
+        log: one entry for each step.
     """
     return {
         "recipe": recipe.model_dump(mode="json", by_alias=True),
         "trust_remote_code": recipe.trust_remote_code,
         "identity": identity,
+        "schedule": schedule(log),
         "sources": sources,
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
 
 
-def make_card(recipe: Recipe) -> str:
-    """The model card: README.md of the checkpoint."""
+def schedule(log: Log) -> list[dict[str, int]]:
+    """What decided the learning rates: from which step on they followed the schedule of how many steps."""
+    changes = [entry for entry, before in zip(log, [{}, *log], strict=False) if entry["steps"] != before.get("steps")]
+    return [{"from_step": entry["step"], "steps": entry["steps"]} for entry in changes]
+
+
+def make_card(recipe: Recipe, steps: int) -> str:
+    """The model card: README.md of the checkpoint, which was trained for `steps` steps."""
     terms = "".join(f" + {term.weight:g} {term.loss}" for term in recipe.terms)
     return CARD.format(
         name=recipe.name,
         pivot=recipe.pivot.name,
-        steps=recipe.train.steps,
+        steps=steps,
         examples=recipe.data.name,
         sources="the sources " + ", ".join(s.name for s in recipe.sources) if recipe.sources else "no source",
         code=CODE if recipe.trust_remote_code else "",

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,16 +26,22 @@ from gldfusion.data import Batch
 from gldfusion.errors import InputError
 from gldfusion.export import export, make_card, make_provenance
 from gldfusion.files import lock, remove_leftovers
+from gldfusion.live import LiveLog, accelerator_of, data_lines
 from gldfusion.model import parameter_count
 from gldfusion.optim import learning_rate
+from gldfusion.packing import share_step
 from gldfusion.paths import hidden
+from gldfusion.prefetch import prefetch
 from gldfusion.prepare import Fusion, prepare
-from gldfusion.progress import Progress
+from gldfusion.progress import Progress, Watch, require_tracker
 from gldfusion.recipe import Recipe
-from gldfusion.state import Log, load_state, remove_states, remove_unfinished, save_state
+from gldfusion.state import Log, load_state, remove_states, remove_unfinished, save_state, states
+from gldfusion.validation import copy_best, evaluate, evaluation_due, require_something
+
+NOBODY = Watch()
 
 
-def fuse(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path:
+def fuse(recipe: Recipe, output: Path, progress: Progress | None = None, watch: Watch = NOBODY) -> Path:
     """Trains the pivot by a recipe and writes a checkpoint that any Hugging Face tool can load.
 
     If the process is killed, the same call resumes at the last saved state. On a CPU with the same number of threads,
@@ -43,6 +51,7 @@ def fuse(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path
         recipe: the pivot, the data, the sources, the terms and the training settings.
         output: folder of the fused checkpoint. It must not exist.
         progress: called in the main process with (steps done, steps in all).
+        watch: hears the live log, and scores the pivot while it is trained.
 
     Returns:
         `output`.
@@ -51,8 +60,10 @@ def fuse(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path
         InputError: the recipe or a file that it names is wrong, or the loss became infinite or NaN.
         OSError: the disk is full. The last saved state is kept, and no half-written output is left behind.
     """
+    if watch.tracker is not None:
+        require_tracker(watch.tracker)
     AcceleratorState._reset_state()  # otherwise the precision of this process's first fusion applies to all later ones
-    accelerator = Accelerator(mixed_precision=recipe.train.precision, cpu=not torch.cuda.is_available())
+    accelerator = accelerator_of(recipe.train.precision, not torch.cuda.is_available(), watch, output)
     require_free(output)
     main = accelerator.is_main_process
     lock_file, state = hidden(output, "lock"), hidden(output, "state")
@@ -61,83 +72,100 @@ def fuse(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path
             remove_leftovers(output)
             remove_unfinished(state)
         try:
-            fusion = prepare(recipe, accelerator, state)
-            log = train(fusion, progress if main else None)
+            fusion = prepare(recipe, accelerator, output)
+            log = train(fusion, progress if main else None, watch)
         except InputError:
             if main and not state.exists():
                 lock_file.unlink(missing_ok=True)  # the recipe was refused before anything was saved
             raise
         accelerator.wait_for_everyone()
         if main:
-            finish(fusion, log, output)
+            finish(fusion, log, output, watch)
         accelerator.wait_for_everyone()
     return output
 
 
-def train(fusion: Fusion, progress: Progress | None) -> Log:
+def train(fusion: Fusion, progress: Progress | None, watch: Watch) -> Log:
     """Runs every step after the last saved one. Returns the log, which has one entry for each step from the first."""
-    steps, save_every = fusion.recipe.train.steps, fusion.recipe.train.save_every
-    log, first = load_state(fusion.accelerator, fusion.state, fusion.identity)
-    tokens, seconds = (log[-1]["tokens"], log[-1]["seconds"]) if log else (0, 0.0)
+    accelerator, steps, save_every = fusion.accelerator, fusion.steps, fusion.recipe.train.save_every
+    require_something(fusion, watch)
+    log, first = load_state(accelerator, fusion.state, fusion.identity)
+    require_steps_left(fusion, first)
+    tokens, places, seconds = (log[-1][name] for name in ("tokens", "places", "seconds")) if log else (0, 0, 0.0)
     started = time.perf_counter() - seconds
-    for step in range(first, steps):
-        entry = train_step(fusion, step)
-        tokens += entry.pop("step_tokens")
-        log.append(entry | {"tokens": tokens, "seconds": time.perf_counter() - started})
-        if (step + 1) % save_every == 0 and step + 1 < steps:
-            save_state(fusion.accelerator, fusion.state, fusion.identity, log)
-        if progress:
-            progress(step + 1, steps)
+    prepared = prefetch(partial(prepare_step, fusion), range(first, steps))
+    live = LiveLog(fusion, watch, log) if accelerator.is_main_process else None
+    with closing(prepared), closing(live) if live else nullcontext():
+        for step, work in enumerate(prepared, start=first):
+            entry = train_step(fusion, step, work)
+            tokens, places = tokens + entry.pop("step_tokens"), places + entry.pop("step_places")
+            entry |= {"tokens": tokens, "places": places, "seconds": time.perf_counter() - started}
+            if evaluation_due(fusion, step + 1):
+                evaluate(fusion, watch, log, entry)
+            log.append(entry)
+            if live:
+                live.add(entry)
+            if (step + 1) % save_every == 0 and step + 1 < steps:
+                save_state(accelerator, fusion.state, fusion.identity, log)
+            if progress:
+                progress(step + 1, steps)
     return log
 
 
-def train_step(fusion: Fusion, step: int) -> dict[str, Any]:
-    """Runs one optimizer step.
+def train_step(fusion: Fusion, step: int, work: Work) -> dict[str, Any]:
+    """Runs one optimizer step. It waits for the device once, after all micro-batches.
 
     Args:
+        fusion: the training.
         step: number of the step, from 0.
+        work: the step's examples and micro-batches.
 
     Returns:
-        The log entry of the step, and `step_tokens`: the tokens that the pivot read in it.
+        The log entry of the step; `step_tokens`, the tokens that the pivot read in it; and `step_places`, these tokens
+        and the padding of the batches.
 
     Raises:
         InputError: the loss or its gradient is infinite or NaN.
     """
     accelerator, model, optimizer, settings = fusion.accelerator, fusion.model, fusion.optimizer, fusion.recipe.train
-    processes = accelerator.num_processes
-    chosen = fusion.data.step(step, settings.batch_size, settings.seed)
-    batches = micro_batches(fusion, chosen[accelerator.process_index :: processes])
+    processes, batches = accelerator.num_processes, work.batches
     counts = total(accelerator, fusion.loss.counts(batches))
     probing = settings.probe_every and step % settings.probe_every == 0
     shares = gradient_shares(fusion, batches[0], counts) if probing else {}
+    rate = learning_rate(settings, step, fusion.steps)
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(settings, step)
+        group["lr"] = rate
 
-    terms = torch.zeros_like(counts)
+    sums = torch.zeros(len(counts), dtype=counts.dtype, device=accelerator.device)
     for number, batch in enumerate(batches, start=1):
         with nullcontext() if number == len(batches) else accelerator.no_sync(model):
             values = forward(fusion, model, batch, counts)
             accelerator.backward(sum(values) * processes)  # data parallelism averages gradients: turn it into the sum
-        terms += torch.tensor([value.item() for value in values], dtype=terms.dtype)
-    norm = float(cast(Tensor, accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)))
-    terms = total(accelerator, terms)
-    check_finite(fusion, step, terms, norm, chosen)
+        sums += torch.stack([value.detach() for value in values])
+    norm = cast(Tensor, accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm))
+    measured = total(accelerator, torch.cat([sums, norm.detach().to(sums).reshape(1) / processes]))
+    terms, norm = measured[:-1], float(measured[-1])  # every process has the same norm
+    check_finite(fusion, step, terms, norm, work.chosen)
     optimizer.step()
     optimizer.zero_grad()
+    tokens, padding = total(accelerator, torch.tensor([[b.tokens, b.inputs.padding] for b in batches]).sum(0)).tolist()
     return {
         "step": step + 1,
+        "steps": fusion.steps,
         "loss": terms.sum().item(),
         "terms": dict(zip(fusion.loss.names, terms.tolist(), strict=True)),
         "gradient_share": shares,
-        "learning_rate": learning_rate(settings, step),
-        "step_tokens": int(total(accelerator, torch.tensor(sum(batch.tokens for batch in batches)))),
+        "learning_rate": rate,
+        "padding": padding / (tokens + padding),
+        "step_tokens": tokens,
+        "step_places": tokens + padding,
     }
 
 
-def finish(fusion: Fusion, log: Log, output: Path) -> None:
+def finish(fusion: Fusion, log: Log, output: Path, watch: Watch) -> None:
     """Writes the fused checkpoint, then deletes the training states."""
     bare = fusion.accelerator.unwrap_model(fusion.model)
-    tokens = log[-1]["tokens"]
+    tokens, padding = log[-1]["tokens"], 1 - log[-1]["tokens"] / log[-1]["places"]
     totals = {
         "seconds": log[-1]["seconds"],
         "peak_memory_bytes": fusion.memory.read(),
@@ -145,21 +173,55 @@ def finish(fusion: Fusion, log: Log, output: Path) -> None:
         "flops": 6 * parameter_count(bare) * tokens,
         "truncated_examples": fusion.data.truncated,
         "dropped_examples": len(fusion.data.examples) - len(fusion.data.usable),
+        "padding_share": padding,
     } | {f"coverage/{name}": value for name, value in fusion.coverage.items()}
     hashes = {source.name: source.checkpoint_hash for source in fusion.data.sources}
-    provenance = make_provenance(fusion.recipe, fusion.identity, hashes)
-    export(bare.model, fusion.tokenizer, provenance, make_card(fusion.recipe), log, totals, output)
+    provenance = make_provenance(fusion.recipe, fusion.identity, hashes, log)
+    card = make_card(fusion.recipe, fusion.steps)
+    export(bare.model, fusion.tokenizer, provenance, card, log, totals, output, partial(copy_best, fusion))
     remove_states(fusion.state)
+    for line in data_lines(fusion, padding) if watch.say else ():
+        watch.say(line)
 
 
-def micro_batches(fusion: Fusion, indices: Sequence[int]) -> list[Batch]:
-    """Splits this process's examples of one step into micro-batches, one for each forward pass."""
-    size = fusion.recipe.train.micro_batch_size or len(indices)
-    return [fusion.data.batch(indices[first : first + size]) for first in range(0, len(indices), size)]
+@dataclass(frozen=True)
+class Work:
+    """What one process does in one optimizer step."""
+
+    chosen: list[int]
+    """the examples of the step, those of all processes"""
+    batches: list[Batch]
+    """the micro-batches of this process, one for each forward pass"""
+
+
+def prepare_step(fusion: Fusion, step: int) -> Work:
+    """Chooses the examples of a step, and makes the micro-batches of this process."""
+    settings, processes = fusion.recipe.train, fusion.accelerator.num_processes
+    chosen = fusion.data.step(step, settings.batch_size, settings.seed)
+    lengths = [len(fusion.data.encoded[i].ids) for i in chosen]
+    size = settings.micro_batch_size or len(chosen) // processes
+    shares = share_step(lengths, processes, size, packed=fusion.data.packer is not None)
+    mine = shares[fusion.accelerator.process_index]
+    return Work(chosen, [fusion.data.batch([chosen[i] for i in batch]) for batch in mine])
+
+
+def require_steps_left(fusion: Fusion, done: int) -> None:
+    """Checks that a resumed training has a step to do.
+
+    Raises:
+        InputError: the saved state is at or beyond the last step of the recipe.
+    """
+    if done >= fusion.steps:
+        raise InputError(
+            f"the saved state {fusion.state} is at step {done}, but the recipe asks for {fusion.steps} steps\n"
+            f"give at least {done + 1} steps, or delete the folder to start again from step 1"
+        )
 
 
 def total(accelerator: Accelerator, tensor: Tensor) -> Tensor:
     """The sum of `tensor` over all processes, on the CPU."""
+    if accelerator.num_processes == 1:
+        return tensor.cpu()
     return cast(Tensor, accelerator.reduce(tensor.to(accelerator.device), "sum")).cpu()
 
 
@@ -177,12 +239,13 @@ def gradient_shares(fusion: Fusion, batch: Batch, counts: Tensor) -> dict[str, f
     """
     bare = fusion.accelerator.unwrap_model(fusion.model)
     parameters = [p for p in bare.parameters() if p.requires_grad]
-    norms = {}
+    norms: dict[str, Tensor] = {}
     for name, value in zip(fusion.loss.names, forward(fusion, bare, batch, counts), strict=True):
         if value.requires_grad:
             gradients = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
-            norms[name] = math.sqrt(sum(float(g.double().pow(2).sum()) for g in gradients if g is not None))
-    return {name: norm / (sum(norms.values()) or 1.0) for name, norm in norms.items()}
+            norms[name] = torch.stack([g.double().pow(2).sum() for g in gradients if g is not None]).sum().sqrt()
+    measured = dict(zip(norms, torch.stack([*norms.values()]).tolist(), strict=True))
+    return {name: norm / (sum(measured.values()) or 1.0) for name, norm in measured.items()}
 
 
 def check_finite(fusion: Fusion, step: int, terms: Tensor, norm: float, chosen: Sequence[int]) -> None:
@@ -191,7 +254,7 @@ def check_finite(fusion: Fusion, step: int, terms: Tensor, norm: float, chosen: 
         return
     ids = [fusion.data.examples[i].id for i in chosen]
     values = ", ".join(f"{name} {value:.4g}" for name, value in zip(fusion.loss.names, terms.tolist(), strict=True))
-    state = f"the last good state is kept in {fusion.state}" if fusion.state.exists() else "no state had been saved yet"
+    state = f"the last good state is kept in {fusion.state}" if states(fusion.state) else "no state had been saved yet"
     raise InputError(
         f"the loss is not finite at step {step + 1} ({values}, gradient norm {norm:.4g})\n"
         f"batch: examples {', '.join(ids[:8])}{f' and {len(ids) - 8} more' if len(ids) > 8 else ''}\n"

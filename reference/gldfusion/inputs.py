@@ -1,4 +1,4 @@
-"""Tokenised texts as one padded batch, the input of `SignalModel`."""
+"""Tokenised texts as one batch, padded or packed: the input of `SignalModel`."""
 
 from __future__ import annotations
 
@@ -14,22 +14,45 @@ from gldfusion.align import Encoded
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """B texts with at most L tokens and T labels each, padded on the right."""
+    """B texts with at most T labels each, in R rows of L tokens, padded on the right.
+
+    Without packing every text has a row of its own: R = B.
+    """
 
     input_ids: Tensor
-    """[B, L] token ids"""
+    """[R, L] token ids"""
     attention_mask: Tensor
-    """[B, L] 1 at tokens and 0 at padding"""
+    """[R, L] 1 at tokens and 0 at padding"""
     positions: Tensor
-    """[B, T] index into `input_ids` of the position that predicts each label; `Encoded.predicting` makes the shift"""
+    """[B, T] place in its row of the position that predicts each label; `Encoded.predicting` makes the shift"""
     labels: Tensor
     """[B, T] token id of each label"""
     mask: Tensor
     """[B, T] bool, False at padding"""
+    rows: Tensor | None = None
+    """[B] the row of each text. None: text b is row b"""
+    position_ids: Tensor | None = None
+    """[R, L] place of each token in its text, for packed rows; 0 at padding, so that each padding token is a text of
+    its own. None: one text in each row"""
+
+    @property
+    def padding(self) -> int:
+        """The number of places that hold no token."""
+        return self.attention_mask.numel() - int(self.attention_mask.sum())
+
+    def model_inputs(self) -> dict[str, Tensor]:
+        """The arguments of a transformers model.
+
+        A packed batch has no attention mask: transformers then separates the texts by their positions.
+        """
+        if self.position_ids is None:
+            return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+        return {"input_ids": self.input_ids, "position_ids": self.position_ids}
 
     def to(self, device: torch.device) -> Inputs:
         """The batch on another device."""
-        return Inputs(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        held = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
+        return Inputs(**{name: tensor.to(device) for name, tensor in held.items()})
 
 
 def pad(rows: Sequence[np.ndarray], fill: float) -> Tensor:
@@ -45,17 +68,35 @@ def pad(rows: Sequence[np.ndarray], fill: float) -> Tensor:
     return torch.from_numpy(out)
 
 
-def collate(encoded: Sequence[Encoded]) -> Inputs:
+def collate(encoded: Sequence[Encoded], rows: Sequence[Sequence[int]] | None = None) -> Inputs:
     """Joins tokenised texts into one batch.
 
     Padding has the id 0. That may be the id of a real token, but no model and no loss reads a masked position.
+
+    Args:
+        encoded: the texts.
+        rows: for a packed batch, the texts of each row, as indices into `encoded` (`packing.Packer.rows`). None: every
+            text has a row of its own, and the batch is not packed.
     """
     ids = [np.asarray(e.ids, dtype=np.int64) for e in encoded]
     labels = [row[e.labelled] for row, e in zip(ids, encoded, strict=True)]
+    places = [np.asarray(e.predicting, dtype=np.int64) for e in encoded]
+    row_of = np.arange(len(encoded))
+    joined, counted = ids, None
+    if rows is not None:
+        joined = [np.concatenate([ids[i] for i in row]) for row in rows]
+        counted = pad([np.concatenate([np.arange(len(ids[i])) for i in row]) for row in rows], 0)
+        for number, row in enumerate(rows):
+            first = 0
+            for i in row:
+                row_of[i], places[i] = number, places[i] + first
+                first += len(ids[i])
     return Inputs(
-        input_ids=pad(ids, 0),
-        attention_mask=pad([np.ones_like(row) for row in ids], 0),
-        positions=pad([np.asarray(e.predicting, dtype=np.int64) for e in encoded], 0),
+        input_ids=pad(joined, 0),
+        attention_mask=pad([np.ones_like(row) for row in joined], 0),
+        positions=pad(places, 0),
         labels=pad(labels, 0),
         mask=pad([np.ones(len(row), dtype=bool) for row in labels], False),
+        rows=None if rows is None else torch.from_numpy(row_of),
+        position_ids=counted,
     )

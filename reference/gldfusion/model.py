@@ -199,10 +199,9 @@ class SignalModel(nn.Module):
     def forward(self, inputs: Inputs) -> PivotSignal:
         """The signals [B, T, ...] of a batch; they are 0 at masked positions."""
         base, mask = cast(nn.Module, self.model.base_model), inputs.mask
-        hidden = base(
-            input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, use_cache=False
-        ).last_hidden_state  # [B, L, H]
-        rows = torch.arange(len(mask), device=mask.device)[:, None].expand_as(mask)
+        hidden = base(**inputs.model_inputs(), use_cache=False).last_hidden_state  # [R, L, H]
+        rows = torch.arange(len(mask), device=mask.device) if inputs.rows is None else inputs.rows
+        rows = rows[:, None].expand_as(mask)
         picked = hidden[rows[mask], inputs.positions[mask]]  # [N, H]
         head = cast(nn.Linear, self.model.get_output_embeddings())
         after = self.after_head

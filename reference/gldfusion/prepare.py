@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -21,7 +22,9 @@ from gldfusion.memory import PeakMemory
 from gldfusion.model import SignalModel, load_model, load_tokenizer
 from gldfusion.objective import TotalLoss
 from gldfusion.optim import make_optimizer
-from gldfusion.recipe import Recipe, SourceSpec, TrainSpec, check_paths
+from gldfusion.packing import Packer, packer_of, reason_to_pad
+from gldfusion.paths import hidden
+from gldfusion.recipe import Recipe, SourceSpec, TrainSpec, check_paths, steps_of
 from gldfusion.sources import Control, Example, LiveSource, SourceSignals
 
 
@@ -41,18 +44,26 @@ class Fusion:
     optimizer: torch.optim.Optimizer
     identity: dict[str, str]
     """name -> hash of what determines the result: recipe, pivot, data, sources"""
+    output: Path
+    """folder of the fused checkpoint"""
     state: Path
-    """folder of the saved training state"""
+    """folder of the saved training states"""
+    steps: int
+    """number of optimizer steps"""
+    unpacked: str | None
+    """why texts do not share rows; None if they do"""
+    validation: FusionData | None
+    """texts on which the loss is measured while training"""
     memory: PeakMemory
 
 
-def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
+def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
     """Reads and checks everything, in the order of cost: the cheapest checks come first.
 
     Args:
         recipe: the recipe.
         accelerator: places the model and joins the processes.
-        state: folder of the saved training state; it need not exist.
+        output: folder of the fused checkpoint.
 
     Raises:
         InputError: a loss, a path, a file or a combination of settings is wrong.
@@ -68,7 +79,9 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
     model = SignalModel(pivot, k, with_logits="logits" in loss.needs)
     specs = recipe.used_sources
     sources = [open_source(s, recipe, examples, accelerator.device, loss.needs) for s in specs]
-    data = FusionData(examples, tokenizer, recipe.train.max_length, sources)
+    unpacked = reason_not_to_pack(recipe.train, accelerator, model)
+    packer = packer_of(model, unpacked)
+    data = FusionData(examples, tokenizer, recipe.train.max_length, sources, packer)
     loss.check(sources, data.vocabulary_hash)
     if "mapped" in loss.needs:
         loss.translate(tokenizer, {s.name: source_tokenizer(s, recipe.trust_remote_code) for s in specs}, sources)
@@ -79,7 +92,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
         for s, o in zip(specs, sources, strict=True)
     ]
     identity = {
-        "recipe": hash_json(recipe.model_dump(mode="json", exclude={"pivot", "data", "sources"})),
+        "recipe": hash_json(recipe.deciding()),
         "pivot": hash_checkpoint(recipe.pivot),
         "data": data_hash(examples),
         "sources": hash_json(used),
@@ -94,9 +107,31 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
         model=model,
         optimizer=optimizer,
         identity=identity,
-        state=state,
+        output=output,
+        state=hidden(output, "state"),
+        steps=steps_of(recipe.train, len(data.usable)),
+        unpacked=unpacked,
+        validation=validation_data(recipe, tokenizer, packer),
         memory=memory,
     )
+
+
+def validation_data(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, packer: Packer | None) -> FusionData | None:
+    """Reads the validation texts of a recipe, if it names some."""
+    if recipe.validation is None:
+        return None
+    return FusionData(read_examples(recipe.validation), tokenizer, recipe.train.max_length, [], packer)
+
+
+def reason_not_to_pack(train: TrainSpec, accelerator: Accelerator, model: SignalModel) -> str | None:
+    """Why every text of a batch has a row of its own; None if texts share rows. All processes get the same answer."""
+    if not train.packing:
+        return "the recipe turns packing off"
+    reason = reason_to_pad(model.to(accelerator.device), accelerator.device)
+    failed = torch.tensor(int(reason is not None), device=accelerator.device)
+    if int(cast(torch.Tensor, accelerator.reduce(failed, "sum"))) and reason is None:
+        return "another process found that its model cannot be packed"
+    return reason
 
 
 def kept(recipe: Recipe) -> int | None:
@@ -144,6 +179,7 @@ def open_source(
             dtype=spec.dtype,
             offload=spec.offload,
             trust_remote_code=recipe.trust_remote_code,
+            packing=recipe.train.packing,
         )
     elif k is None:
         raise InputError(f"source {spec.name}: k: full needs a live source\nset k, or remove the source's `cache` key")

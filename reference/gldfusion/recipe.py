@@ -5,6 +5,7 @@ A recipe is immutable and refuses unknown keys. This module imports neither torc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -57,11 +58,17 @@ class TermSpec(Model):
 class TrainSpec(Model):
     """Settings of the optimisation. Dropout is always off."""
 
-    steps: int = Field(gt=0)
+    steps: int | None = Field(default=None, gt=0)
+    """number of optimizer steps. Either this or `epochs` must be given; `steps_of` computes it from `epochs`"""
+    epochs: float | None = Field(default=None, gt=0)
+    """how often the examples are read, instead of `steps`"""
     batch_size: int = Field(gt=0)
     """sequences per optimizer step, over all processes together"""
     micro_batch_size: int | None = Field(default=None, gt=0)
     """sequences per forward pass of one process. Default: all that the process has in a step"""
+    packing: bool = True
+    """put several texts in one row of a forward pass, so that rows need little padding. A model that gives other
+    outputs for packed texts is padded all the same. The result changes by rounding only"""
     learning_rate: float = Field(gt=0)
     """largest learning rate, reached after the warm-up"""
     warmup: float = Field(default=0.05, ge=0, le=1)
@@ -86,6 +93,16 @@ class TrainSpec(Model):
     """steps between saved training states, from which an interrupted fusion resumes"""
     probe_every: int = Field(default=0, ge=0)
     """steps between two measurements of each term's share of the gradient. 0 turns them off"""
+    log_every: int = Field(default=10, gt=0)
+    """steps between two lines on standard error"""
+    evaluate_every: int = Field(default=0, ge=0)
+    """steps between two evaluations of the pivot; it is also evaluated after the last step. 0 turns them off"""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("train needs either `steps` or `epochs`, and not both")
+        return self
 
 
 class Recipe(Model):
@@ -100,12 +117,14 @@ class Recipe(Model):
     data: Path
     """JSON lines, each with "prompt" and "response", or with "messages" (a conversation). "id" is optional; other keys
     are ignored"""
+    validation: Path | None = None
+    """texts of the same form that are not trained. Every `train.evaluate_every` steps the loss on them is measured"""
     sources: tuple[SourceSpec, ...] = ()
     terms: tuple[TermSpec, ...] = ()
     lambda_: float = Field(default=0.0, ge=0, le=1, validation_alias="lambda", serialization_alias="lambda")
     k: Annotated[int, Field(gt=0)] | Literal["full"] = 10
     """number of largest logits kept per position; `full` keeps the whole vocabulary and needs live sources"""
-    min_coverage: float = Field(default=0.0, ge=0, le=1)
+    min_coverage: float = Field(default=0.5, ge=0, le=1)
     """smallest accepted share of the pivot's labelled positions that are paired with each source"""
     trust_remote_code: bool = False
     """run code that the pivot and the sources bring (`auto_map`). Without it such a checkpoint is refused"""
@@ -124,7 +143,36 @@ class Recipe(Model):
             raise ValueError(f"every source needs a name of its own, got {', '.join(names)}")
         if self.terms and not self.sources:
             raise ValueError("terms compare the pivot with sources: name at least one source, or remove the terms")
+        if self.validation is not None and not self.train.evaluate_every:
+            raise ValueError("validation is read every train.evaluate_every steps: set train.evaluate_every too")
         return self
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide the result, beside the pivot, the data and the sources.
+
+        A training may go on with other values of the settings that are left out: they change its memory, its speed and
+        its reports, and the weights by rounding at most. `steps` and `epochs` are left out because a training may be
+        made longer; the learning rate of the remaining steps then follows the new length.
+        """
+        watching = {"save_every", "probe_every", "log_every", "evaluate_every"}
+        return self.model_dump(
+            mode="json",
+            exclude={
+                **dict.fromkeys(("name", "pivot", "data", "validation", "sources"), True),
+                **dict.fromkeys(("min_coverage", "trust_remote_code"), True),
+                "train": {"steps", "epochs", "micro_batch_size", *watching},
+            },
+        )
+
+
+def steps_of(train: TrainSpec, examples: int) -> int:
+    """The number of optimizer steps: `steps`, or as many as `epochs` need, rounded up.
+
+    Args:
+        train: the settings.
+        examples: number of examples that have a label.
+    """
+    return train.steps or math.ceil((train.epochs or 0) * examples / train.batch_size)
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -195,7 +243,8 @@ def load_recipe(path: Path) -> Recipe:
         s.model_copy(update={"checkpoint": base / s.checkpoint, "cache": base / s.cache if s.cache else None})
         for s in recipe.sources
     )
-    return recipe.model_copy(update={"pivot": base / recipe.pivot, "data": base / recipe.data, "sources": sources})
+    paths = {"pivot": base / recipe.pivot, "data": base / recipe.data, "sources": sources}
+    return recipe.model_copy(update=paths | {"validation": base / recipe.validation if recipe.validation else None})
 
 
 def with_trust(recipe: Recipe, trust_remote_code: bool) -> Recipe:
@@ -215,6 +264,8 @@ def check_paths(recipe: Recipe) -> None:
         InputError: names the key of the recipe whose path is wrong, for example `cache` of the source "source-a".
     """
     _check_path("data", require_data, recipe.data)
+    if recipe.validation is not None:
+        _check_path("validation", require_data, recipe.validation)
     checkpoint = partial(require_checkpoint, trust_remote_code=recipe.trust_remote_code)
     _check_path("pivot", checkpoint, recipe.pivot)
     for source in recipe.used_sources:

@@ -20,6 +20,7 @@ from gldfusion.errors import InputError
 from gldfusion.files import hash_checkpoint
 from gldfusion.inputs import collate
 from gldfusion.model import SignalModel, load_model, load_tokenizer, vocabulary_hash
+from gldfusion.packing import packer_of, reason_to_pad
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ class LiveSource:
         dtype: str = "float32",
         offload: bool = False,
         trust_remote_code: bool = False,
+        packing: bool = True,
     ) -> None:
         """Loads the model.
 
@@ -141,6 +143,7 @@ class LiveSource:
             offload: keep the weights of the layers in main memory and copy them to the device one layer at a time.
                 Only the output layer stays on the device.
             trust_remote_code: whether code that the checkpoint brings may run.
+            packing: whether texts share rows, if the model can do that.
 
         Raises:
             InputError: the folder is not a checkpoint, k is larger than the vocabulary, or this machine does not have
@@ -161,6 +164,8 @@ class LiveSource:
         self.checkpoint_hash = hash_checkpoint(checkpoint)
         self.max_length = max_length
         self.batch_size = batch_size
+        reason = reason_to_pad(self.model, self.device) if packing else "the recipe turns packing off"
+        self.packer = packer_of(self.model, reason)
 
     def starts(self, examples: Sequence[Example]) -> list[list[int]]:
         """See `SourceSignals.starts`."""
@@ -181,7 +186,8 @@ class LiveSource:
 
     @torch.no_grad()
     def _forward(self, encoded: Sequence[Encoded]) -> list[SequenceSignal]:
-        signal = self.model(collate(encoded).to(self.device))
+        rows = None if self.packer is None else self.packer.rows([len(e.ids) for e in encoded])
+        signal = self.model(collate(encoded, rows).to(self.device))
         fields = {name: _array(signal.need(name)) for name in LOGIT_FIELDS}
         return [
             SequenceSignal(

@@ -21,7 +21,12 @@ from gldfusion.errors import InputError
 from gldfusion.files import remove, whole_or_absent, write_json
 from gldfusion.manifest import MANIFEST, flush, read_manifest, verify_manifest, write_manifest
 
-Log = list[dict[str, Any]]
+Entry = dict[str, Any]
+"""what a training notes about one step"""
+Log = list[Entry]
+
+LIVE_LOG, BEST = "training_log.jsonl", "best"
+"""the growing log of a training and its best checkpoint, in the folder of its states"""
 
 KEPT = 2
 """number of states that a training keeps: if the last one is damaged, it goes on from the one before it"""
@@ -128,7 +133,8 @@ def _require_nothing(folder: Path, saved: list[Path]) -> None:
             f"every saved state in {folder} is damaged ({', '.join(path.name for path in saved)})\n"
             f"delete the folder to start again from step 1: rm -r {folder}"
         )
-    if other := sorted(path.name for path in folder.glob("*") if not path.name.endswith(".part")):
+    known = {LIVE_LOG, BEST}
+    if other := sorted(p.name for p in folder.glob("*") if p.name not in known and not p.name.endswith(".part")):
         raise InputError(
             f"{folder} holds no saved state of this version, but {', '.join(other[:3])}\n"
             "delete the folder to start again from step 1, or choose another output"
@@ -136,8 +142,8 @@ def _require_nothing(folder: Path, saved: list[Path]) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Deletes what a killed process left of a state that it was writing."""
-    for path in folder.glob("*.part"):
+    """Deletes what a killed process left of a state, a log or a checkpoint that it was writing."""
+    for path in [*folder.glob("*.part"), *folder.glob("evaluated-*")]:
         remove(path)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()

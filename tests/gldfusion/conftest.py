@@ -154,6 +154,7 @@ def make_recipe(models: dict[str, Path], data_file: Path) -> Callable[..., Recip
             ),
             "terms": (TermSpec(loss="uld", weight=0.5), TermSpec(loss="gld", weight=0.25)),
             "lambda": 0.2,
+            "min_coverage": 0,  # these tokenizers cut the texts at very different bytes
         }
         return Recipe.model_validate(settings | changes | {"train": train})
 

@@ -1,0 +1,167 @@
+"""Packing: the texts of a micro-batch stand one after the other in few rows, so that rows need little padding.
+
+In a packed row the positions start at 0 again with each text, and no position sees another text. transformers makes the
+attention mask from the positions alone: blocks for SDPA and eager attention, sequence lengths for flash attention. A
+model that cannot do this (it has a recurrent state, or it makes its own positions) is padded: `reason_to_pad` runs
+every model on a few tokens, packed and alone, and compares the outputs.
+"""
+
+from __future__ import annotations
+
+import heapq
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from gldfusion.align import Encoded
+from gldfusion.inputs import collate
+
+if TYPE_CHECKING:
+    from gldfusion.model import SignalModel
+
+TOLERANCE = 1e-4
+"""largest accepted difference between packed and single texts, as a share of the largest logit (float32)"""
+TRIAL = (7, 12, 3, 9)
+"""lengths of the texts on which a model is tried"""
+LONGEST_TRIAL = 2048
+"""a model whose attention is cut into chunks is tried on a text that is longer than a chunk, up to this many tokens"""
+CANDIDATES = 16
+"""so many numbers of rows are compared"""
+
+
+@dataclass(frozen=True)
+class Packer:
+    """Lays out the texts of a micro-batch in rows.
+
+    The cost of R rows of L tokens is taken as R L (balance + L): all layers but the attention cost the same for each
+    token, and the attention also grows with the length of its row, because the mask of a packed row is dense.
+    """
+
+    balance: float
+    """length of a row at which the attention costs as much as all other layers; infinite if the attention skips what
+    the mask hides"""
+
+    def rows(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Chooses the layout with the least cost.
+
+        Args:
+            lengths: tokens of each text.
+
+        Returns:
+            The texts of each row, as indices into `lengths`.
+        """
+        tight = sum(lengths) // max(lengths)  # with fewer rows than this a row is longer than the longest text
+        numbers = range(max(1, tight - CANDIDATES + 2), min(len(lengths), tight + 1) + 1)
+        layouts = [deal(lengths, number) for number in ([*numbers] if self.balance < float("inf") else [1])]
+        return min(layouts, key=lambda rows: self._cost(lengths, rows))
+
+    def _cost(self, lengths: Sequence[int], rows: Sequence[Sequence[int]]) -> float:
+        longest = max(sum(lengths[i] for i in row) for row in rows)
+        return len(rows) * longest * (min(self.balance, 1e12) + longest)
+
+
+def deal(sizes: Sequence[int], groups: int, most: int | None = None) -> list[list[int]]:
+    """Divides pieces of work among groups so that the largest group is small: the largest piece left goes to the
+    group with the least work.
+
+    Args:
+        sizes: the work in each piece.
+        groups: number of groups, at most the number of pieces.
+        most: most pieces in a group. None: no limit.
+
+    Returns:
+        The pieces of each group, as indices into `sizes`, in ascending order. No group is empty.
+    """
+    out: list[list[int]] = [[] for _ in range(groups)]
+    heap = [(0, group) for group in range(groups)]
+    for piece in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
+        load, group = heapq.heappop(heap)
+        out[group].append(piece)
+        if most is None or len(out[group]) < most:
+            heapq.heappush(heap, (load + sizes[piece], group))
+    return [sorted(group) for group in out]
+
+
+def share_step(lengths: Sequence[int], processes: int, size: int, packed: bool) -> list[list[list[int]]]:
+    """Divides the texts of one optimizer step among processes and micro-batches.
+
+    Packed texts are dealt by tokens, so all processes and micro-batches have nearly the same work. Texts that will be
+    padded are dealt in the order of their lengths, so the texts of a micro-batch have similar lengths.
+
+    Args:
+        lengths: tokens of each text of the step, in descending order. Their number is a multiple of `processes`.
+        processes: number of processes.
+        size: most texts in a micro-batch.
+        packed: whether the micro-batches are packed.
+
+    Returns:
+        [process][micro-batch][text]: indices into `lengths`. All processes have the same number of micro-batches.
+    """
+    each = len(lengths) // processes
+    number = -(-each // size)
+    if not packed:
+        own = [range(process, len(lengths), processes) for process in range(processes)]
+        return [[list(mine[first : first + size]) for first in range(0, each, size)] for mine in own]
+    batches = deal(lengths, processes * number, -(-each // number))
+    loads = [sum(lengths[i] for i in batch) for batch in batches]
+    return [[batches[i] for i in mine] for mine in deal(loads, processes, number)]
+
+
+def packer_of(model: SignalModel, reason: str | None) -> Packer | None:
+    """The packer of a model; None if there is a reason to pad."""
+    if reason is not None:
+        return None
+    attention = str(getattr(model.model.config, "_attn_implementation", ""))
+    width = cast(nn.Embedding, model.model.get_input_embeddings()).weight.shape[1]
+    return Packer(float("inf") if attention.startswith(("flash", "flex")) else 6.0 * width)
+
+
+@torch.no_grad()
+def reason_to_pad(model: SignalModel, device: torch.device) -> str | None:
+    """Tries whether a model gives the same outputs for packed texts as for each text alone.
+
+    Args:
+        model: the model, on its device and in evaluation mode.
+        device: the device.
+
+    Returns:
+        Why the texts must be padded, as a part of a sentence; None if they can be packed.
+    """
+    base = cast(nn.Module, model.model.base_model)
+    if "position_ids" not in inspect.signature(base.forward).parameters:
+        return "the model takes no positions"
+    chunk = getattr(model.model.config.get_text_config(), "attention_chunk_size", None) or 0
+    if chunk > LONGEST_TRIAL:
+        return f"its attention is cut into chunks of {chunk} tokens, which a short trial does not reach"
+    texts = _trial_texts(model, (*TRIAL, chunk + 5) if chunk else TRIAL)
+    alone = [model(collate([text]).to(device)) for text in texts]
+    try:
+        packed = model(collate(texts, [list(range(len(texts)))]).to(device))
+    except (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError) as error:
+        return f"it fails on packed texts ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+    largest = max(float(signal.values.abs().max()) for signal in alone)
+    eps = torch.finfo(next(model.parameters()).dtype).eps
+    difference = max(
+        float((getattr(packed, name)[row, : len(text.starts)] - getattr(signal, name)[0]).abs().max())
+        for row, (text, signal) in enumerate(zip(texts, alone, strict=True))
+        for name in ("nll", "lse", "values")
+    )
+    if difference <= max(TOLERANCE, 4 * eps) * largest:
+        return None
+    return f"its outputs on packed texts differ by {difference:.2g} (largest logit {largest:.2g})"
+
+
+def _trial_texts(model: SignalModel, lengths: Sequence[int]) -> list[Encoded]:
+    """Texts of random tokens. Every token after the first is a label."""
+    embedding = cast(nn.Embedding, model.model.get_input_embeddings())
+    random = np.random.default_rng(0)
+    known = min(model.vocabulary, embedding.weight.shape[0])
+    return [
+        Encoded(random.integers(known, size=n).tolist(), n_prompt=1, starts=list(range(n - 1)), truncated=False)
+        for n in lengths
+    ]
