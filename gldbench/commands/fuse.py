@@ -27,9 +27,7 @@ def fuse(
     tracker: Annotated[str | None, typer.Option(help=TRACKER_HELP, show_default=False)] = None,
     tasks: Annotated[
         str | None,
-        typer.Option(
-            help="Tasks that score the pivot every train.evaluate_every steps; see `gldbench eval`."
-        ),
+        typer.Option(help="Tasks that score the pivot every train.evaluate_every steps; see `gldbench eval`."),
     ] = None,
     data: Annotated[str | None, typer.Option(help='For --tasks: folder of benchmark files, or "hub".')] = None,
     limit: Annotated[int, typer.Option(min=1, help="For --tasks: most items of each task.")] = 50,

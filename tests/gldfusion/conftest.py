@@ -144,6 +144,8 @@ def make_recipe(models: dict[str, Path], data_file: Path) -> Callable[..., Recip
     def make(**changes: Any) -> Recipe:
         train: dict[str, Any] = {"steps": 3, "batch_size": 4, "learning_rate": 1e-2, "warmup": 0, "max_length": 128}
         train |= {name: changes.pop(name) for name in list(changes) if name in TrainSpec.model_fields}
+        if "epochs" in train:
+            del train["steps"]
         settings: dict[str, Any] = {
             "name": "test",
             "pivot": models["pivot"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,15 +15,17 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from gldfusion import padding
 from gldfusion.align import Encoded
 from gldfusion.files import atomic_dir
 from gldfusion.fuse import fuse
 from gldfusion.inputs import collate
 from gldfusion.model import SignalModel, quiet
 from gldfusion.packing import Packer, deal, packer_of, reason_to_pad, share_step
+from gldfusion.padding import padding_shares
 from gldfusion.prefetch import prefetch
 from gldfusion.prepare import Fusion, prepare
-from gldfusion.recipe import Recipe, SourceSpec, TermSpec
+from gldfusion.recipe import Recipe, SourceSpec, TermSpec, TrainSpec
 
 RecipeMaker = Callable[..., Recipe]
 CPU = torch.device("cpu")
@@ -141,27 +144,30 @@ def long_tailed(number: int, seed: int = 0) -> list[int]:
     return [int(n) for n in drawn.clip(8, 4096)]
 
 
-def shares_of_padding(lengths: list[int], batch: int, size: int, packer: Packer) -> tuple[float, float]:
-    """The share of padding without and with packing, over all steps of `batch` texts in micro-batches of `size`."""
-    tokens, padded, packed = 0, 0, 0
-    for first in range(0, len(lengths) - batch + 1, batch):
-        step = sorted(lengths[first : first + batch], reverse=True)
-        tokens += sum(step)
-        for part in share_step(step, 1, size, packed=False)[0]:
-            padded += len(part) * max(step[i] for i in part)
-        for part in share_step(step, 1, size, packed=True)[0]:
-            own = [step[i] for i in part]
-            rows = packer.rows(own)
-            packed += len(rows) * max(sum(own[i] for i in row) for row in rows)
-    return 1 - tokens / padded, 1 - tokens / packed
-
-
-@pytest.mark.parametrize(("batch", "size"), [(32, 8), (32, 32), (64, 16)])
-def test_padding_of_a_long_tailed_set(batch: int, size: int) -> None:
-    before, after = shares_of_padding(long_tailed(4096), batch, size, Packer(6.0 * 2048))
+@pytest.mark.parametrize(("batch", "size"), [(32, 8), (32, None), (64, 16)])
+def test_padding_of_a_long_tailed_set(batch: int, size: int | None) -> None:
+    train = TrainSpec(epochs=1, batch_size=batch, micro_batch_size=size, learning_rate=1)
+    before, after = padding_shares(long_tailed(4096), train, Packer.for_width(2048))
     print(f"long-tailed set, {batch} texts in micro-batches of {size}: padding {before:.1%} before, {after:.1%} after")
     assert before > 0.2
     assert after < 0.03
+
+
+def test_the_command_prints_the_padding_that_a_training_has(
+    make_recipe: RecipeMaker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = make_recipe(steps=4, batch_size=5, micro_batch_size=3, sources=(), terms=())
+    (tmp_path / "recipe.yaml").write_text(recipe.model_dump_json(by_alias=True, exclude_none=True))
+    assert padding.main([str(tmp_path / "recipe.yaml")]) == 0
+    found = []
+    for packing in (False, True):
+        changed = recipe.model_copy(update={"train": recipe.train.model_copy(update={"packing": packing})})
+        totals = fuse(changed, tmp_path / str(packing)) / "training_totals.json"
+        found.append(json.loads(totals.read_text())["padding_share"])
+    assert found[1] < found[0]
+    said = f"padding of test: {found[0]:.1%} without packing, {found[1]:.1%} with packing\n"
+    assert capsys.readouterr().out == said
+    assert padding.main([str(tmp_path / "none.yaml")]) == 2
 
 
 def test_flash_attention_gets_one_row_without_padding() -> None:
@@ -177,7 +183,7 @@ def test_a_row_is_not_made_longer_than_it_pays() -> None:
 def test_work_is_dealt_to_processes_by_tokens() -> None:
     """The slowest of 8 processes, compared with the mean: in tokens, padding included, over many steps."""
     lengths = long_tailed(64 * 64)
-    packer = Packer(6.0 * 2048)
+    packer = Packer.for_width(2048)
 
     def ratio(packed: bool) -> float:
         ratios = []

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from gldfusion import fuse as loop
 from gldfusion.errors import InputError
 from gldfusion.files import hash_file, lock
 from gldfusion.fuse import fuse
+from gldfusion.optim import learning_rate
+from gldfusion.progress import Watch
 from gldfusion.recipe import Recipe, SourceSpec
 from gldfusion.state import load_state, remove_states, remove_unfinished, save_state, states
 
@@ -256,6 +258,61 @@ def test_another_training_does_not_go_on_from_here(
     with pytest.raises(InputError, match=rf"\.out\.state belongs to another {word}\n"):
         fuse(make_recipe(**{"sources": (twin,), "save_every": 1} | changes[change]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"micro_batch_size": 1},
+        {"save_every": 3},
+        {"log_every": 1},
+        {"probe_every": 1},
+        {"name": "other"},
+        {"epochs": 0.6},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_training_goes_on_with_settings_that_do_not_decide_its_result(
+    make_recipe: RecipeMaker, tmp_path: Path, change: dict[str, object]
+) -> None:
+    """Weights differ by rounding only (another micro-batch size), or not at all. 0.6 epochs of 10 texts are 3 steps."""
+    settings: dict[str, object] = {"batch_size": 2, "save_every": 2, "steps": 3, "optimizer": "sgd"}
+    undisturbed = fuse(make_recipe(**settings), tmp_path / "undisturbed")
+    with pytest.raises(CrashError):
+        fuse(make_recipe(**settings), tmp_path / "out", crash_at(2))
+    steps: list[int] = []
+    output = fuse(make_recipe(**settings | change), tmp_path / "out", lambda done, total: steps.append(done))
+    assert steps == [3]
+    ours, theirs = (load_file(path / "model.safetensors") for path in (output, undisturbed))
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, atol=1e-6, rtol=0)
+
+
+def test_a_longer_training_follows_the_new_schedule_from_there_on(make_recipe: RecipeMaker, tmp_path: Path) -> None:
+    settings = {"save_every": 2, "schedule": "linear", "warmup": 0.25}
+    with pytest.raises(CrashError):
+        fuse(make_recipe(steps=4, **settings), tmp_path / "out", crash_at(2))
+    lines: list[str] = []
+    longer = make_recipe(steps=8, **settings)
+    output = fuse(longer, tmp_path / "out", watch=Watch(say=lines.append))
+    assert (
+        "the number of steps changed from 4 to 8: from step 3 on the learning rate follows the schedule of 8 steps"
+    ) in lines
+    log = without_seconds(output)
+    assert [entry["steps"] for entry in log] == [4, 4, 8, 8, 8, 8, 8, 8]
+    rates = [entry["learning_rate"] for entry in log]
+    assert rates[:2] == [learning_rate(longer.train, step, 4) for step in (0, 1)]
+    assert rates[2:] == [learning_rate(longer.train, step, 8) for step in range(2, 8)]
+    schedule = json.loads((output / "fusion.json").read_text())["schedule"]
+    assert schedule == [{"from_step": 1, "steps": 4}, {"from_step": 3, "steps": 8}]
+
+
+def test_a_training_cannot_be_made_shorter_than_it_is(make_recipe: RecipeMaker, tmp_path: Path) -> None:
+    with pytest.raises(CrashError):
+        fuse(make_recipe(steps=6, save_every=2), tmp_path / "out", crash_at(5))
+    with pytest.raises(InputError, match=r"is at step 4, but the recipe asks for 4 steps\ngive at least 5 steps, or"):
+        fuse(make_recipe(steps=4, save_every=2), tmp_path / "out")
+    assert [path.name for path in states(tmp_path / ".out.state")] == ["step-4", "step-2"]
 
 
 def test_a_gradient_that_is_not_finite_stops_and_keeps_the_last_good_state(
