@@ -27,7 +27,7 @@ from gldfusion.errors import InputError
 from gldfusion.export import export, make_card, make_provenance
 from gldfusion.files import lock, remove_leftovers
 from gldfusion.live import LiveLog, accelerator_of, data_lines
-from gldfusion.model import parameter_count
+from gldfusion.model import parameter_count, quiet
 from gldfusion.optim import learning_rate
 from gldfusion.packing import share_step
 from gldfusion.paths import hidden
@@ -73,7 +73,8 @@ def fuse(recipe: Recipe, output: Path, progress: Progress | None = None, watch: 
             remove_unfinished(state)
         try:
             fusion = prepare(recipe, accelerator, output)
-            log = train(fusion, progress if main else None, watch)
+            with quiet():  # transformers warns of packed rows, which have no attention mask
+                log = train(fusion, progress if main else None, watch)
         except InputError:
             if main and not state.exists():
                 lock_file.unlink(missing_ok=True)  # the recipe was refused before anything was saved
