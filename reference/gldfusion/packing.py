@@ -32,6 +32,8 @@ LONGEST_TRIAL = 2048
 """a model whose attention is cut into chunks is tried on a text that is longer than a chunk, up to this many tokens"""
 CANDIDATES = 16
 """so many numbers of rows are compared"""
+PADDING, DEARER = 0.03, 1.1
+"""a layout with at most this share of padding is taken, if it costs at most so many times the cheapest one"""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Packer:
         return cls(6.0 * width)
 
     def rows(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Chooses the layout with the least cost.
+        """Chooses the cheapest layout with little padding, or else the one with the least padding at little more cost.
 
         Args:
             lengths: tokens of each text.
@@ -64,14 +66,14 @@ class Packer:
         Returns:
             The texts of each row, as indices into `lengths`.
         """
-        tight = sum(lengths) // max(lengths)  # with fewer rows than this a row is longer than the longest text
-        numbers = range(max(1, tight - CANDIDATES + 2), min(len(lengths), tight + 1) + 1)
+        full = sum(lengths) // max(lengths)  # with fewer rows than this a row is longer than the longest text
+        numbers = range(max(1, full - CANDIDATES + 2), min(len(lengths), full + 1) + 1)
         layouts = [deal(lengths, number) for number in ([*numbers] if self.balance < float("inf") else [1])]
-        return min(layouts, key=lambda rows: self._cost(lengths, rows))
-
-    def _cost(self, lengths: Sequence[int], rows: Sequence[Sequence[int]]) -> float:
-        longest = max(sum(lengths[i] for i in row) for row in rows)
-        return len(rows) * longest * (min(self.balance, 1e12) + longest)
+        places = [len(rows) * max(sum(lengths[i] for i in row) for row in rows) for rows in layouts]
+        costs = [n * (self.balance + n / len(rows)) for n, rows in zip(places, layouts, strict=True)]
+        affordable = [i for i, cost in enumerate(costs) if cost <= DEARER * min(costs)]
+        tight = [i for i in affordable if places[i] <= sum(lengths) / (1 - PADDING)]
+        return layouts[min(tight, key=costs.__getitem__) if tight else min(affordable, key=places.__getitem__)]
 
 
 def deal(sizes: Sequence[int], groups: int, most: int | None = None) -> list[list[int]]:

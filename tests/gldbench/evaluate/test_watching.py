@@ -38,6 +38,7 @@ def test_the_pivot_is_scored_while_it_is_trained(
 ) -> None:
     pivot = chain(COUNTING)
     alone = evaluate([pivot], ["toy"], tmp_path / "data", 6, tmp_path / "alone").scores[0].score.value
+    capsys.readouterr()
     run(write_recipe(tmp_path, pivot, every=2), tmp_path / "out", "toy", tmp_path / "data")
     log = [json.loads(line) for line in (tmp_path / "out" / "training_log.jsonl").read_text().splitlines()]
     assert [entry.get("validation") for entry in log] == [None, {"toy": alone}, {"toy": alone}]
