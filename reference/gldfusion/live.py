@@ -11,9 +11,11 @@ from typing import IO, Any
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
 
+from gldfusion.errors import InputError
 from gldfusion.files import atomic_write, hash_json
 from gldfusion.prepare import Fusion
 from gldfusion.progress import Watch, tracking_folder
+from gldfusion.reading import one_line
 from gldfusion.state import LIVE_LOG, Entry, Log
 
 
@@ -151,7 +153,11 @@ def _flat(entry: Entry) -> dict[str, float]:
 
 
 def _start_tracker(fusion: Fusion, name: str, first: int) -> list[GeneralTracker]:
-    """Starts the tracker. A resumed training goes on in its files, after the steps that it keeps."""
+    """Starts the tracker. A resumed training goes on in its files, after the steps that it keeps.
+
+    Raises:
+        InputError: the tracker's package fails, for example because it cannot reach its server.
+    """
     recipe, train = fusion.recipe, fusion.recipe.train.model_dump(mode="json")
     folder = tracking_folder(fusion.output)
     os.makedirs(folder, exist_ok=True)
@@ -164,7 +170,11 @@ def _start_tracker(fusion: Fusion, name: str, first: int) -> list[GeneralTracker
     }
     project = recipe.name if name == "tensorboard" else "gldbench"
     config = None if name == "tensorboard" else settings  # its hparams would add a run of their own at each start
-    fusion.accelerator.init_trackers(project, config, {name: options[name]})
+    try:
+        fusion.accelerator.init_trackers(project, config, {name: options[name]})
+    except Exception as error:  # each package has errors of its own
+        reason = one_line(f"{type(error).__name__}: {error}", 200)
+        raise InputError(f"the tracker {name} did not start ({reason})\nmend it, or give --tracker none") from error
     return fusion.accelerator.trackers
 
 

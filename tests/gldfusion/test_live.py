@@ -170,6 +170,20 @@ def test_a_tracker_hears_every_step_once(make_recipe: RecipeMaker, tmp_path: Pat
     assert second.finished
 
 
+def test_a_tracker_that_fails_is_told(
+    make_recipe: RecipeMaker, tmp_path: Path, stand_in: list[Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(tracker: Recorder) -> None:
+        raise RuntimeError("incompatible versions\nof another package")
+
+    monkeypatch.setattr(Recorder, "start", broken)
+    with pytest.raises(
+        InputError, match=r"did not start \(RuntimeError: incompatible .*\)\nmend it, or give --tracker"
+    ):
+        fuse(make_recipe(), tmp_path / "out", watch=Watch(tracker="tensorboard"))
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_a_tracker_that_is_not_installed_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "find_spec", lambda package: None)
