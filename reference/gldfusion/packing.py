@@ -19,9 +19,13 @@ import torch
 from torch import nn
 
 from gldfusion.align import Encoded
+from gldfusion.errors import InputError
 from gldfusion.inputs import collate
+from gldfusion.reading import one_line
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from gldfusion.model import SignalModel
 
 TOLERANCE = 1e-4
@@ -127,9 +131,28 @@ def packer_of(model: SignalModel, reason: str | None) -> Packer | None:
     """The packer of a model; None if there is a reason to pad."""
     if reason is not None:
         return None
-    attention = str(getattr(model.model.config, "_attn_implementation", ""))
     width = cast(nn.Embedding, model.model.get_input_embeddings()).weight.shape[1]
-    return Packer(float("inf")) if attention.startswith(("flash", "flex")) else Packer.for_width(width)
+    return Packer(float("inf")) if _attention(model).startswith(("flash", "flex")) else Packer.for_width(width)
+
+
+def set_attention(model: PreTrainedModel, name: str | None) -> None:
+    """Chooses how a model computes its attention; None leaves it as it is.
+
+    Raises:
+        InputError: the model does not have this attention, or a package for it is missing.
+    """
+    if name is None:
+        return
+    try:
+        model.set_attn_implementation(name)
+    except (ValueError, ImportError) as error:
+        reason = one_line(str(error), 160)
+        raise InputError(f"train.attention {name} cannot be used: {reason}\nchoose another, or remove it") from None
+
+
+def _attention(model: SignalModel) -> str:
+    """What transformers calls the attention of the model: "sdpa", "eager", "flash_attention_2", ..."""
+    return str(getattr(model.model.config, "_attn_implementation", ""))
 
 
 @torch.no_grad()
@@ -143,26 +166,27 @@ def reason_to_pad(model: SignalModel, device: torch.device) -> str | None:
     Returns:
         Why the texts must be padded, as a part of a sentence; None if they can be packed.
     """
-    base = cast(nn.Module, model.model.base_model)
+    base, flash = cast(nn.Module, model.model.base_model), _attention(model).startswith("flash")
     if "position_ids" not in inspect.signature(base.forward).parameters:
         return "the model takes no positions"
     chunk = getattr(model.model.config.get_text_config(), "attention_chunk_size", None) or 0
     if chunk > LONGEST_TRIAL:
         return f"its attention is cut into chunks of {chunk} tokens, which a short trial does not reach"
     texts = _trial_texts(model, (*TRIAL, chunk + 5) if chunk else TRIAL)
-    alone = [model(collate([text]).to(device)) for text in texts]
-    try:
-        packed = model(collate(texts, [list(range(len(texts)))]).to(device))
-    except (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError) as error:
-        return f"it fails on packed texts ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+    dtype = torch.bfloat16 if flash else next(model.parameters()).dtype  # flash attention knows half precision only
+    with torch.autocast(device.type, torch.bfloat16, enabled=flash):
+        alone = [model(collate([text]).to(device)) for text in texts]
+        try:
+            packed = model(collate(texts, [list(range(len(texts)))]).to(device))
+        except (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError) as error:
+            return f"it fails on packed texts ({type(error).__name__}: {one_line(str(error), 120)})"
     largest = max(float(signal.values.abs().max()) for signal in alone)
-    eps = torch.finfo(next(model.parameters()).dtype).eps
     difference = max(
         float((getattr(packed, name)[row, : len(text.starts)] - getattr(signal, name)[0]).abs().max())
         for row, (text, signal) in enumerate(zip(texts, alone, strict=True))
         for name in ("nll", "lse", "values")
     )
-    if difference <= max(TOLERANCE, 4 * eps) * largest:
+    if difference <= max(TOLERANCE, 4 * torch.finfo(dtype).eps) * largest:
         return None
     return f"its outputs on packed texts differ by {difference:.2g} (largest logit {largest:.2g})"
 

@@ -22,7 +22,7 @@ from gldfusion.memory import PeakMemory
 from gldfusion.model import SignalModel, load_model, load_tokenizer
 from gldfusion.objective import TotalLoss
 from gldfusion.optim import make_optimizer
-from gldfusion.packing import Packer, packer_of, reason_to_pad
+from gldfusion.packing import Packer, packer_of, reason_to_pad, set_attention
 from gldfusion.paths import hidden
 from gldfusion.recipe import Recipe, SourceSpec, TrainSpec, check_paths, steps_of
 from gldfusion.sources import Control, Example, LiveSource, SourceSignals
@@ -76,6 +76,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
     tokenizer = load_tokenizer(recipe.pivot, recipe.trust_remote_code)
     k = kept(recipe) if loss.terms else 1
     pivot = load_model(recipe.pivot, trust_remote_code=recipe.trust_remote_code)
+    set_attention(pivot, recipe.train.attention)
     model = SignalModel(pivot, k, with_logits="logits" in loss.needs)
     specs = recipe.used_sources
     sources = [open_source(s, recipe, examples, accelerator.device, loss.needs) for s in specs]

@@ -69,6 +69,8 @@ class TrainSpec(Model):
     packing: bool = True
     """put several texts in one row of a forward pass, so that rows need little padding. A model that gives other
     outputs for packed texts is padded all the same. The result changes by rounding only"""
+    attention: Literal["eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"] | None = None
+    """how transformers computes the attention of the pivot. Default: its own choice, which is `sdpa` for most models"""
     learning_rate: float = Field(gt=0)
     """largest learning rate, reached after the warm-up"""
     warmup: float = Field(default=0.05, ge=0, le=1)

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from gldfusion import padding
 from gldfusion.align import Encoded
+from gldfusion.errors import InputError
 from gldfusion.files import atomic_dir
 from gldfusion.fuse import fuse
 from gldfusion.inputs import collate
@@ -87,6 +88,16 @@ def test_a_model_whose_texts_see_each_other_is_noticed(monkeypatch: pytest.Monke
     model = SignalModel(tiny("llama", {}), 5)
     monkeypatch.setattr("transformers.masking_utils.find_packed_sequence_indices", lambda position_ids: None)
     assert "outputs on packed texts differ" in str(reason_to_pad(model, CPU))
+
+
+def test_a_model_that_fails_on_packed_texts_is_padded(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SignalModel(tiny("llama", {}), 5)
+
+    def fails(position_ids: torch.Tensor) -> None:
+        raise ValueError("no packed texts\nhere")
+
+    monkeypatch.setattr("transformers.masking_utils.find_packed_sequence_indices", fails)
+    assert str(reason_to_pad(model, CPU)).startswith("it fails on packed texts (ValueError: no packed texts")
 
 
 def in_double(fusion: Fusion, texts: list[int]) -> tuple[list[float], torch.Tensor, int]:
@@ -226,6 +237,17 @@ def test_a_recipe_can_turn_packing_off(make_recipe: RecipeMaker, tmp_path: Path)
     assert fusion.data.batch([0, 1, 2]).inputs.position_ids is None
     other = prepare(make_recipe(), Accelerator(cpu=True), tmp_path / "out")
     assert fusion.identity["recipe"] != other.identity["recipe"]
+
+
+def test_a_recipe_can_choose_the_attention(make_recipe: RecipeMaker, tmp_path: Path) -> None:
+    """Flash attention reads the lengths of the texts from their positions: one row needs no padding."""
+    fusion = prepare(make_recipe(attention="eager"), Accelerator(cpu=True), tmp_path / "out")
+    assert fusion.unpacked is None
+    assert fusion.model.model.config._attn_implementation == "eager"
+    with pytest.raises(InputError, match=r"train.attention flash_attention_2 cannot be used: .*\nchoose another"):
+        prepare(make_recipe(attention="flash_attention_2"), Accelerator(cpu=True), tmp_path / "out")
+    fusion.model.model.config._attn_implementation = "flash_attention_2"
+    assert packer_of(fusion.model, None) == Packer(float("inf"))
 
 
 def test_packed_and_padded_trainings_agree(make_recipe: RecipeMaker, tmp_path: Path) -> None:
