@@ -38,11 +38,11 @@ PACKED: dict[str, dict[str, Any]] = {
     "llama": {},
     "gpt_neox": {},
     "mistral": {"sliding_window": 4, "head_dim": 16},
-    "cohere": {},
+    "stablelm": {},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
     "qwen3": {"head_dim": 16},
 }
-"""rotary and learned positions, sliding windows, scaled logits"""
+"""rotary (whole and partial) and learned positions, sliding windows"""
 FLOAT32_ONLY = {"mixtral": {"num_local_experts": 2}, "gemma2": {"sliding_window": 4, "head_dim": 16}}
 """transformers does not run these in float64: experts, capped scores"""
 PADDED: dict[str, tuple[dict[str, Any], str]] = {
