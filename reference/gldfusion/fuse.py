@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -29,7 +28,6 @@ from gldfusion.files import lock, remove_leftovers
 from gldfusion.live import LiveLog, accelerator_of, data_lines
 from gldfusion.model import parameter_count, quiet
 from gldfusion.optim import learning_rate
-from gldfusion.packing import share_step
 from gldfusion.paths import hidden
 from gldfusion.prefetch import prefetch
 from gldfusion.prepare import Fusion, prepare
@@ -37,6 +35,7 @@ from gldfusion.progress import Progress, Watch, require_tracker
 from gldfusion.recipe import Recipe
 from gldfusion.state import Log, load_state, remove_states, remove_unfinished, save_state, states
 from gldfusion.validation import copy_best, evaluate, evaluation_due, require_something
+from gldfusion.work import Work, prepare_step
 
 NOBODY = Watch()
 
@@ -183,27 +182,6 @@ def finish(fusion: Fusion, log: Log, output: Path, watch: Watch) -> None:
     remove_states(fusion.state)
     for line in data_lines(fusion, padding) if watch.say else ():
         watch.say(line)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What one process does in one optimizer step."""
-
-    chosen: list[int]
-    """the examples of the step, those of all processes"""
-    batches: list[Batch]
-    """the micro-batches of this process, one for each forward pass"""
-
-
-def prepare_step(fusion: Fusion, step: int) -> Work:
-    """Chooses the examples of a step, and makes the micro-batches of this process."""
-    settings, processes = fusion.recipe.train, fusion.accelerator.num_processes
-    chosen = fusion.data.step(step, settings.batch_size, settings.seed)
-    lengths = [len(fusion.data.encoded[i].ids) for i in chosen]
-    size = settings.micro_batch_size or len(chosen) // processes
-    shares = share_step(lengths, processes, size, packed=fusion.data.packer is not None)
-    mine = shares[fusion.accelerator.process_index]
-    return Work(chosen, [fusion.data.batch([chosen[i] for i in batch]) for batch in mine])
 
 
 def require_steps_left(fusion: Fusion, done: int) -> None:

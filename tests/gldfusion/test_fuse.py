@@ -20,13 +20,14 @@ from gldfusion.cache import build_cache
 from gldfusion.data import Batch
 from gldfusion.errors import InputError
 from gldfusion.files import hash_checkpoint, hash_file
-from gldfusion.fuse import Fusion, forward, fuse, prepare_step
+from gldfusion.fuse import Fusion, forward, fuse
 from gldfusion.losses import make_loss
 from gldfusion.model import SignalModel, load_tokenizer
 from gldfusion.optim import learning_rate, make_optimizer
 from gldfusion.prepare import prepare
 from gldfusion.recipe import Recipe, SourceSpec, TermSpec, TrainSpec
 from gldfusion.sources import Example
+from gldfusion.work import prepare_step
 
 RecipeMaker = Callable[..., Recipe]
 TERMS = (TermSpec(loss="uld", weight=1), TermSpec(loss="gld", weight=1))
