@@ -78,7 +78,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
 
 
 def make_provenance(
-    recipe: Recipe, identity: Mapping[str, str], sources: Mapping[str, str], log: Log
+    recipe: Recipe, identity: Mapping[str, str], sources: Mapping[str, str], log: Log, unpacked: str | None
 ) -> dict[str, Any]:
     """The content of fusion.json. It holds no times, so equal fusions have equal files.
 
@@ -87,12 +87,15 @@ def make_provenance(
         identity: hashes of the pivot, the data and the settings, by name.
         sources: hashes of the source checkpoints, by name of the source.
         log: one entry for each step.
+        unpacked: why texts did not share rows; None if they did.
     """
     return {
         "recipe": recipe.model_dump(mode="json", by_alias=True),
         "trust_remote_code": recipe.trust_remote_code,
         "identity": identity,
         "schedule": schedule(log),
+        "packing": unpacked is None,
+        "not_packed_because": unpacked,
         "sources": sources,
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }

@@ -176,7 +176,7 @@ def finish(fusion: Fusion, log: Log, output: Path, watch: Watch) -> None:
         "padding_share": padding,
     } | {f"coverage/{name}": value for name, value in fusion.coverage.items()}
     hashes = {source.name: source.checkpoint_hash for source in fusion.data.sources}
-    provenance = make_provenance(fusion.recipe, fusion.identity, hashes, log)
+    provenance = make_provenance(fusion.recipe, fusion.identity, hashes, log, fusion.unpacked)
     card = make_card(fusion.recipe, fusion.steps)
     export(bare.model, fusion.tokenizer, provenance, card, log, totals, output, partial(copy_best, fusion))
     remove_states(fusion.state)

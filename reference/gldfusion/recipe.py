@@ -11,7 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from gldfusion.errors import InputError, did_you_mean
 from gldfusion.paths import require_cache, require_checkpoint, require_data
@@ -53,6 +61,10 @@ class TermSpec(Model):
     weight: float = Field(ge=0)
     options: dict[str, Any] = {}
     """options of the loss, by name; `help` of its class explains them"""
+
+
+LATER = frozenset({"epochs", "packing", "attention", "log_every", "evaluate_every"})
+"""keys of `TrainSpec` that older runs do not know"""
 
 
 class TrainSpec(Model):
@@ -99,6 +111,15 @@ class TrainSpec(Model):
     """steps between two lines on standard error"""
     evaluate_every: int = Field(default=0, ge=0)
     """steps between two evaluations of the pivot; it is also evaluated after the last step. 0 turns them off"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out later keys that have their defaults: stored runs and worlds are found by this text."""
+        return {
+            name: value
+            for name, value in handler(self).items()
+            if name not in LATER or value != type(self).model_fields[name].default
+        }
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -157,7 +178,7 @@ class Recipe(Model):
         made longer; the learning rate of the remaining steps then follows the new length.
         """
         watching = {"save_every", "probe_every", "log_every", "evaluate_every"}
-        return self.model_dump(
+        return {"packing": self.train.packing} | self.model_dump(
             mode="json",
             exclude={
                 **dict.fromkeys(("name", "pivot", "data", "validation", "sources"), True),

@@ -254,6 +254,9 @@ def test_packed_and_padded_trainings_agree(make_recipe: RecipeMaker, tmp_path: P
     for packing in (True, False):
         recipe = make_recipe(packing=packing, optimizer="sgd", schedule="constant", batch_size=8)
         fuse(recipe, tmp_path / str(packing))
+        said = json.loads((tmp_path / str(packing) / "fusion.json").read_text())
+        assert said["packing"] is packing
+        assert said["not_packed_because"] == (None if packing else "the recipe turns packing off")
     packed, padded = (load_file(tmp_path / str(p) / "model.safetensors") for p in (True, False))
     for name, tensor in padded.items():
         torch.testing.assert_close(packed[name], tensor, atol=1e-5, rtol=0)
