@@ -180,8 +180,10 @@ def finish(fusion: Fusion, log: Log, output: Path, watch: Watch) -> None:
     card = make_card(fusion.recipe, fusion.steps)
     export(bare.model, fusion.tokenizer, provenance, card, log, totals, output, partial(copy_best, fusion))
     remove_states(fusion.state)
-    for line in data_lines(fusion, padding) if watch.say else ():
-        watch.say(line)
+    say = watch.say
+    if say:
+        for line in data_lines(fusion, padding):
+            say(line)
 
 
 def require_steps_left(fusion: Fusion, done: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -15,7 +15,7 @@ DEPTH = 1
 """number of pieces that are prepared ahead"""
 
 
-def prefetch(make: Callable[[T], U], pieces: Iterable[T], depth: int = DEPTH) -> Iterator[U]:
+def prefetch(make: Callable[[T], U], pieces: Iterable[T], depth: int = DEPTH) -> Generator[U, None, None]:
     """Yields `make(piece)` for each piece, in order. One thread makes up to `depth` of them ahead.
 
     An error in `make` is raised where its result would have been yielded. If the caller stops early, the piece that is
