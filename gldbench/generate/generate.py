@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from gldbench.generate.backend import Backend, Completion
+from gldbench.generate.backend import Backend, Completion, Sampling
 from gldbench.generate.checkpoint import Checkpoint, open_checkpoint
 from gldbench.generate.plan import Case, PlanStore, case_of, hash_text, plan
 from gldbench.schema import Item, Response, Task
@@ -117,6 +117,7 @@ def responses_for(
     batch_size: int = BATCH_SIZE,
     device: str | None = None,
     progress: Progress | None = None,
+    sampling: Sampling | None = None,
 ) -> Responses:
     """Returns the responses to all items of all tasks; those that are not stored are generated and stored.
 
@@ -134,6 +135,7 @@ def responses_for(
         batch_size: most sequences in a batch.
         device: "cpu", "cuda", ...; None: a GPU if there is one.
         progress: called with (responses that are done, responses in all).
+        sampling: how answers are drawn; None: greedily.
 
     Raises:
         InputError: the backend is unknown, or the checkpoint cannot be loaded.
@@ -141,7 +143,7 @@ def responses_for(
     require_known("backend", backend, BACKENDS)
     opened = checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint)
     start = time.perf_counter()
-    cases = [case_of(opened, task, item, backend) for task, items in work for item in items]
+    cases = [case_of(opened, task, item, backend, sampling) for task, items in work for item in items]
     stored = {response.case_id: response for response in store.responses()}
     wanted = {case.case_id: case for case in cases}
     new: list[Response] = []
@@ -152,7 +154,7 @@ def responses_for(
         model = BACKENDS[backend](opened, device, batch_size)
         with _Writer(store) as writer:
             for batch in plan(model, wanted, stored.keys(), store, batch_size):
-                made = _answer(model, batch, opened, subject)
+                made = _answer(model, batch, opened, subject, sampling)
                 fresh = [response for response in made if response.case_id not in stored]
                 writer.add(fresh)
                 stored |= {response.case_id: response for response in fresh}
@@ -166,10 +168,12 @@ def responses_for(
     return Responses(named, len(new), tokens, time.perf_counter() - start)
 
 
-def _answer(model: Backend, cases: Sequence[Case], checkpoint: Checkpoint, subject: str) -> list[Response]:
+def _answer(
+    model: Backend, cases: Sequence[Case], checkpoint: Checkpoint, subject: str, sampling: Sampling | None
+) -> list[Response]:
     """Runs one batch. Each response gets an equal share of the time of the batch."""
     start = time.perf_counter()
-    answers = _score(model, cases) if cases[0].scored else _complete(model, cases, checkpoint)
+    answers = _score(model, cases) if cases[0].scored else _complete(model, cases, checkpoint, sampling)
     seconds = (time.perf_counter() - start) / len(cases)
     return [
         Response(
@@ -192,11 +196,13 @@ def _answer(model: Backend, cases: Sequence[Case], checkpoint: Checkpoint, subje
     ]
 
 
-def _complete(model: Backend, cases: Sequence[Case], checkpoint: Checkpoint) -> list[tuple[Completion, int, bool]]:
+def _complete(
+    model: Backend, cases: Sequence[Case], checkpoint: Checkpoint, sampling: Sampling | None
+) -> list[tuple[Completion, int, bool]]:
     """Generates answers; returns (answer, tokens of the prompt, whether the prompt was cut) for each case."""
-    rendered = [model.render(case.item.prompt) for case in cases]
-    completions = model.complete(rendered, cases[0].max_tokens, cases[0].task.generation.stop)
-    counts = [model.count(text) for text in rendered]
+    prompts = [case.item.prompt for case in cases]
+    completions = model.complete(prompts, cases[0].max_tokens, cases[0].task.generation.stop, sampling)
+    counts = [model.count(prompt) for prompt in prompts]
     room = checkpoint.context - cases[0].max_tokens
     return [(answer, tokens, tokens > room) for answer, tokens in zip(completions, counts, strict=True)]
 
@@ -212,5 +218,5 @@ def _score(model: Backend, cases: Sequence[Case]) -> list[tuple[Completion, int,
         own = [next(likelihoods) for _ in case.item.choices]
         text = json.dumps({"loglikelihoods": [one.value for one in own], "greedy": [one.greedy for one in own]})
         answer = Completion(text, tokens=0, truncated=any(one.cut.continuation for one in own))
-        answers.append((answer, model.count(case.item.prompt), any(one.cut.prompt for one in own)))
+        answers.append((answer, model.count(case.item.prompt, plain=True), any(one.cut.prompt for one in own)))
     return answers

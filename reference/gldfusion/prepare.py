@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from gldfusion.cache import SourceCache
 from gldfusion.cache.columns import needed_columns
 from gldfusion.cache.store import cached_tokenizer
+from gldfusion.chat import RULES
 from gldfusion.data import FusionData, data_hash, read_examples
 from gldfusion.errors import InputError
 from gldfusion.files import hash_checkpoint, hash_json
@@ -40,7 +41,7 @@ class Fusion:
     """a `SignalModel`, wrapped by `accelerator`"""
     optimizer: torch.optim.Optimizer
     identity: dict[str, str]
-    """name -> hash of what determines the result: recipe, pivot, data, sources"""
+    """name -> hash of what determines the result: recipe, pivot, data, rules for prompts, sources"""
     state: Path
     """folder of the saved training state"""
     memory: PeakMemory
@@ -82,6 +83,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
         "recipe": hash_json(recipe.model_dump(mode="json", exclude={"pivot", "data", "sources"})),
         "pivot": hash_checkpoint(recipe.pivot),
         "data": data_hash(examples),
+        "prompts": hash_json(RULES),
         "sources": hash_json(used),
     }
     return Fusion(

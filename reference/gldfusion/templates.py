@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,21 @@ from gldfusion import template_trial
 from gldfusion.errors import InputError
 from gldfusion.reading import plain_line
 
-Message = dict[str, str]
+Message = dict[str, Any]
+"""a turn of a conversation: its role, its content, and what else a template reads of it"""
 
+DATE = "2024-07-26"
+"""the day that it is for every chat template. It is the default of Llama 3's templates"""
 WAIT = 60
 """seconds, also on a busy machine, after which a trial is stopped"""
 _MEND = "correct the template (chat_template.jinja or tokenizer_config.json), or remove it to use plain text"
 
 
 def render(tokenizer: Any, messages: Sequence[Message], **options: Any) -> Any:
-    """`tokenizer.apply_chat_template`, with errors of the template in words.
+    """`tokenizer.apply_chat_template` on the day `DATE`, with errors of the template in words.
+
+    Some templates write the day into the prompt (Llama 3, Mistral Small). With the clock of the machine, a model would be
+    trained, stored and evaluated with other prompts every day.
 
     Args:
         tokenizer: a tokenizer of transformers that has a chat template.
@@ -33,12 +40,17 @@ def render(tokenizer: Any, messages: Sequence[Message], **options: Any) -> Any:
         InputError: the template is not Jinja, or it raises an error. The message names the checkpoint.
     """
     try:
-        return tokenizer.apply_chat_template(list(messages), **options)
+        return tokenizer.apply_chat_template(list(messages), strftime_now=_today, **options)
     except Exception as error:  # a template can raise errors of every class
         name = tokenizer.name_or_path or "this tokenizer"
         raise InputError(
             f"the chat template of {name} fails ({type(error).__name__}): {plain_line(error)}\n{_MEND}"
         ) from error
+
+
+def _today(form: str) -> str:
+    """Stands in for the clock that transformers gives to templates: midnight of the day `DATE`."""
+    return datetime.fromisoformat(DATE).strftime(form)
 
 
 def require_template(tokenizer: Any, path: Path) -> None:
