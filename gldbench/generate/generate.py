@@ -117,7 +117,7 @@ def responses_for(
     batch_size: int = BATCH_SIZE,
     device: str | None = None,
     progress: Progress | None = None,
-    sampling: Sampling | None = None,
+    samplings: Sequence[Sampling | None] = (None,),
 ) -> Responses:
     """Returns the responses to all items of all tasks; those that are not stored are generated and stored.
 
@@ -135,7 +135,8 @@ def responses_for(
         batch_size: most sequences in a batch.
         device: "cpu", "cuda", ...; None: a GPU if there is one.
         progress: called with (responses that are done, responses in all).
-        sampling: how answers are drawn; None: greedily.
+        samplings: how answers are drawn; None: greedily. All items are answered for the first sampling, then all for
+            the second, and so on.
 
     Raises:
         InputError: the backend is unknown, or the checkpoint cannot be loaded.
@@ -143,7 +144,9 @@ def responses_for(
     require_known("backend", backend, BACKENDS)
     opened = checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint)
     start = time.perf_counter()
-    cases = [case_of(opened, task, item, backend, sampling) for task, items in work for item in items]
+    cases = [
+        case_of(opened, task, item, backend, sampling) for sampling in samplings for task, items in work for item in items
+    ]
     stored = {response.case_id: response for response in store.responses()}
     wanted = {case.case_id: case for case in cases}
     new: list[Response] = []
@@ -154,7 +157,7 @@ def responses_for(
         model = BACKENDS[backend](opened, device, batch_size)
         with _Writer(store) as writer:
             for batch in plan(model, wanted, stored.keys(), store, batch_size):
-                made = _answer(model, batch, opened, subject, sampling)
+                made = _answer(model, batch, opened, subject)
                 fresh = [response for response in made if response.case_id not in stored]
                 writer.add(fresh)
                 stored |= {response.case_id: response for response in fresh}
@@ -168,12 +171,10 @@ def responses_for(
     return Responses(named, len(new), tokens, time.perf_counter() - start)
 
 
-def _answer(
-    model: Backend, cases: Sequence[Case], checkpoint: Checkpoint, subject: str, sampling: Sampling | None
-) -> list[Response]:
+def _answer(model: Backend, cases: Sequence[Case], checkpoint: Checkpoint, subject: str) -> list[Response]:
     """Runs one batch. Each response gets an equal share of the time of the batch."""
     start = time.perf_counter()
-    answers = _score(model, cases) if cases[0].scored else _complete(model, cases, checkpoint, sampling)
+    answers = _score(model, cases) if cases[0].scored else _complete(model, cases, checkpoint)
     seconds = (time.perf_counter() - start) / len(cases)
     return [
         Response(
@@ -196,12 +197,10 @@ def _answer(
     ]
 
 
-def _complete(
-    model: Backend, cases: Sequence[Case], checkpoint: Checkpoint, sampling: Sampling | None
-) -> list[tuple[Completion, int, bool]]:
+def _complete(model: Backend, cases: Sequence[Case], checkpoint: Checkpoint) -> list[tuple[Completion, int, bool]]:
     """Generates answers; returns (answer, tokens of the prompt, whether the prompt was cut) for each case."""
     prompts = [case.item.prompt for case in cases]
-    completions = model.complete(prompts, cases[0].max_tokens, cases[0].task.generation.stop, sampling)
+    completions = model.complete(prompts, cases[0].max_tokens, cases[0].task.generation.stop, cases[0].sampling)
     counts = [model.count(prompt) for prompt in prompts]
     room = checkpoint.context - cases[0].max_tokens
     return [(answer, tokens, tokens > room) for answer, tokens in zip(completions, counts, strict=True)]

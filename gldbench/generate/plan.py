@@ -27,6 +27,8 @@ class Case:
     max_tokens: int
     """token limit of the answer"""
     case_id: str
+    sampling: Sampling | None = None
+    """how the answer is drawn; None: greedily"""
 
     @property
     def scored(self) -> bool:
@@ -87,7 +89,7 @@ def case_of(
     }
     if checkpoint.engine != AS_STORED:  # not in the key otherwise, so that responses of older versions keep theirs
         key["engine"] = dataclasses.asdict(checkpoint.engine)
-    return Case(task, item, limit, hash_json(key))
+    return Case(task, item, limit, hash_json(key), sampling)
 
 
 def hash_text(text: str) -> str:
@@ -127,8 +129,9 @@ def _batches(model: Backend, cases: Sequence[Case], batch_size: int) -> list[lis
     """Groups cases with equal settings, longest first, within `batch_size` sequences and the limit on tokens."""
     widths = {case.case_id: _width(model, case) for case in cases}
 
-    def settings(case: Case) -> tuple[bool, int, tuple[str, ...]]:
-        return case.scored, case.max_tokens, () if case.scored else case.task.generation.stop
+    def settings(case: Case) -> tuple[bool, int, tuple[str, ...], tuple[float, int]]:
+        drawn = (0.0, 0) if case.sampling is None else (case.sampling.temperature, case.sampling.seed)
+        return case.scored, case.max_tokens, () if case.scored else case.task.generation.stop, drawn
 
     def sequences(case: Case) -> int:
         return max(1, len(case.item.choices)) if case.scored else 1

@@ -140,6 +140,12 @@ def parts(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any] = ()
     return out
 
 
+def stop_tokens(tokenizer: Any) -> list[int]:
+    """The ids at which generation must stop: the end-of-sequence token, and the token that ends a turn."""
+    token = turn_end(tokenizer).token
+    return sorted({tokenizer.eos_token_id} | ({token} if token is not None else set()))
+
+
 def plain_text(messages: Sequence[Message]) -> str:
     """What a model without chat template reads of some turns: their contents, with an empty line between two of them."""
     return "\n\n".join(message.get("content") or "" for message in messages)

@@ -115,7 +115,7 @@ def make_card(recipe: Recipe) -> str:
         name=recipe.name,
         pivot=recipe.pivot.name,
         steps=recipe.train.steps,
-        examples=recipe.data.name,
+        examples=", ".join(part.path.name if part.path else part.name for part in recipe.data),
         sources="the sources " + ", ".join(s.name for s in recipe.sources) if recipe.sources else "no source",
         code=CODE if recipe.trust_remote_code else "",
         loss=f"{1 - recipe.lambda_:g} sft{terms}",
