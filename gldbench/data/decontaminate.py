@@ -34,7 +34,7 @@ class Found:
 
 
 def item_texts(item: Item) -> list[str]:
-    """The texts of an item's row that stand in its prompt: the question and options, without instructions and examples."""
+    """The texts of an item's row that stand in its prompt: question and options, without instructions and examples."""
     return [text for text in _strings(item.record) if text.strip() and text in item.prompt]
 
 
@@ -70,7 +70,7 @@ class Benchmarks:
         self.found = {name: Found(runs.items, runs.unchecked) for name, runs in self.runs.items()}
 
     def contaminated(self, example: Example) -> bool:
-        """Whether an example shares a run of words with an item. It is counted for every benchmark it shares one with."""
+        """Whether an example shares a run of words with an item. Every benchmark with such an item counts it."""
         words = [words_of(message.get("content") or "") for message in example.messages]
         hits = {name: [s for one in words for s in runs.shared(one)] for name, runs in self.runs.items()}
         for name, shared in hits.items():

@@ -25,7 +25,7 @@ from gldfusion.progress import Progress
 from gldfusion.sources import Example
 
 ENTRY = "gldbench_run_tests"
-SETUP = f'''
+SETUP = f"""
 import sys
 sys.modules["solution"] = sys.modules[__name__]
 {{tests}}
@@ -35,7 +35,7 @@ def {ENTRY}():
         if name.startswith("test") and callable(test):
             test()
     return True
-'''
+"""
 """what runs after a program, in its module: tests import the program as `solution`"""
 
 

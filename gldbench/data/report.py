@@ -10,15 +10,18 @@ def as_markdown(report: Mapping[str, Any]) -> str:
     """The report for people: how many examples each part gave, and what was removed because of which benchmark."""
     settings = report["configuration"]
     lines = [f"# Training data: {settings['name']}", "", f"{report['examples']} examples, seed {settings['seed']}.", ""]
-    lines += ["| part | records | asked | taken | repeated | contaminated |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
+    lines += [
+        "| part | records | asked | taken | repeated | contaminated |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for part in report["parts"]:
         asked = "all" if part["asked"] is None else part["asked"]
         counts = (part["records"], asked, part["taken"], part["repeated"], part["contaminated"])
         lines.append(f"| {_cell(part['part'])} | {' | '.join(map(str, counts))} |")
     lines += [
         "",
-        "Examples are drawn in random order until enough are taken. The columns repeated and contaminated count those that "
-        "were met on the way.",
+        "Examples are drawn in random order until enough are taken. The columns repeated and contaminated count those "
+        "that were met on the way.",
     ]
     for part in report["parts"]:
         if "failed_by" in part:
@@ -37,9 +40,9 @@ def _benchmarks(report: Mapping[str, Any]) -> list[str]:
         "",
         "## Decontamination",
         "",
-        f"An example is removed if it shares {settings['n']} words in a row with an item of a benchmark. A text of an item "
-        f"with fewer words counts as a whole if it has at least {settings['shortest']}. Words are compared in lower case "
-        "without punctuation, as in Brown et al. (2020), arXiv:2005.14165, appendix C.",
+        f"An example is removed if it shares {settings['n']} words in a row with an item of a benchmark. A text of "
+        f"an item with fewer words counts as a whole if it has at least {settings['shortest']}. Words are compared in lower "
+        "case without punctuation, as in Brown et al. (2020), arXiv:2005.14165, appendix C.",
         "",
         "| benchmark | items | too short to compare | items hit | examples removed |",
         "| --- | ---: | ---: | ---: | ---: |",

@@ -145,7 +145,10 @@ def responses_for(
     opened = checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint)
     start = time.perf_counter()
     cases = [
-        case_of(opened, task, item, backend, sampling) for sampling in samplings for task, items in work for item in items
+        case_of(opened, task, item, backend, sampling)
+        for sampling in samplings
+        for task, items in work
+        for item in items
     ]
     stored = {response.case_id: response for response in store.responses()}
     wanted = {case.case_id: case for case in cases}

@@ -14,7 +14,7 @@ from gldfusion.turns import turn_end
 
 
 class PromptIds:
-    """The token ids of prompts, as training makes them. A model of lm-eval gets its ids here, not from its tokenizer."""
+    """The token ids of prompts, as training makes them. A model of lm-eval gets its ids from here."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer

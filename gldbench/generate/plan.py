@@ -60,9 +60,7 @@ def answer_limit(task: Task, checkpoint: Checkpoint) -> int:
     return max(1, min(task.generation.max_tokens, checkpoint.context // 2))
 
 
-def case_of(
-    checkpoint: Checkpoint, task: Task, item: Item, backend: str, sampling: Sampling | None = None
-) -> Case:
+def case_of(checkpoint: Checkpoint, task: Task, item: Item, backend: str, sampling: Sampling | None = None) -> Case:
     """Makes the case of one item. Its `case_id` hashes everything that the response depends on.
 
     Args:

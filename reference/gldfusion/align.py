@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from gldfusion.chat import parts, reply_tokens
+from gldfusion.chat import parts
 from gldfusion.errors import InputError
 from gldfusion.templates import Message
+from gldfusion.tokens import tokens
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,7 @@ def encode(
     return encode_messages(tokenizer, said, max_length)
 
 
-def encode_messages(
-    tokenizer: Any, messages: Sequence[Message], max_length: int, tools: Sequence[Any] = ()
-) -> Encoded:
+def encode_messages(tokenizer: Any, messages: Sequence[Message], max_length: int, tools: Sequence[Any] = ()) -> Encoded:
     """As `encode`, for a conversation with turns of every role.
 
     Args:
@@ -90,7 +89,7 @@ def encode_messages(
     ids, starts, replies, byte = list[int](), list[int](), list[tuple[int, int]](), 0
     for part in parts(tokenizer, messages, tools):
         ids += part.before
-        said, spans = reply_tokens(tokenizer, part.reply, part.continues)
+        said, spans = tokens(tokenizer, part.reply, part.continues)
         if spans is None:
             raise InputError(
                 f"expected a fast tokenizer: {tokenizer.name_or_path} reports no character spans\n"

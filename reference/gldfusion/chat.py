@@ -1,28 +1,23 @@
 """Turns prompts and conversations into token ids: the same ids in training, in a source and in evaluation.
 
-Every prompt of this project becomes ids in `prompt_ids`, and every continuation of a text in `continuation_ids`. Training
-uses them through `align.encode`, and `gldbench.generate` passes their ids to its backends.
+Every prompt of this project becomes ids in `opening_ids`, and every continuation of a plain text in `tokens.tokens`.
+Training uses them through `align.encode`, and the backends of `gldbench.generate` get their ids from here.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
-
-from tokenizers import Tokenizer
 
 from gldfusion.errors import InputError
 from gldfusion.templates import DATE, Message
-from gldfusion.turns import TurnEnd, rendered, text_after, text_ids, turn_end
+from gldfusion.tokens import text_ids, tokens
+from gldfusion.turns import TurnEnd, rendered, text_after, turn_end
 
 RULES = {"rules": 2, "date": DATE}
 """the rules by which this module makes ids, and the date that chat templates are told. Keys of stored logits and of
 stored responses contain it"""
-
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -46,9 +41,9 @@ def is_reply(message: Message) -> bool:
 def prompt_ids(tokenizer: Any, prompt: str, plain: bool = False) -> list[int]:
     """The ids of a prompt, as the model sees it in training and in generation.
 
-    If the tokenizer has a chat template, they are a user turn and the opening of the reply in this template, and nothing
-    that the template does not write. Otherwise they are the text as it is, after the BOS token if the tokenizer puts one
-    before a text. A tokenizer may put an end token after a text. It is never part of a prompt.
+    If the tokenizer has a chat template, they are a user turn and the opening of the reply in this template, and
+    nothing that the template does not write. Otherwise they are the text as it is, after the BOS token if the tokenizer
+    puts one before a text. A tokenizer may put an end token after a text. It is never part of a prompt.
 
     Args:
         tokenizer: a tokenizer of transformers.
@@ -61,7 +56,9 @@ def prompt_ids(tokenizer: Any, prompt: str, plain: bool = False) -> list[int]:
     return opening_ids(tokenizer, [{"role": "user", "content": prompt}], plain=plain)
 
 
-def opening_ids(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any] = (), plain: bool = False) -> list[int]:
+def opening_ids(
+    tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any] = (), plain: bool = False
+) -> list[int]:
     """As `prompt_ids`, for a conversation: the ids up to the opening of the reply that follows `messages`."""
     if tokenizer.chat_template and not plain:
         ids = text_ids(tokenizer, rendered(tokenizer, messages, tools))
@@ -85,30 +82,7 @@ def continuation_ids(tokenizer: Any, prompt: str, continuation: str) -> tuple[li
     Raises:
         InputError: see `prompt_ids`.
     """
-    return prompt_ids(tokenizer, prompt, plain=True), reply_tokens(tokenizer, continuation, prompt)[0]
-
-
-def reply_tokens(tokenizer: Any, reply: str, continues: str | None) -> tuple[list[int], list[Span] | None]:
-    """The ids of a reply, and the span of characters of each.
-
-    After a chat template, the reply is tokenised alone. A reply that continues a plain text is cut as the two together
-    are cut, unless a token would hold parts of both: the ids of the text never depend on what follows.
-
-    Args:
-        tokenizer: a tokenizer of transformers.
-        reply: the reply.
-        continues: the text before it; None after a chat template.
-
-    Returns:
-        The ids and the spans. A slow tokenizer reports no spans.
-    """
-    if continues:
-        (before, _), (whole, spans) = _tokens(tokenizer, continues), _tokens(tokenizer, continues + reply)
-        kept, border = len(before), len(continues)
-        apart = spans is None or all(last <= border for _, last in spans[:kept])
-        if whole[:kept] == before and apart and (spans is None or all(first >= border for first, _ in spans[kept:])):
-            return whole[kept:], spans and [(first - border, last - border) for first, last in spans[kept:]]
-    return _tokens(tokenizer, reply)
+    return prompt_ids(tokenizer, prompt, plain=True), tokens(tokenizer, continuation, prompt)[0]
 
 
 def parts(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any] = ()) -> list[Part]:
@@ -147,14 +121,14 @@ def stop_tokens(tokenizer: Any) -> list[int]:
 
 
 def plain_text(messages: Sequence[Message]) -> str:
-    """What a model without chat template reads of some turns: their contents, with an empty line between two of them."""
+    """What a model without chat template reads of some turns: their contents, with empty lines between them."""
     return "\n\n".join(message.get("content") or "" for message in messages)
 
 
 def _between(
     tokenizer: Any, messages: Sequence[Message], tools: Sequence[Any], last: int, place: int, end: TurnEnd
 ) -> tuple[list[int], tuple[int, ...]]:
-    """The ids between the replies at `last` and `place`: those of the text after the turn's end, and those of the end."""
+    """The ids between the replies at `last` and `place`: those after the end of the turn, and those of the end."""
     earlier, text = (rendered(tokenizer, messages[:upto], tools) for upto in (last, place))
     reply = messages[last]["content"]
     between = text_after(reply, text[len(earlier) :]) if text.startswith(earlier) else None
@@ -164,32 +138,9 @@ def _between(
             f"before turn {place + 1} does not contain turn {last + 1} unchanged\n"
             "train on single turns, or use another template"
         )
-    ids = text_ids(tokenizer, between)
+    ids, _ = tokens(tokenizer, between, reply)
     if tuple(ids[: len(end.ids)]) == end.ids:
         return ids[len(end.ids) :], end.ids
     if between.startswith(end.text):
         return text_ids(tokenizer, between[len(end.text) :]), end.ids
     return ids, ()  # the template does not end this turn as it ends a turn before the user's
-
-
-def _tokens(tokenizer: Any, text: str) -> tuple[list[int], list[Span] | None]:
-    """The ids of a text without special tokens, and their spans; a slow tokenizer has none."""
-    if not getattr(tokenizer, "is_fast", False):
-        return text_ids(tokenizer, text), None
-    encoding = untrimmed(tokenizer).encode(text, add_special_tokens=False)
-    return encoding.ids, encoding.offsets
-
-
-@lru_cache(maxsize=8)
-def untrimmed(tokenizer: Any) -> Tokenizer:
-    """A copy of the tokenizer's backend without its post-processor.
-
-    ByteLevel post-processors remove spaces from both ends of a token's span (in the GPT-2 and Llama-3 families by
-    default). Then the token after "\\n   " would seem to start 3 bytes too early. If no special tokens are added, a
-    post-processor changes nothing else.
-    """
-    backend: Tokenizer = copy.deepcopy(tokenizer.backend_tokenizer)
-    backend.post_processor = None  # pyright: ignore[reportAttributeAccessIssue]
-    backend.no_truncation()
-    backend.no_padding()
-    return backend

@@ -1,9 +1,10 @@
-"""Turns a record of training data into an example: a prompt with its response, or a conversation of one of two forms."""
+"""Turns a record of training data into an example: a prompt with its response, or a conversation."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from gldfusion.chat import is_reply
@@ -49,7 +50,7 @@ def _conversation(own_id: str, messages: list[Message], tools: list[Any]) -> Exa
     roles = [message["role"] for message in messages]
     talk = roles[1:] if roles[:1] == ["system"] else roles
     wrong = talk[:1] != ["user"] or talk[-1:] != ["assistant"] or "system" in talk
-    if wrong or any(after not in FOLLOWERS[before] for before, after in zip(talk, talk[1:], strict=False)):
+    if wrong or any(after not in FOLLOWERS[before] for before, after in pairwise(talk)):
         raise ValueError(
             "turns of user and assistant must alternate and end with the assistant; a system turn may come first, and "
             f"tool turns follow the assistant's; got {roles}"[:300]

@@ -19,6 +19,7 @@ from gldfusion.model import vocabulary_hash
 from gldfusion.signals import Signal
 from gldfusion.sources import Example, SequenceSignal, SourceSignals, encode_example
 
+
 def data_hash(examples: Sequence[Example]) -> str:
     """SHA-256 (hex) over the texts, in their order."""
     digest = hashlib.sha256()

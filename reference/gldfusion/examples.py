@@ -25,8 +25,8 @@ def load_examples(parts: Sequence[DataPart], seed: int = 0) -> list[Example]:
     """Reads the data of a recipe.
 
     Without weights, all examples of all parts follow each other. With weights, the mixture is as large as it can be
-    without repeating an example: part i has the share weight_i / (sum of weights), up to rounding. The examples of a part
-    are drawn without replacement, and keep their order.
+    without repeating an example: part i has the share weight_i / (sum of weights), up to rounding. The examples of a
+    part are drawn without replacement, and keep their order.
 
     Args:
         parts: files or data sets of the hub; see `recipe.DataPart`.
@@ -38,7 +38,9 @@ def load_examples(parts: Sequence[DataPart], seed: int = 0) -> list[Example]:
     read = [_read(part) for part in parts]
     if len(parts) == 1:
         return read[0]
-    named = [[replace(e, id=f"{part.name}/{e.id}") for e in examples] for part, examples in zip(parts, read, strict=True)]
+    named = [
+        [replace(e, id=f"{part.name}/{e.id}") for e in examples] for part, examples in zip(parts, read, strict=True)
+    ]
     weights = np.array([part.weight or 0.0 for part in parts])
     if not weights.any():
         return [example for examples in named for example in examples]
@@ -145,9 +147,7 @@ def _parsed(where: str, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{where}: {plain_line(error)}\nexpected {EXAMPLE_LINE}, got {one_line(text, 80)!r}"
-        ) from None
+        raise InputError(f"{where}: {plain_line(error)}\nexpected {EXAMPLE_LINE}, got {one_line(text, 80)!r}") from None
 
 
 def _table_records(path: Path) -> Iterator[Located]:

@@ -73,7 +73,9 @@ def export(
         write_json(folder / "fusion.json", provenance)
         write_json(folder / "training_totals.json", totals)
         (folder / "training_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
-        (folder / "README.md").write_text(card + (STOP_TEXT.format(text=json.dumps(end.text)) if end.token is None else ""))
+        (folder / "README.md").write_text(
+            card + (STOP_TEXT.format(text=json.dumps(end.text)) if end.token is None else "")
+        )
 
 
 @contextmanager

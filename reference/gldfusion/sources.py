@@ -35,8 +35,8 @@ class Example:
     history: tuple[tuple[str, str], ...] = ()
     """the earlier turns (prompt, reply) of a conversation. Every reply is labelled"""
     chat: str = ""
-    """a conversation that `history` cannot hold, with system turns, tools or several turns of one side, as the JSON text
-    of {"messages": [...], "tools": [...]}. Then `prompt` is the content of the turn before the last reply"""
+    """a conversation that `history` cannot hold, with a system turn or tools, as the JSON text of
+    {"messages": [...], "tools": [...]}. Then `prompt` is the content of the turn before the last reply"""
 
     @property
     def messages(self) -> list[Message]:

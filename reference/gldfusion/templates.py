@@ -28,8 +28,8 @@ _MEND = "correct the template (chat_template.jinja or tokenizer_config.json), or
 def render(tokenizer: Any, messages: Sequence[Message], **options: Any) -> Any:
     """`tokenizer.apply_chat_template` on the day `DATE`, with errors of the template in words.
 
-    Some templates write the day into the prompt (Llama 3, Mistral Small). With the clock of the machine, a model would be
-    trained, stored and evaluated with other prompts every day.
+    Some templates write the day into the prompt (Llama 3, Mistral Small). By the clock of the machine, a model would
+    be trained, stored and evaluated with other prompts every day.
 
     Args:
         tokenizer: a tokenizer of transformers that has a chat template.
@@ -40,7 +40,10 @@ def render(tokenizer: Any, messages: Sequence[Message], **options: Any) -> Any:
         InputError: the template is not Jinja, or it raises an error. The message names the checkpoint.
     """
     try:
-        return tokenizer.apply_chat_template(list(messages), strftime_now=_today, **options)
+        template = tokenizer.get_chat_template(tools=options.get("tools"))
+        if "strftime_now" in template:
+            options["chat_template"] = _CLOCK + template
+        return tokenizer.apply_chat_template(list(messages), **options)
     except Exception as error:  # a template can raise errors of every class
         name = tokenizer.name_or_path or "this tokenizer"
         raise InputError(
@@ -48,9 +51,20 @@ def render(tokenizer: Any, messages: Sequence[Message], **options: Any) -> Any:
         ) from error
 
 
-def _today(form: str) -> str:
-    """Stands in for the clock that transformers gives to templates: midnight of the day `DATE`."""
-    return datetime.fromisoformat(DATE).strftime(form)
+def _clock() -> str:
+    """A Jinja macro that stands in for the clock of transformers: it writes the midnight of the day `DATE`.
+
+    transformers hands no functions to templates, so the macro replaces each directive of a format by its value. The
+    line break at its end belongs to the macro: transformers renders with `trim_blocks`.
+    """
+    day = datetime.fromisoformat(DATE)
+    directives = [f"%{form}" for form in ("-d", "-m", "-H", "-I", "-M", "-S", *"aAbBcdefHIjmMpSUwWxXyYzZ")]
+    values = "".join(f" | replace({form!r}, {day.strftime(form)!r})" for form in directives)
+    kept = f"format | replace('%%', '\\x00'){values} | replace('\\x00', '%')"
+    return f"{{% macro strftime_now(format) %}}{{{{ {kept} }}}}{{% endmacro %}}\n"
+
+
+_CLOCK = _clock()
 
 
 def require_template(tokenizer: Any, path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from gldfusion.errors import InputError
 from gldfusion.templates import Message, render
+from gldfusion.tokens import tokens
 
 _ASKED, _REPLY, _NEXT = "zqasked", "zqreply", "zqnext"
 """contents of turns that are found again in a rendered conversation"""
@@ -29,10 +30,10 @@ class TurnEnd:
 def turn_end(tokenizer: Any) -> TurnEnd:
     """What ends a turn of the assistant, read from a conversation that the chat template renders.
 
-    It is what stands between a reply and the next turn, up to the first special token: an end token of the template such
-    as `<|im_end|>`, or the role marker of the next turn such as `<|user|>`. If there is only plain text such as
-    "### User:", it is this text. It is the tokenizer's end-of-sequence token if there is no template, or if the template
-    writes nothing there.
+    It is what stands between a reply and the next turn, up to the first special token: an end token of the template
+    such as `<|im_end|>`, or the role marker of the next turn such as `<|user|>`. If there is only plain text such as
+    "### User:", it is this text. It is the tokenizer's end-of-sequence token if there is no template, or if the
+    template writes nothing there.
     """
     if not tokenizer.chat_template:
         return _eos(tokenizer)
@@ -53,7 +54,7 @@ def _eos(tokenizer: Any) -> TurnEnd:
 def _turn_end(tokenizer: Any, template: str) -> TurnEnd:
     """See `turn_end`. `template` is the tokenizer's template, which can change: the results are kept by it."""
     text = _after_reply(tokenizer)
-    ids = text_ids(tokenizer, text)
+    ids, _ = tokens(tokenizer, text, _REPLY)
     special = {number: token.content for number, token in tokenizer.added_tokens_decoder.items()}
     stop = next((place for place, number in enumerate(ids) if special.get(number, "").strip()), None)
     if stop is not None:
@@ -106,8 +107,3 @@ def text_after(reply: str, text: str) -> str | None:
             if text.startswith(said, start):
                 return text[start + len(said) :]
     return None
-
-
-def text_ids(tokenizer: Any, text: str) -> list[int]:
-    """The ids of a text. Special tokens in it are found, and none is added."""
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -124,7 +124,9 @@ def test_a_conversation_may_be_cut_anywhere(models: dict[str, Path], name: str) 
 def test_a_template_that_rewrites_earlier_turns_is_refused(models: dict[str, Path]) -> None:
     tokenizer = load_tokenizer(models["pivot"])
     tokenizer.chat_template = "{% for m in messages[-1:] %}<|user|>{{ m.content }}{% endfor %}<|assistant|>"
-    with pytest.raises(InputError, match=r"rewrites earlier turns: .* before turn 4 does not contain turn 2 .*\ntrain on single turns"):
+    with pytest.raises(
+        InputError, match=r"rewrites earlier turns: .* before turn 4 does not contain turn 2 .*\ntrain on single turns"
+    ):
         talk(tokenizer)
 
 

@@ -1,4 +1,4 @@
-"""The ids of a prompt are the same in training, in both backends and in log-likelihoods, for every kind of tokenizer."""
+"""The ids of a prompt are the same in training, in both backends and in log-likelihoods, for all kinds of tokenizer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,16 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 LLAMA3 = (
-    "{{ bos_token }}<|start_header_id|>system<|end_header_id|>\n\nToday Date: {{ strftime_now('%d %b %Y') }}\n\n<|eot_id|>"
-    "{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n{{ m.content | trim }}<|eot_id|>{% endfor %}"
+    "{{ bos_token }}<|start_header_id|>system<|end_header_id|>\n\n"
+    "Today Date: {{ strftime_now('%d %b %Y') }}\n\n<|eot_id|>"
+    "{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
+    "{{ m.content | trim }}<|eot_id|>{% endfor %}"
     "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
 )
 GEMMA = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
-    "<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content | trim }}<end_of_turn>\n{% endfor %}"
+    "<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
+    "{{ m.content | trim }}<end_of_turn>\n{% endfor %}"
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 LLAMA2 = (
@@ -57,7 +61,10 @@ LLAMA2 = (
     "{% else %} {{ m.content }} {{ eos_token }}{% endif %}{% endfor %}"
 )
 NO_OPENING = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-MARKERS = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+MARKERS = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
 PLAIN_MARKERS = (
     "{% for m in messages %}### {{ m.role }}:\n{{ m.content }}\n\n{% endfor %}"
     "{% if add_generation_prompt %}### assistant:\n{% endif %}"
@@ -134,7 +141,7 @@ def save(tokenizer: PreTrainedTokenizerFast, folder: Path, writes: str = "") -> 
         if "norm" in name:
             state[name] += 1
     script = tokenizer(writes, add_special_tokens=False)["input_ids"]
-    follows = dict(zip(script, script[1:], strict=False))
+    follows = dict(pairwise(script))
     for number in range(len(tokenizer)):
         state["model.embed_tokens.weight"][number, number] = 1
         state["lm_head.weight"][follows.get(number, script[0] if script else number), number] = 1
@@ -328,5 +335,3 @@ def test_answers_can_be_drawn_at_random(name: str, checkpoints: dict[str, Path],
     item, task = Item("gsm8k", "default", "0", "x", "", "0"), load_task("gsm8k")
     cases = {case_of(opened, task, item, name, s).case_id for s in (None, Sampling(1.0, 1), Sampling(1.0, 2))}
     assert len(cases) == 3
-
-
