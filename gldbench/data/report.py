@@ -41,8 +41,8 @@ def _benchmarks(report: Mapping[str, Any]) -> list[str]:
         "## Decontamination",
         "",
         f"An example is removed if it shares {settings['n']} words in a row with an item of a benchmark. A text of "
-        f"an item with fewer words counts as a whole if it has at least {settings['shortest']}. Words are compared in lower "
-        "case without punctuation, as in Brown et al. (2020), arXiv:2005.14165, appendix C.",
+        f"an item with fewer words counts as a whole if it has at least {settings['shortest']}. Words are compared in "
+        "lower case without punctuation, as in Brown et al. (2020), arXiv:2005.14165, appendix C.",
         "",
         "| benchmark | items | too short to compare | items hit | examples removed |",
         "| --- | ---: | ---: | ---: | ---: |",
