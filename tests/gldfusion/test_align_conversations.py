@@ -213,7 +213,7 @@ def test_conversations_are_read_and_trained_on(
         ),
         ([{"role": "user", "content": 1}, {"role": "assistant", "content": "y"}], "must be strings"),
         ([{"role": "user"}, {"role": "assistant", "content": "y"}], "no 'content'"),
-        ("x", "string indices"),
+        ("x", '"messages" must be a list'),
     ],
 )
 def test_bad_conversations_are_named(tmp_path: Path, messages: object, reason: str) -> None:

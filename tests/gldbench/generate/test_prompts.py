@@ -166,7 +166,6 @@ def vllm() -> Iterator[Any]:
         yield importlib.import_module("vllm")
     for name in [name for name in sys.modules if name.partition(".")[0] == "vllm" or name.endswith("vllm_causallms")]:
         del sys.modules[name]
-    sys.modules.pop("gldbench.generate.vllm", None)
 
 
 def trained(path: Path, prompt: str, reply: str = "x") -> list[int]:
