@@ -126,10 +126,10 @@ class Filter:
         )
         asked = sound * len(self.samplings)  # in the order of the answers
         programs = [find_program(r.output, c.entry) or "" for r, c in zip(answered.responses, asked, strict=True)]
-        failures: Counter[str] = Counter()
+        failures: Counter[bytes] = Counter()
         for code, right in zip(asked, _right(asked, programs), strict=True):
-            failures[code.example.id] += not right
-        kept = [code.example for code in sound if failures[code.example.id]]
+            failures[code.example.key] += not right
+        kept = [code.example for code in sound if failures[code.example.key]]
         counts["kept"] += len(kept)
         counts["solved"] += len(sound) - len(kept)
         return kept

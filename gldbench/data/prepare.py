@@ -105,9 +105,7 @@ def _draw(
     """Goes through the records of a part in random order until enough are kept. Kept examples keep the file's order."""
     pairs = [(replace(e, id=f"{part.name}/{e.id}"), record) for e, record in record_examples(part)]
     order = np.random.default_rng([settings.seed, number]).permutation(len(pairs)).tolist()
-    place = {pairs[i][0].id: i for i in range(len(pairs))}
-    if len(place) < len(pairs):
-        raise InputError(f"several records of {part.name} have the same id\nids must differ")
+    place = {example.key: i for i, (example, _) in enumerate(pairs)}
     counts = {"records": len(pairs), "repeated": 0, "contaminated": 0}
     clean = _clean((pairs[i] for i in order), counts, benchmarks, seen)
     kept: list[Example] = []
@@ -119,7 +117,7 @@ def _draw(
         if not chunk:
             break
         kept += [e for e, _ in chunk] if filter_ is None else filter_.failing(chunk, progress)
-    kept = sorted(kept[:wanted], key=lambda e: place[e.id])
+    kept = sorted(kept[:wanted], key=lambda e: place[e.key])
     report = {"part": part.name, "asked": part.take, "taken": len(kept), **counts}
     if filter_ is not None:
         report["failed_by"] = {"checkpoint": filter_.checkpoint.name, **filter_.filtered.counts}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from gldfusion.reading import one_line, plain_line, shown
 from gldfusion.recipe import DataPart
 from gldfusion.sources import Example
 
-Located = tuple[str, int, Any, str]
-"""where a record is, for messages; its number in the file, from 0; the record; how it is written there"""
+Located = tuple[str, int, Any]
+"""where a record is, for messages; its number in the file, from 0; the record"""
 
 
 def load_examples(parts: Sequence[DataPart], seed: int = 0) -> list[Example]:
@@ -99,16 +99,25 @@ def read_examples(path: Path) -> list[Example]:
 
 def _examples(records: Iterator[Located], what: str) -> list[tuple[Example, Any]]:
     out: list[tuple[Example, Any]] = []
-    for where, number, record, written in records:
+    for where, number, record in records:
         try:
             out.append((example_of(record, str(number)), record))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else plain_line(error)
-            expected = next((form for key, form in EXPECTED.items() if f'"{key}"' in written), EXAMPLE_LINE)
-            raise InputError(f"{where}: {reason}\nexpected {expected}, got {one_line(written, 80)!r}") from None
+            known = record if isinstance(record, Mapping) else {}
+            expected = next((form for key, form in EXPECTED.items() if key in known), EXAMPLE_LINE)
+            raise InputError(f"{where}: {reason}\nexpected {expected}, got {_written(record)!r}") from None
     if not out:
         raise InputError(f"{what} holds no examples\nexpected JSON lines {EXAMPLE_LINE}")
     return out
+
+
+def _written(record: Any) -> str:
+    """The beginning of a record as JSON."""
+    try:
+        return one_line(json.dumps(record, ensure_ascii=False, default=str), 80)
+    except (ValueError, RecursionError):  # it is nested too deeply
+        return shown(record)
 
 
 def _json_records(path: Path) -> Iterator[Located]:
@@ -126,14 +135,14 @@ def _lines(path: Path, file: Iterator[bytes]) -> Iterator[Located]:
     for number, line in enumerate(file):  # a binary file has no other line ends than \n, which JSON strings cannot hold
         text = _decoded(path, line.removeprefix(b"\xef\xbb\xbf") if not number else line).strip("\n")
         if text.strip():
-            yield f"{path}, line {number + 1}", number, _parsed(f"{path}, line {number + 1}", text), text
+            yield f"{path}, line {number + 1}", number, _parsed(f"{path}, line {number + 1}", text)
 
 
 def _array(path: Path, content: bytes) -> Iterator[Located]:
     text = _decoded(path, content.removeprefix(b"\xef\xbb\xbf"))
     records = _parsed(str(path), text)
     for number, record in enumerate(records if isinstance(records, list) else [records]):
-        yield f"{path}, entry {number + 1}", number, record, json.dumps(record, ensure_ascii=False)
+        yield f"{path}, entry {number + 1}", number, record
 
 
 def _decoded(path: Path, content: bytes) -> str:
@@ -158,8 +167,7 @@ def _table_records(path: Path) -> Iterator[Located]:
     try:
         for batch in _batches(path):
             for row in batch.to_pylist():
-                record = without_none(row)
-                yield f"{path}, row {number + 1}", number, record, json.dumps(record, ensure_ascii=False, default=str)
+                yield f"{path}, row {number + 1}", number, without_none(row)
                 number += 1
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(
@@ -210,8 +218,7 @@ def hub_records(part: DataPart) -> Iterator[Located]:
             "check the name, subset, split and revision, the network and HF_HUB_OFFLINE, or give a file with `path`"
         ) from None
     for number, row in enumerate(rows):
-        record = without_none(dict(row))
-        yield f"{part.name}, row {number + 1}", number, record, shown(record)
+        yield f"{part.name}, row {number + 1}", number, without_none(dict(row))
 
 
 FORMATS: dict[str, Callable[[Path], Iterator[Located]]] = {
