@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -70,7 +71,7 @@ def load_preparation(path: Path) -> Preparation:
     for part in given.parts:
         if part.weight is not None:
             raise InputError(f"{path}: part {part.name} has a weight\nsay how many examples to take with `take`")
-        changes = {} if part.path is None else {"path": base / part.path}
+        changes: dict[str, Any] = {} if part.path is None else {"path": base / part.path}
         if part.failed_by is not None:
             own = part.failed_by
             changes["failed_by"] = own.model_copy(update={"checkpoint": base / own.checkpoint})

@@ -25,7 +25,7 @@ from gldfusion.errors import InputError
 from gldfusion.examples import read_examples
 from gldfusion.sources import Example
 
-needs_sandbox = pytest.mark.skipif(trouble() is not None, reason="there is no sandbox here")
+needs_sandbox = pytest.mark.skipif(bool(trouble()), reason="there is no sandbox here")
 ChainMaker = Callable[..., Path]
 LONG = "A farmer has seventeen sheep and all of them but nine run away over the hill one night"
 SHORT = "How many prime numbers lie below one hundred, exactly?"
