@@ -14,8 +14,10 @@ from transformers import PreTrainedTokenizerFast
 from gldfusion.cache import SourceCache
 from gldfusion.cache.columns import needed_columns
 from gldfusion.cache.store import cached_tokenizer
-from gldfusion.data import FusionData, data_hash, read_examples
+from gldfusion.chat import RULES
+from gldfusion.data import FusionData, data_hash
 from gldfusion.errors import InputError
+from gldfusion.examples import load_examples
 from gldfusion.files import hash_checkpoint, hash_json
 from gldfusion.memory import PeakMemory
 from gldfusion.model import SignalModel, load_model, load_tokenizer
@@ -40,7 +42,7 @@ class Fusion:
     """a `SignalModel`, wrapped by `accelerator`"""
     optimizer: torch.optim.Optimizer
     identity: dict[str, str]
-    """name -> hash of what determines the result: recipe, pivot, data, sources"""
+    """name -> hash of what determines the result: recipe, pivot, data, rules for prompts, sources"""
     state: Path
     """folder of the saved training state"""
     memory: PeakMemory
@@ -61,7 +63,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
     loss = TotalLoss(recipe)
     check_paths(recipe)
     check_batch_size(recipe.train, accelerator.num_processes)
-    examples = read_examples(recipe.data)
+    examples = load_examples(recipe.data, recipe.data_seed)
     tokenizer = load_tokenizer(recipe.pivot, recipe.trust_remote_code)
     k = kept(recipe) if loss.terms else 1
     pivot = load_model(recipe.pivot, trust_remote_code=recipe.trust_remote_code)
@@ -79,9 +81,10 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
         for s, o in zip(specs, sources, strict=True)
     ]
     identity = {
-        "recipe": hash_json(recipe.model_dump(mode="json", exclude={"pivot", "data", "sources"})),
+        "recipe": hash_json(recipe.model_dump(mode="json", exclude={"pivot", "data", "data_seed", "sources"})),
         "pivot": hash_checkpoint(recipe.pivot),
         "data": data_hash(examples),
+        "prompts": hash_json(RULES),
         "sources": hash_json(used),
     }
     return Fusion(

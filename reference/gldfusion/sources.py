@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -15,11 +16,13 @@ from accelerate import cpu_offload
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gldfusion.align import Encoded, encode
+from gldfusion.align import Encoded, encode_messages
+from gldfusion.chat import is_reply
 from gldfusion.errors import InputError
 from gldfusion.files import hash_checkpoint
 from gldfusion.inputs import collate
 from gldfusion.model import SignalModel, load_model, load_tokenizer, vocabulary_hash
+from gldfusion.templates import Message
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,34 @@ class Example:
     response: str
     history: tuple[tuple[str, str], ...] = ()
     """the earlier turns (prompt, reply) of a conversation. Every reply is labelled"""
+    chat: str = ""
+    """a conversation that `history` cannot hold, with a system turn or tools, as the JSON text of
+    {"messages": [...], "tools": [...]}. Then `prompt` is the content of the turn before the last reply"""
+
+    @property
+    def messages(self) -> list[Message]:
+        """The turns of the conversation. The last one is the assistant's."""
+        if self.chat:
+            return json.loads(self.chat)["messages"]
+        turns = (*self.history, (self.prompt, self.response))
+        said = [part for turn in turns for part in zip(("user", "assistant"), turn, strict=True)]
+        return [{"role": role, "content": content} for role, content in said]
+
+    @property
+    def tools(self) -> list[Any]:
+        """Descriptions of the tools that the assistant can call."""
+        return json.loads(self.chat).get("tools") or [] if self.chat else []
+
+    @property
+    def replies(self) -> list[str]:
+        """The replies that are labelled."""
+        return [message["content"] for message in self.messages if is_reply(message)]
 
     @cached_property
     def key(self) -> bytes:
         """16 bytes that identify the text. They do not depend on its id or its place in a file."""
+        if self.chat:
+            return hashlib.sha256(f"chat\x00{self.chat}".encode("utf-8", "surrogatepass")).digest()[:16]
         text = f"{len(self.prompt)}\x00{self.prompt}{self.response}"
         for prompt, reply in self.history:
             text += f"\x00{len(prompt)}\x00{len(reply)}\x00{prompt}{reply}"
@@ -101,13 +128,13 @@ class SourceSignals(Protocol):
 
 
 def encode_example(tokenizer: object, example: Example, max_length: int) -> Encoded:
-    """`align.encode` of an example.
+    """`align.encode_messages` of an example.
 
     Raises:
         InputError: see `align.encode`. The message names the example.
     """
     try:
-        return encode(tokenizer, example.prompt, example.response, max_length, example.history)
+        return encode_messages(tokenizer, example.messages, max_length, example.tools)
     except InputError as error:
         raise InputError(f"example {example.id}: {error}") from None
 

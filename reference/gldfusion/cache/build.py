@@ -24,6 +24,7 @@ from gldfusion.cache.columns import OPTIONAL, pack_signals
 from gldfusion.cache.integrity import mend
 from gldfusion.cache.shards import open_shard, shard_paths, write_shard
 from gldfusion.cache.store import FORMAT, read_meta, row_key, save_tokenizer
+from gldfusion.chat import RULES
 from gldfusion.errors import InputError
 from gldfusion.files import hash_json, hash_parts, remove, remove_leftovers, write_json
 from gldfusion.manifest import sealed_dir
@@ -115,6 +116,7 @@ def describe(checkpoint: Path, dtype: str, max_length: int, k: int, trust_remote
         "model": parts["model"],
         "tokenizer": parts["tokenizer"],
         "template": hash_json(load_tokenizer(checkpoint, trust_remote_code).chat_template),
+        "prompts": RULES,
         "dtype": dtype,
         "max_length": max_length,
     } | ({"trust_remote_code": True} if trust_remote_code else {})

@@ -21,7 +21,7 @@ from gldfusion.paths import require_cache
 from gldfusion.reading import LARGEST_FILE, plain_line, read_object, shown
 from gldfusion.sources import Example, SequenceSignal
 
-FORMAT = 2
+FORMAT = 3
 
 
 def row_key(content: str, example: Example) -> bytes:

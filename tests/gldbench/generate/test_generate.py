@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, T5Config
 
 from gldbench.generate import generate, plan
-from gldbench.generate.backend import TOKENS_PER_BATCH, Completion, Likelihood
+from gldbench.generate.backend import TOKENS_PER_BATCH, Completion, Likelihood, Sampling
 from gldbench.generate.checkpoint import Checkpoint, hash_checkpoint, open_checkpoint
 from gldbench.generate.generate import BACKENDS, Responses, responses_for
 from gldbench.generate.hf import HFBackend, load
@@ -217,11 +217,13 @@ class Recorder:
         backend = HFBackend(checkpoint, load(checkpoint, device), batch_size)
         complete = backend.complete
 
-        def noted(prompts: Sequence[str], max_tokens: int, stop: Sequence[str]) -> list[Completion]:
+        def noted(
+            prompts: Sequence[str], max_tokens: int, stop: Sequence[str], sampling: Sampling | None = None
+        ) -> list[Completion]:
             if len(self.batches) == self.die_after:
                 raise KeyboardInterrupt
             self.batches.append(tuple(prompts))
-            return complete(prompts, max_tokens, stop)
+            return complete(prompts, max_tokens, stop, sampling)
 
         backend.complete = noted  # type: ignore[method-assign]
         return backend
@@ -266,13 +268,12 @@ class _Lengths:
 
     tokens_per_batch = TOKENS_PER_BATCH
 
-    def render(self, prompt: str) -> str:
-        return prompt
+    def count(self, prompt: str, plain: bool = False) -> int:
+        return len(prompt)
 
-    def count(self, text: str) -> int:
-        return len(text)
-
-    def complete(self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str]) -> list[Completion]:
+    def complete(
+        self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str], sampling: Sampling | None = None
+    ) -> list[Completion]:
         raise AssertionError("planning generates nothing")
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
