@@ -150,12 +150,12 @@ class LiveSource:
         self.tokenizer = load_tokenizer(checkpoint, trust_remote_code)
         self.device = _present(device, name)
         model = load_model(checkpoint, DTYPES[dtype], trust_remote_code)
-        self.model = SignalModel(model, k).requires_grad_(False).eval()
         if offload:
-            cpu_offload(cast(nn.Module, self.model.model.base_model), execution_device=self.device)
-            cast(nn.Module, self.model.model.get_output_embeddings()).to(self.device)
+            cpu_offload(cast(nn.Module, model.base_model), execution_device=self.device)
+            cast(nn.Module, model.get_output_embeddings()).to(self.device)
         else:
-            self.model.to(self.device)
+            cast(nn.Module, model).to(self.device)
+        self.model = SignalModel(model, k).requires_grad_(False).eval()
         self.vocabulary = self.model.vocabulary
         self.vocabulary_hash = vocabulary_hash(self.tokenizer)
         self.checkpoint_hash = hash_checkpoint(checkpoint)
