@@ -145,6 +145,11 @@ def vocabulary_hash(tokenizer: PreTrainedTokenizerFast) -> str:
     return hash_json(sorted(tokenizer.get_vocab().items()))
 
 
+def vocabulary_size(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The largest id of a token + 1. Some smaller ids may be unused."""
+    return 1 + max(tokenizer.get_vocab().values(), default=-1)
+
+
 def parameter_count(model: nn.Module) -> int:
     """The number of parameters. Tied parameters count once."""
     return sum(p.numel() for p in model.parameters())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -17,12 +18,15 @@ from gldfusion.cache.store import cached_tokenizer
 from gldfusion.data import FusionData, data_hash, read_examples
 from gldfusion.errors import InputError
 from gldfusion.files import hash_checkpoint, hash_json
+from gldfusion.inputs import require_embedded
 from gldfusion.memory import PeakMemory
-from gldfusion.model import SignalModel, load_model, load_tokenizer
+from gldfusion.model import SignalModel, load_model, load_tokenizer, vocabulary_size
 from gldfusion.objective import TotalLoss
 from gldfusion.optim import make_optimizer
+from gldfusion.positions import require_positions
 from gldfusion.recipe import Recipe, SourceSpec, TrainSpec, check_paths
 from gldfusion.sources import Control, Example, LiveSource, SourceSignals
+from gldfusion.vocab import require_map_folder
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
     """
     memory = PeakMemory(accelerator.device)
     loss = TotalLoss(recipe)
+    if "mapped" in loss.needs:
+        require_map_folder()
     check_paths(recipe)
     check_batch_size(recipe.train, accelerator.num_processes)
     examples = read_examples(recipe.data)
@@ -69,7 +75,11 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
     specs = recipe.used_sources
     sources = [open_source(s, recipe, examples, accelerator.device, loss.needs) for s in specs]
     data = FusionData(examples, tokenizer, recipe.train.max_length, sources)
-    loss.check(sources, data.vocabulary_hash)
+    embeddings = cast(nn.Embedding, pivot.get_input_embeddings()).weight.shape[0]
+    for example, encoded in zip(examples, data.encoded, strict=True):
+        require_embedded(encoded, embeddings, tokenizer, example.id)
+    require_positions(pivot, max(len(e.ids) for e in data.encoded), "the longest text of the data")
+    loss.check(sources, data.vocabulary_hash, vocabulary_size(tokenizer))
     if "mapped" in loss.needs:
         loss.translate(tokenizer, {s.name: source_tokenizer(s, recipe.trust_remote_code) for s in specs}, sources)
     coverage = check_coverage(data, recipe.min_coverage)

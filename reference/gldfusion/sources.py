@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from gldfusion.align import Encoded, encode
 from gldfusion.errors import InputError
 from gldfusion.files import hash_checkpoint
-from gldfusion.inputs import collate
+from gldfusion.inputs import collate, require_embedded
 from gldfusion.model import SignalModel, load_model, load_tokenizer, vocabulary_hash
+from gldfusion.positions import readable_length
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,22 @@ def encode_example(tokenizer: object, example: Example, max_length: int) -> Enco
         raise InputError(f"example {example.id}: {error}") from None
 
 
+def require_finite(source: str, example: Example, signal: SequenceSignal) -> None:
+    """Checks that a source gave numbers.
+
+    Raises:
+        InputError: a value is infinite or NaN. The message names the source, the example and the number of positions.
+    """
+    fields = [getattr(signal, name) for name in signal.held if name != "ids"]
+    bad = sum(~np.isfinite(field.reshape(len(field), -1)).all(1) for field in fields)
+    if count := int(np.count_nonzero(bad)):
+        raise InputError(
+            f"source {source}: infinite or NaN logits at {count} of {len(signal.values)} positions of example "
+            f"{example.id}\n"
+            "run the source in bfloat16 or float32 (float16 overflows above 65504), or remove this example"
+        )
+
+
 class LiveSource:
     """A frozen model that runs in this process, with its own tokenizer and its own chat template."""
 
@@ -134,7 +151,8 @@ class LiveSource:
             name: name of the source.
             checkpoint: its folder.
             k: how many logits the signals keep per position. None keeps the whole vocabulary.
-            max_length: largest number of tokens of a text, prompt and response together.
+            max_length: largest number of tokens of a text, prompt and response together. A model with fewer learned
+                positions reads only so many, and a warning says so.
             device: where the model runs; it may be another device than the pivot's.
             batch_size: number of texts per forward pass.
             dtype: precision in which it runs: "float32", "bfloat16" or "float16".
@@ -143,13 +161,15 @@ class LiveSource:
             trust_remote_code: whether code that the checkpoint brings may run.
 
         Raises:
-            InputError: the folder is not a checkpoint, k is larger than the vocabulary, or this machine does not have
-                the device.
+            InputError: the folder is not a checkpoint, k is larger than the vocabulary, the model is refused by the
+                probe, or this machine does not have the device.
         """
         self.name = name
         self.tokenizer = load_tokenizer(checkpoint, trust_remote_code)
         self.device = _present(device, name)
         model = load_model(checkpoint, DTYPES[dtype], trust_remote_code)
+        self.max_length = readable_length(model, max_length, name)
+        self.embeddings = cast(nn.Embedding, model.get_input_embeddings()).weight.shape[0]
         if offload:
             cpu_offload(cast(nn.Module, model.base_model), execution_device=self.device)
             cast(nn.Module, model.get_output_embeddings()).to(self.device)
@@ -159,7 +179,6 @@ class LiveSource:
         self.vocabulary = self.model.vocabulary
         self.vocabulary_hash = vocabulary_hash(self.tokenizer)
         self.checkpoint_hash = hash_checkpoint(checkpoint)
-        self.max_length = max_length
         self.batch_size = batch_size
 
     def starts(self, examples: Sequence[Example]) -> list[list[int]]:
@@ -174,10 +193,14 @@ class LiveSource:
         for first in range(0, len(order), self.batch_size):  # texts of similar length need little padding
             part = order[first : first + self.batch_size]
             out.update(zip(part, self._forward([encoded[i] for i in part]), strict=True))
+        for i, signal in out.items():
+            require_finite(self.name, examples[i], signal)
         return [out.get(i, empty_signal(self.model.k)) for i in range(len(examples))]
 
     def _encode(self, example: Example) -> Encoded:
-        return encode_example(self.tokenizer, example, self.max_length)
+        encoded = encode_example(self.tokenizer, example, self.max_length)
+        require_embedded(encoded, self.embeddings, self.tokenizer, example.id)
+        return encoded
 
     @torch.no_grad()
     def _forward(self, encoded: Sequence[Encoded]) -> list[SequenceSignal]:
