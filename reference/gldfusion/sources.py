@@ -21,6 +21,7 @@ from gldfusion.files import hash_checkpoint
 from gldfusion.inputs import collate, require_embedded
 from gldfusion.model import SignalModel, load_model, load_tokenizer, vocabulary_hash
 from gldfusion.positions import readable_length
+from gldfusion.specials import Special, marked, unparsed, with_special, without_marks
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,22 @@ class SourceSignals(Protocol):
         ...
 
 
-def encode_example(tokenizer: object, example: Example, max_length: int) -> Encoded:
+def encode_example(tokenizer: object, example: Example, max_length: int, special: Special = "parse") -> Encoded:
     """`align.encode` of an example.
+
+    Args:
+        tokenizer: the tokenizer.
+        example: the text.
+        max_length: largest number of tokens.
+        special: how special tokens that are typed in the text are read; see `specials`.
 
     Raises:
         InputError: see `align.encode`. The message names the example.
     """
+    if special != "parse" and with_special(tokenizer, [example], special):
+        text = marked(tokenizer, example)
+        encoded = encode_example(unparsed(tokenizer), text, max_length)
+        return without_marks(encoded, [*(reply for _, reply in text.history), text.response])
     try:
         return encode(tokenizer, example.prompt, example.response, max_length, example.history)
     except InputError as error:
@@ -120,7 +131,7 @@ def require_finite(source: str, example: Example, signal: SequenceSignal) -> Non
         InputError: a value is infinite or NaN. The message names the source, the example and the number of positions.
     """
     fields = [getattr(signal, name) for name in signal.held if name != "ids"]
-    bad = sum(~np.isfinite(field.reshape(len(field), -1)).all(1) for field in fields)
+    bad = sum(~np.isfinite(field).all(axis=tuple(range(1, field.ndim))) for field in fields)
     if count := int(np.count_nonzero(bad)):
         raise InputError(
             f"source {source}: infinite or NaN logits at {count} of {len(signal.values)} positions of example "
@@ -144,6 +155,7 @@ class LiveSource:
         dtype: str = "float32",
         offload: bool = False,
         trust_remote_code: bool = False,
+        special: Special = "parse",
     ) -> None:
         """Loads the model.
 
@@ -159,12 +171,14 @@ class LiveSource:
             offload: keep the weights of the layers in main memory and copy them to the device one layer at a time.
                 Only the output layer stays on the device.
             trust_remote_code: whether code that the checkpoint brings may run.
+            special: how special tokens that are typed in the texts are read; see `specials`.
 
         Raises:
             InputError: the folder is not a checkpoint, k is larger than the vocabulary, the model is refused by the
                 probe, or this machine does not have the device.
         """
         self.name = name
+        self.special: Special = special
         self.tokenizer = load_tokenizer(checkpoint, trust_remote_code)
         self.device = _present(device, name)
         model = load_model(checkpoint, DTYPES[dtype], trust_remote_code)
@@ -198,7 +212,7 @@ class LiveSource:
         return [out.get(i, empty_signal(self.model.k)) for i in range(len(examples))]
 
     def _encode(self, example: Example) -> Encoded:
-        encoded = encode_example(self.tokenizer, example, self.max_length)
+        encoded = encode_example(self.tokenizer, example, self.max_length, self.special)
         require_embedded(encoded, self.embeddings, self.tokenizer, example.id)
         return encoded
 

@@ -18,11 +18,15 @@ from transformers import AutoModelForCausalLM, GPT2Config, OPTConfig, PreTrained
 from gldfusion.cache.build import build_cache
 from gldfusion.errors import InputError
 from gldfusion.fuse import forward, fuse
+from gldfusion.losses import make_loss
+from gldfusion.manifest import write_manifest
 from gldfusion.model import load_model, load_tokenizer, quiet, vocabulary_size
 from gldfusion.positions import can_read, require_positions
 from gldfusion.prepare import prepare
 from gldfusion.recipe import Recipe, SourceSpec, TermSpec
 from gldfusion.sources import Example, LiveSource, SequenceSignal, require_finite
+from gldfusion.state import load_state
+from gldfusion.yaml_reader import parse_yaml
 
 LEARNED: dict[str, PreTrainedConfig] = {
     "gpt2": GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=24, bos_token_id=0, eos_token_id=0),
@@ -164,3 +168,43 @@ def test_a_quantised_checkpoint_names_the_library_that_it_needs(
     with pytest.raises(InputError, match=r"needs a library that is not installed\n.*install") as caught:
         load_model(checkpoint)
     assert len(str(caught.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"identity": {}, "log": []}', '{"identity": {}, "log": [{"step": 1}]}']
+)
+def test_a_saved_state_with_a_broken_log_is_told_in_words(tmp_path: Path, content: str) -> None:
+    folder = tmp_path / ".out.state"
+    (folder / "step-1").mkdir(parents=True)
+    (folder / "step-1" / "log.json").write_text(content)
+    write_manifest(folder / "step-1")
+    with pytest.raises(InputError, match=rf"log\.json.*\n.*delete {folder} to start again|delete {folder}"):
+        load_state(Accelerator(cpu=True), folder, {})
+
+
+def test_a_saved_state_that_torch_cannot_load_is_told_in_words(tmp_path: Path) -> None:
+    folder = tmp_path / ".out.state"
+    (folder / "step-1").mkdir(parents=True)
+    entry = {"step": 1, "tokens": 1, "seconds": 1.0}
+    (folder / "step-1" / "log.json").write_text(json.dumps({"identity": {}, "log": [entry]}))
+    (folder / "step-1" / "pytorch_model.bin").write_bytes(b"no weights")
+    write_manifest(folder / "step-1")
+    accelerator = Accelerator(cpu=True)
+    accelerator.prepare(torch.nn.Linear(1, 1))
+    with pytest.raises(InputError, match=r"the saved state .*step-1 cannot be loaded .*\n.*delete"):
+        load_state(accelerator, folder, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("1e-5", 1e-5), ("1E5", 1e5), ("-2.5e+3", -2500.0), (".5e1", 5.0), ("3.e2", 300.0)]
+)
+def test_numbers_with_an_exponent_are_numbers(text: str, number: float) -> None:
+    assert parse_yaml(f"a: {text}", "a file") == {"a": number}
+    options = parse_yaml(f"temperature: {text}", "a file")
+    if number > 0:
+        assert make_loss("kl", options) == make_loss("kl", {"temperature": number})
+
+
+@pytest.mark.parametrize("text", ["1e", "e5", "12e3x", "'1e-5'", "a1e5", "2020-01-01"])
+def test_texts_that_look_like_numbers_stay_texts(text: str) -> None:
+    assert parse_yaml(f"a: {text}", "a file") == {"a": text.strip("'")}
