@@ -171,7 +171,7 @@ def test_a_quantised_checkpoint_names_the_library_that_it_needs(
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", "{}", '{"identity": {}, "log": []}', '{"identity": {}, "log": [{"step": 1}]}']
+    "content", ["{", "[]", "{}", '{"identity": {}, "log": []}', '{"identity": {}, "log": [{"loss": 1}]}']
 )
 def test_a_saved_state_with_a_broken_log_is_told_in_words(tmp_path: Path, content: str) -> None:
     folder = tmp_path / ".out.state"

@@ -46,8 +46,8 @@ SMALL: dict[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-GROUPED = SMALL | {"num_key_value_heads": 2}
-MAMBA = {"mamba_n_heads": 2, "mamba_d_ssm": 16, "mamba_d_state": 8, "mamba_d_head": 8, "mamba_n_groups": 1}
+GROUPED: dict[str, Any] = SMALL | {"num_key_value_heads": 2}
+MAMBA: dict[str, Any] = {"mamba_n_heads": 2, "mamba_d_ssm": 16, "mamba_d_state": 8, "mamba_d_head": 8, "mamba_n_groups": 1}
 
 
 def make(config: PreTrainedConfig, dtype: torch.dtype = torch.float32) -> PreTrainedModel:

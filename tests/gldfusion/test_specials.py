@@ -47,7 +47,8 @@ def test_text_reads_them_letter_by_letter(tokenizer: Any, word: str) -> None:
     assert read.ids.count(number) == template
     plain = tokenizer.backend_tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     plain.encode_special_tokens = True
-    (first, last), (first_2, last_2) = read.replies or ()
+    assert read.replies is not None
+    (first, last), (first_2, last_2) = read.replies
     for ids, reply in ((read.ids[first:last], one.history[0][1]), (read.ids[first_2:last_2], one.response)):
         assert ids[: len(plain.encode(reply, add_special_tokens=False).ids)] == (
             plain.encode(reply, add_special_tokens=False).ids
