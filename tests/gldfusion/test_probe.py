@@ -47,7 +47,13 @@ SMALL: dict[str, Any] = {
     "eos_token_id": 2,
 }
 GROUPED: dict[str, Any] = SMALL | {"num_key_value_heads": 2}
-MAMBA: dict[str, Any] = {"mamba_n_heads": 2, "mamba_d_ssm": 16, "mamba_d_state": 8, "mamba_d_head": 8, "mamba_n_groups": 1}
+MAMBA: dict[str, Any] = {
+    "mamba_n_heads": 2,
+    "mamba_d_ssm": 16,
+    "mamba_d_state": 8,
+    "mamba_d_head": 8,
+    "mamba_n_groups": 1,
+}
 
 
 def make(config: PreTrainedConfig, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
