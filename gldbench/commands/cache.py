@@ -103,6 +103,7 @@ def _plan(recipe: Recipe, ids: bool) -> list[dict[str, Any]]:
             "device": source.device,
             "offload": source.offload,
             "trust_remote_code": recipe.trust_remote_code,
+            "special": recipe.special_tokens_in_text,
         }
         for source in recipe.sources
         if source.cache is not None

@@ -16,6 +16,7 @@ from gldbench.generate.lm_backend import LMBackend, PromptIds
 from gldbench.generate.quiet import quiet
 from gldfusion.errors import InputError
 from gldfusion.model import load_model
+from gldfusion.probe import require_causal
 
 _HFLM: Any = HFLM  # lm-eval's registry decorator hides the type of the class
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
@@ -68,7 +69,8 @@ def load(checkpoint: Checkpoint, device: str | None) -> Loaded:
 
     Raises:
         InputError: the engine asks for several GPUs, the checkpoint cannot be loaded (see
-            `gldfusion.model.load_model`), or the tokenizer has more tokens than the model.
+            `gldfusion.model.load_model`), its attention sees later tokens, or the tokenizer has more tokens than the
+            model.
     """
     if checkpoint.engine.tensor_parallel > 1:
         raise InputError(
@@ -86,7 +88,9 @@ def load(checkpoint: Checkpoint, device: str | None) -> Loaded:
             f"{path}: the tokenizer has {len(tokenizer)} tokens, but the model has embeddings for {embedded}\n"
             "save the tokenizer that the model was trained with"
         )
-    return model.to(device), tokenizer
+    model.to(device)
+    require_causal(model)
+    return model, tokenizer
 
 
 def _as_list(ids: Any) -> list[int]:

@@ -18,6 +18,7 @@ from gldfusion.inputs import Inputs, collate, pad
 from gldfusion.model import vocabulary_hash
 from gldfusion.signals import Signal
 from gldfusion.sources import Example, SequenceSignal, SourceSignals, encode_example
+from gldfusion.specials import Special, with_special
 
 
 def data_hash(examples: Sequence[Example]) -> str:
@@ -86,6 +87,7 @@ class FusionData:
         tokenizer: PreTrainedTokenizerFast,
         max_length: int,
         sources: Sequence[SourceSignals],
+        special: Special = "parse",
     ) -> None:
         """Encodes the examples.
 
@@ -94,14 +96,17 @@ class FusionData:
             tokenizer: the pivot's.
             max_length: largest number of tokens of a text, prompt and response together.
             sources: all used sources.
+            special: how special tokens that are typed in the texts are read; see `specials`.
 
         Raises:
-            InputError: an example cannot be encoded, or no example has a labelled position.
+            InputError: an example cannot be encoded, or holds a special token and `special` is "refuse", or no example
+                has a labelled position.
         """
         self.examples = examples
         self.sources = sources
         self.vocabulary_hash = vocabulary_hash(tokenizer)
-        self.encoded = [encode_example(tokenizer, e, max_length) for e in examples]
+        self.with_special = with_special(tokenizer, examples, special)
+        self.encoded = [encode_example(tokenizer, e, max_length, special) for e in examples]
         self.usable = np.array([i for i, e in enumerate(self.encoded) if e.starts])
         if not len(self.usable):
             raise InputError(

@@ -144,6 +144,7 @@ def finish(fusion: Fusion, log: Log, output: Path) -> None:
         "tokens": tokens,
         "flops": 6 * parameter_count(bare) * tokens,
         "truncated_examples": fusion.data.truncated,
+        "examples_with_special_tokens": len(fusion.data.with_special),
         "dropped_examples": len(fusion.data.examples) - len(fusion.data.usable),
     } | {f"coverage/{name}": value for name, value in fusion.coverage.items()}
     hashes = {source.name: source.checkpoint_hash for source in fusion.data.sources}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -19,12 +21,18 @@ from gldfusion.data import FusionData, data_hash
 from gldfusion.errors import InputError
 from gldfusion.examples import load_examples
 from gldfusion.files import hash_checkpoint, hash_json
+from gldfusion.inputs import require_embedded
 from gldfusion.memory import PeakMemory
-from gldfusion.model import SignalModel, load_model, load_tokenizer
+from gldfusion.model import SignalModel, load_model, load_tokenizer, vocabulary_size
 from gldfusion.objective import TotalLoss
 from gldfusion.optim import make_optimizer
+from gldfusion.positions import require_positions
+from gldfusion.reading import shown
 from gldfusion.recipe import Recipe, SourceSpec, TrainSpec, check_paths
 from gldfusion.sources import Control, Example, LiveSource, SourceSignals
+from gldfusion.vocab import require_map_folder
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,8 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
     """
     memory = PeakMemory(accelerator.device)
     loss = TotalLoss(recipe)
+    if "mapped" in loss.needs:
+        require_map_folder()
     check_paths(recipe)
     check_batch_size(recipe.train, accelerator.num_processes)
     examples = load_examples(recipe.data, recipe.data_seed)
@@ -70,8 +80,13 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
     model = SignalModel(pivot, k, with_logits="logits" in loss.needs)
     specs = recipe.used_sources
     sources = [open_source(s, recipe, examples, accelerator.device, loss.needs) for s in specs]
-    data = FusionData(examples, tokenizer, recipe.train.max_length, sources)
-    loss.check(sources, data.vocabulary_hash)
+    data = FusionData(examples, tokenizer, recipe.train.max_length, sources, recipe.special_tokens_in_text)
+    warn_of_special(data, recipe.special_tokens_in_text)
+    embeddings = cast(nn.Embedding, pivot.get_input_embeddings()).weight.shape[0]
+    for example, encoded in zip(examples, data.encoded, strict=True):
+        require_embedded(encoded, embeddings, tokenizer, example.id)
+    require_positions(pivot, max(len(e.ids) for e in data.encoded), "the longest text of the data")
+    loss.check(sources, data.vocabulary_hash, vocabulary_size(tokenizer))
     if "mapped" in loss.needs:
         loss.translate(tokenizer, {s.name: source_tokenizer(s, recipe.trust_remote_code) for s in specs}, sources)
     coverage = check_coverage(data, recipe.min_coverage)
@@ -100,6 +115,32 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
         state=state,
         memory=memory,
     )
+
+
+def require_same_reading(spec: SourceSpec, source: SourceCache, recipe: Recipe) -> None:
+    """Checks that a cache read special tokens that are typed in the data as the recipe does.
+
+    Raises:
+        InputError: it did not.
+    """
+    made = source.meta.get("special_tokens_in_text", "parse")
+    if (made == "text") != (recipe.special_tokens_in_text == "text"):
+        raise InputError(
+            f"source {spec.name}: its cache was made with special_tokens_in_text: {shown(made)}, the recipe says "
+            f"{recipe.special_tokens_in_text}\nname another cache folder and build it with `gldbench cache`"
+        )
+
+
+def warn_of_special(data: FusionData, special: str) -> None:
+    """Tells how many examples hold special tokens that somebody typed, and how they are read."""
+    if data.with_special:
+        example, word = data.with_special[0]
+        _log.warning(
+            "warning: special tokens of the pivot are typed in %d of %d examples (%r in example %s); "
+            "they are read as %s: see special_tokens_in_text",
+            *(len(data.with_special), len(data.examples), word, example.id),
+            "special tokens" if special == "parse" else "text",
+        )
 
 
 def kept(recipe: Recipe) -> int | None:
@@ -147,12 +188,14 @@ def open_source(
             dtype=spec.dtype,
             offload=spec.offload,
             trust_remote_code=recipe.trust_remote_code,
+            special=recipe.special_tokens_in_text,
         )
     elif k is None:
         raise InputError(f"source {spec.name}: k: full needs a live source\nset k, or remove the source's `cache` key")
     else:
         source = SourceCache(spec.name, spec.cache, k)
         source.require(needed_columns(needs))
+        require_same_reading(spec, source, recipe)
         if spec.checkpoint.is_dir() and hash_checkpoint(spec.checkpoint) != source.checkpoint_hash:
             raise InputError(
                 f"source {spec.name}: the cache {spec.cache} was made by another checkpoint than {spec.checkpoint}\n"

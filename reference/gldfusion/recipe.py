@@ -144,6 +144,9 @@ class Recipe(Model):
     """number of largest logits kept per position; `full` keeps the whole vocabulary and needs live sources"""
     min_coverage: float = Field(default=0.0, ge=0, le=1)
     """smallest accepted share of the pivot's labelled positions that are paired with each source"""
+    special_tokens_in_text: Literal["text", "parse", "refuse"] = "parse"
+    """how special tokens are read that are typed in the data: `parse` as special tokens, `text` like other text;
+    `refuse` refuses the data"""
     trust_remote_code: bool = False
     """run code that the pivot and the sources bring (`auto_map`). Without it such a checkpoint is refused"""
     train: TrainSpec
