@@ -181,8 +181,8 @@ def _batches(path: Path) -> Iterator[Any]:
     from pyarrow import ipc, parquet
 
     if path.suffix == ".parquet":
-        with parquet.ParquetFile(path) as file:
-            yield from file.iter_batches()
+        with parquet.ParquetFile(path, pre_buffer=False) as file:
+            yield from file.iter_batches(use_threads=False)
         return
     with pyarrow.memory_map(str(path)) as file:
         try:
