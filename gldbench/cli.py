@@ -18,6 +18,7 @@ from gldbench import __version__
 from gldbench.commands.cache import cache_app
 from gldbench.commands.check import check
 from gldbench.commands.compare import compare
+from gldbench.commands.data import data_app
 from gldbench.commands.disagree import disagree
 from gldbench.commands.doctor import doctor
 from gldbench.commands.eval import evaluate
@@ -47,6 +48,7 @@ app.command()(report)
 app.command()(fuse)
 app.command()(losses)
 app.add_typer(cache_app, name="cache")
+app.add_typer(data_app, name="data")
 app.command("eval")(evaluate)
 app.command()(score)
 app.command()(items)

@@ -122,8 +122,9 @@ def run_spec(
     env = environment(threads, workers)
     world = world_folder(spec.world, run.parent / "worlds")
     with lock(run / ".lock"), lock(world / ".lock"):
-        for folder in (run, *(run / name for name in ("checkpoints", "data", "report")), world):
-            remove_all_leftovers(folder)
+        for folder in (run, world):
+            for place in (folder, *filter(Path.is_dir, folder.iterdir())):
+                remove_all_leftovers(place)
         claim(run, env, yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False))
         lost = any(name.startswith("responses/") for name in Store(run).settle())
         return run_jobs(plan(spec, run, world, env, unsafe_code=unsafe_code, repeat=lost), workers, threads, report)

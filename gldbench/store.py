@@ -248,7 +248,7 @@ class Store:
         tables = []
         for path, _ in self._parts(kind):
             try:
-                tables.append(_completed(self._checked(path).read(), record, schema))
+                tables.append(_completed(self._checked(path).read(use_threads=False), record, schema))
             except (KeyError, ValueError, pa.ArrowException) as error:
                 raise InputError(f"{path} has other columns than expected: {plain_line(error)}\n{FOREIGN}") from None
         return pa.concat_tables([schema.empty_table(), *tables])
@@ -261,7 +261,9 @@ class Store:
         if found != expected:
             raise InputError(f"{path} is corrupted: expected checksum {expected}, found {found}\n{AGAIN}")
         try:
-            return pq.ParquetFile(io.BytesIO(content))
+            # no Python object and no thread takes part in reading: a thread that waits for Python while the process
+            # ends would abort it
+            return pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
         except pa.ArrowException as error:
             raise InputError(f"{path} is no parquet file: {plain_line(error)}\n{FOREIGN}") from None
 

@@ -44,6 +44,12 @@ def _no_opencompass_of_the_user(
         monkeypatch.setenv("GLDBENCH_OPENCOMPASS", str(tmp_path_factory.getbasetemp() / "not-set-up"))
 
 
+@pytest.fixture(autouse=True)
+def _no_tasks_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--tasks-dir` sets this variable for the process: it must not stay set after the test."""
+    monkeypatch.setenv("GLDBENCH_TASKS", "")
+
+
 def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
     if not report.skipped or hasattr(report, "wasxfail"):
         return

@@ -59,15 +59,15 @@ def build(
     loaded = with_trust(load_recipe(recipe), trust_remote_code)
     _check(loaded)
     check_cache_paths(loaded)
-    from gldfusion.data import read_examples  # loads torch, which takes seconds: after all quick checks
+    from gldfusion.examples import load_examples  # loads torch, which takes seconds: after all quick checks
 
-    texts = len({example.key for example in read_examples(loaded.data)})
+    texts = len({example.key for example in load_examples(loaded.data, loaded.data_seed)})
     new = {}
     with reporter(f"cache {loaded.name}") as report:
         for arguments in _plan(loaded, ids):
             name = arguments.pop("name")
             show = lambda done, total, name=name: report(f"logits {name}", done, total)  # noqa: E731
-            new[name] = _build(loaded.data, workers, show, arguments)
+            new[name] = _build(loaded, workers, show, arguments)
     if as_json:
         print_json({"texts": texts, "new": new})
     else:
@@ -103,19 +103,20 @@ def _plan(recipe: Recipe, ids: bool) -> list[dict[str, Any]]:
             "device": source.device,
             "offload": source.offload,
             "trust_remote_code": recipe.trust_remote_code,
+            "special": recipe.special_tokens_in_text,
         }
         for source in recipe.sources
         if source.cache is not None
     ]
 
 
-def _build(data: Path, workers: int, progress: Any, arguments: dict[str, Any]) -> int:
+def _build(recipe: Recipe, workers: int, progress: Any, arguments: dict[str, Any]) -> int:
     from gldfusion.cache import build_cache, build_with_workers
-    from gldfusion.data import read_examples
+    from gldfusion.examples import load_examples
 
     if workers > 1:
-        return build_with_workers(data, workers, progress, **arguments)
-    return build_cache(examples=read_examples(data), progress=progress, **arguments)
+        return build_with_workers(recipe.data, recipe.data_seed, workers, progress, **arguments)
+    return build_cache(examples=load_examples(recipe.data, recipe.data_seed), progress=progress, **arguments)
 
 
 @cache_app.command()

@@ -12,7 +12,7 @@ from gldfusion.errors import InputError, require_known
 ACROSS: dict[str, tuple[str, ...]] = {
     "generation": ("decoding", "max_tokens", "backend", "dtype", "tensor_parallel"),
     "stop": ("stop",),
-    "chat_template": ("chat_template",),
+    "chat_template": ("chat_template", "date"),
     "grader": ("grader_version",),
 }
 """name of a difference, as `--across` takes it -> the settings that belong to it"""

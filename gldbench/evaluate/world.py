@@ -26,6 +26,7 @@ UNITS = {
     "flops": "FLOP",
     "truncated_examples": "examples",
     "dropped_examples": "examples",
+    "examples_with_special_tokens": "examples",
     "coverage": "fraction",
     "padding_share": "fraction",
     "validation/loss": "nats per token",

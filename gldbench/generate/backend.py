@@ -43,8 +43,22 @@ class Cut:
     """the continuation lost its end"""
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are drawn at random."""
+
+    temperature: float
+    """what the logits are divided by, above 0"""
+    seed: int
+    """the same batch with the same seed gets the same answers on the same machine"""
+
+
 class Backend(Protocol):
-    """A loaded model that answers prompts greedily and scores continuations."""
+    """A loaded model that answers prompts and scores continuations.
+
+    Prompts come as the items have them. `gldfusion.chat` makes the token ids, for training and for every backend: a
+    backend passes ids to its library, and stops at `chat.stop_tokens`.
+    """
 
     @property
     def tokens_per_batch(self) -> float:
@@ -54,16 +68,14 @@ class Backend(Protocol):
         """
         ...
 
-    def render(self, prompt: str) -> str:
-        """Returns the text that the model reads: the prompt in the chat template, if the checkpoint has one."""
+    def count(self, prompt: str, plain: bool = False) -> int:
+        """Counts the ids of a prompt, in its chat template or, for a prompt that is scored, plain."""
         ...
 
-    def count(self, text: str) -> int:
-        """Counts the tokens of a rendered prompt."""
-        ...
-
-    def complete(self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str]) -> list[Completion]:
-        """Answers one batch of rendered prompts; the completions come in the order of the prompts."""
+    def complete(
+        self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str], sampling: Sampling | None = None
+    ) -> list[Completion]:
+        """Answers one batch of prompts, greedily if there is no `sampling`, in the order of the prompts."""
         ...
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from gldbench.generate.backend import Backend, Completion
+from gldbench.generate.backend import Backend, Completion, Sampling
 from gldbench.generate.checkpoint import Checkpoint, open_checkpoint
 from gldbench.generate.plan import Case, PlanStore, case_of, hash_text, plan
 from gldbench.schema import Item, Response, Task
@@ -117,6 +117,7 @@ def responses_for(
     batch_size: int = BATCH_SIZE,
     device: str | None = None,
     progress: Progress | None = None,
+    samplings: Sequence[Sampling | None] = (None,),
 ) -> Responses:
     """Returns the responses to all items of all tasks; those that are not stored are generated and stored.
 
@@ -134,6 +135,8 @@ def responses_for(
         batch_size: most sequences in a batch.
         device: "cpu", "cuda", ...; None: a GPU if there is one.
         progress: called with (responses that are done, responses in all).
+        samplings: how answers are drawn; None: greedily. All items are answered for the first sampling, then all for
+            the second, and so on.
 
     Raises:
         InputError: the backend is unknown, or the checkpoint cannot be loaded.
@@ -141,7 +144,12 @@ def responses_for(
     require_known("backend", backend, BACKENDS)
     opened = checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint)
     start = time.perf_counter()
-    cases = [case_of(opened, task, item, backend) for task, items in work for item in items]
+    cases = [
+        case_of(opened, task, item, backend, sampling)
+        for sampling in samplings
+        for task, items in work
+        for item in items
+    ]
     stored = {response.case_id: response for response in store.responses()}
     wanted = {case.case_id: case for case in cases}
     new: list[Response] = []
@@ -194,9 +202,9 @@ def _answer(model: Backend, cases: Sequence[Case], checkpoint: Checkpoint, subje
 
 def _complete(model: Backend, cases: Sequence[Case], checkpoint: Checkpoint) -> list[tuple[Completion, int, bool]]:
     """Generates answers; returns (answer, tokens of the prompt, whether the prompt was cut) for each case."""
-    rendered = [model.render(case.item.prompt) for case in cases]
-    completions = model.complete(rendered, cases[0].max_tokens, cases[0].task.generation.stop)
-    counts = [model.count(text) for text in rendered]
+    prompts = [case.item.prompt for case in cases]
+    completions = model.complete(prompts, cases[0].max_tokens, cases[0].task.generation.stop, cases[0].sampling)
+    counts = [model.count(prompt) for prompt in prompts]
     room = checkpoint.context - cases[0].max_tokens
     return [(answer, tokens, tokens > room) for answer, tokens in zip(completions, counts, strict=True)]
 
@@ -212,5 +220,5 @@ def _score(model: Backend, cases: Sequence[Case]) -> list[tuple[Completion, int,
         own = [next(likelihoods) for _ in case.item.choices]
         text = json.dumps({"loglikelihoods": [one.value for one in own], "greedy": [one.greedy for one in own]})
         answer = Completion(text, tokens=0, truncated=any(one.cut.continuation for one in own))
-        answers.append((answer, model.count(case.item.prompt), any(one.cut.prompt for one in own)))
+        answers.append((answer, model.count(case.item.prompt, plain=True), any(one.cut.prompt for one in own)))
     return answers

@@ -1,4 +1,4 @@
-"""The backend "hf": transformers loads the checkpoint, and lm-eval's HFLM decodes greedily or scores."""
+"""The backend "hf": transformers loads the checkpoint, and lm-eval's HFLM decodes or scores."""
 
 from __future__ import annotations
 
@@ -10,33 +10,52 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from gldbench.generate.backend import Completion, Cut, fit
+from gldbench.generate.backend import Completion, Cut, Sampling, fit
 from gldbench.generate.checkpoint import Checkpoint, load_tokenizer
-from gldbench.generate.lm_backend import LMBackend
+from gldbench.generate.lm_backend import LMBackend, PromptIds
 from gldbench.generate.quiet import quiet
 from gldfusion.errors import InputError
 from gldfusion.model import load_model
+from gldfusion.probe import require_causal
 
 _HFLM: Any = HFLM  # lm-eval's registry decorator hides the type of the class
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
 class _RecordingHFLM(_HFLM):
-    """An HFLM that also keeps the new tokens of its last batch and what it cut; HFLM returns neither."""
+    """An HFLM that reads our token ids, and keeps the new tokens of its last batch and what it cut."""
 
+    ids: PromptIds
+    ends: tuple[str, ...]
+    """the texts of the tokens at which `generate` stops"""
     new_tokens: torch.Tensor
     cuts: dict[tuple[str, str], Cut]
 
+    def tok_encode(self, string: str, *args: Any, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
+        """The ids of a prompt. HFLM asks for text without special tokens only after an empty prompt."""
+        if add_special_tokens is False:
+            return super().tok_encode(string, *args, add_special_tokens=False, **kwargs)
+        return self.ids.of(string)
+
+    def tok_batch_encode(
+        self, strings: list[str], padding_side: str = "left", left_truncate_len: int | None = None, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The ids of several prompts, padded on the left, and their attention mask."""
+        rows = [self.ids.of(string)[-(left_truncate_len or 0) :] for string in strings]
+        width = max(map(len, rows))
+        padding = [[self.tokenizer.pad_token_id] * (width - len(row)) for row in rows]
+        mask = [[0] * len(before) + [1] * len(row) for before, row in zip(padding, rows, strict=True)]
+        return torch.tensor([[*before, *row] for before, row in zip(padding, rows, strict=True)]), torch.tensor(mask)
+
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        before, after = super()._encode_pair(context, continuation)
+        before, after = self.ids.pair(context, continuation)
         # HFLM reads all tokens but the last one; a continuation that is longer than the context would make it fail
         kept, self.cuts[context, continuation] = fit(before, after, self.max_length + 1)
         return before, kept
 
     def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
-        # `generate` stops at the end token anyway; a search for the text of that token at every step only takes time
-        end = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
-        out = super()._model_generate(context, max_length, [s for s in stop if s != end], **kwargs)
+        # `generate` stops at these tokens anyway; a search for their texts at every step only takes time
+        out = super()._model_generate(context, max_length, [s for s in stop if s not in self.ends], **kwargs)
         self.new_tokens = out[:, context.shape[1] :]
         return out
 
@@ -50,7 +69,8 @@ def load(checkpoint: Checkpoint, device: str | None) -> Loaded:
 
     Raises:
         InputError: the engine asks for several GPUs, the checkpoint cannot be loaded (see
-            `gldfusion.model.load_model`), or the tokenizer has more tokens than the model.
+            `gldfusion.model.load_model`), its attention sees later tokens, or the tokenizer has more tokens than the
+            model.
     """
     if checkpoint.engine.tensor_parallel > 1:
         raise InputError(
@@ -68,7 +88,9 @@ def load(checkpoint: Checkpoint, device: str | None) -> Loaded:
             f"{path}: the tokenizer has {len(tokenizer)} tokens, but the model has embeddings for {embedded}\n"
             "save the tokenizer that the model was trained with"
         )
-    return model.to(device), tokenizer
+    model.to(device)
+    require_causal(model)
+    return model, tokenizer
 
 
 def _as_list(ids: Any) -> list[int]:
@@ -90,8 +112,10 @@ class HFBackend(LMBackend):
                 batch_size=batch_size,
                 trust_remote_code=checkpoint.trust_remote_code,
             )
-        super().__init__(lm, checkpoint.chat_template is not None)
-        self._ends = {self._lm.eot_token_id, *_as_list(model.generation_config.eos_token_id)}
+        super().__init__(lm, PromptIds(tokenizer))
+        stops = [self._lm.eot_token_id, *self._stop_tokens]
+        lm.ids, lm.ends = self._ids, tuple(lm.tok_decode(token, skip_special_tokens=False) for token in stops)
+        self._ends = {*stops, *_as_list(model.generation_config.eos_token_id)}
         # a checkpoint's own penalties would change what "greedy" means, so all models get the same configuration
         model.generation_config = GenerationConfig(
             bos_token_id=tokenizer.bos_token_id,
@@ -99,10 +123,19 @@ class HFBackend(LMBackend):
             pad_token_id=self._lm.tokenizer.pad_token_id,
         )
 
-    def complete(self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str]) -> list[Completion]:
-        """Decodes one batch of rendered prompts greedily."""
-        order, texts = self._written(prompts, max_tokens, stop)
+    def complete(
+        self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str], sampling: Sampling | None = None
+    ) -> list[Completion]:
+        """Decodes one batch of prompts."""
+        if sampling is None:
+            order, texts = self._written(prompts, max_tokens, stop)
+        else:
+            drawn = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
+            with torch.random.fork_rng():
+                torch.manual_seed(sampling.seed)
+                order, texts = self._written(prompts, max_tokens, stop, **drawn)
         rows = self._lm.new_tokens.tolist()
+        stop = [*stop, *(end for end in self._turn_end if end not in self._lm.ends)]
         completions = {
             i: self._completion(text, row, max_tokens, stop) for i, text, row in zip(order, texts, rows, strict=True)
         }

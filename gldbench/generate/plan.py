@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gldbench.generate.backend import Backend
+from gldbench.generate.backend import Backend, Sampling
 from gldbench.generate.checkpoint import AS_STORED, Checkpoint
 from gldbench.schema import Item, Task
+from gldfusion.chat import RULES
 from gldfusion.files import hash_json
 
 SCORED_TOKENS_PER_BATCH = 2**13
@@ -26,6 +27,8 @@ class Case:
     max_tokens: int
     """token limit of the answer"""
     case_id: str
+    sampling: Sampling | None = None
+    """how the answer is drawn; None: greedily"""
 
     @property
     def scored(self) -> bool:
@@ -57,7 +60,7 @@ def answer_limit(task: Task, checkpoint: Checkpoint) -> int:
     return max(1, min(task.generation.max_tokens, checkpoint.context // 2))
 
 
-def case_of(checkpoint: Checkpoint, task: Task, item: Item, backend: str) -> Case:
+def case_of(checkpoint: Checkpoint, task: Task, item: Item, backend: str, sampling: Sampling | None = None) -> Case:
     """Makes the case of one item. Its `case_id` hashes everything that the response depends on.
 
     Args:
@@ -65,13 +68,17 @@ def case_of(checkpoint: Checkpoint, task: Task, item: Item, backend: str) -> Cas
         task: the task of the item; the key covers its name and version.
         item: the item; the key covers its prompt and, for log-likelihoods, its choices.
         backend: a key of `generate.BACKENDS`.
+        sampling: how the answer is drawn; None: greedily.
     """
     limit = answer_limit(task, checkpoint)
     asked: dict[str, Any] = {"decoding": "greedy", "max_tokens": limit, "stop": task.generation.stop}
     if task.kind == "loglikelihood":
         asked = {"decoding": "loglikelihood", "choices": item.choices}
+    if sampling is not None:
+        asked["decoding"] = dataclasses.asdict(sampling)
     key = {
         "checkpoint": checkpoint.hash,
+        "prompts": RULES,
         "chat_template": checkpoint.chat_template,
         "task": [task.benchmark, task.version],
         "prompt": hash_text(item.prompt),
@@ -80,7 +87,7 @@ def case_of(checkpoint: Checkpoint, task: Task, item: Item, backend: str) -> Cas
     }
     if checkpoint.engine != AS_STORED:  # not in the key otherwise, so that responses of older versions keep theirs
         key["engine"] = dataclasses.asdict(checkpoint.engine)
-    return Case(task, item, limit, hash_json(key))
+    return Case(task, item, limit, hash_json(key), sampling)
 
 
 def hash_text(text: str) -> str:
@@ -120,8 +127,9 @@ def _batches(model: Backend, cases: Sequence[Case], batch_size: int) -> list[lis
     """Groups cases with equal settings, longest first, within `batch_size` sequences and the limit on tokens."""
     widths = {case.case_id: _width(model, case) for case in cases}
 
-    def settings(case: Case) -> tuple[bool, int, tuple[str, ...]]:
-        return case.scored, case.max_tokens, () if case.scored else case.task.generation.stop
+    def settings(case: Case) -> tuple[bool, int, tuple[str, ...], tuple[float, int]]:
+        drawn = (0.0, 0) if case.sampling is None else (case.sampling.temperature, case.sampling.seed)
+        return case.scored, case.max_tokens, () if case.scored else case.task.generation.stop, drawn
 
     def sequences(case: Case) -> int:
         return max(1, len(case.item.choices)) if case.scored else 1
@@ -143,5 +151,5 @@ def _width(model: Backend, case: Case) -> int:
     """Number of tokens of the prompt and the longest answer or choice that may follow it."""
     if case.scored:
         longest = max(case.item.choices, key=len, default="")
-        return model.count(case.item.prompt) + model.count(longest)
-    return model.count(model.render(case.item.prompt)) + case.max_tokens
+        return model.count(case.item.prompt, plain=True) + model.count(longest, plain=True)
+    return model.count(case.item.prompt) + case.max_tokens

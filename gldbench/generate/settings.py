@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gldbench.generate.checkpoint import Checkpoint
 from gldbench.generate.plan import answer_limit, hash_text
 from gldbench.schema import Task
+from gldfusion.templates import DATE
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Settings:
     """stop strings"""
     chat_template: str | None
     """first 12 digits of the SHA-256 of the chat template; None: prompts are given without a template"""
+    date: str | None
+    """the day that chat templates are told; None: prompts are given without a template"""
     backend: str
     """library that ran the model"""
     dtype: str
@@ -52,6 +55,7 @@ def settings_of(task: Task, checkpoint: Checkpoint, backend: str) -> Settings:
         max_tokens=0 if scored else answer_limit(task, checkpoint),
         stop=() if scored else task.generation.stop,
         chat_template=None if template is None else hash_text(template)[:12],
+        date=None if template is None else DATE,
         backend=backend,
         dtype=checkpoint.engine.dtype,
         tensor_parallel=checkpoint.engine.tensor_parallel,

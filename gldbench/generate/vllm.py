@@ -1,4 +1,4 @@
-"""The backend "vllm": lm-eval's VLLM decodes greedily or scores.
+"""The backend "vllm": lm-eval's VLLM decodes or scores.
 
 It was never run with vLLM itself, because no machine of this project has vLLM. Its tests use a stand-in module, and
 hold our calls and those of lm-eval against the signatures of vLLM 0.33.0.
@@ -12,26 +12,33 @@ from typing import Any
 
 from lm_eval.models.vllm_causallms import VLLM
 
-from gldbench.generate.backend import Completion, Cut, fit
-from gldbench.generate.checkpoint import Checkpoint
-from gldbench.generate.lm_backend import LMBackend
+from gldbench.generate.backend import Completion, Cut, Sampling, fit
+from gldbench.generate.checkpoint import Checkpoint, load_tokenizer
+from gldbench.generate.lm_backend import LMBackend, PromptIds
 from gldbench.generate.quiet import quiet
 
 _VLLM: Any = VLLM  # lm-eval's registry decorator hides the type of the class
 
 
 class _RecordingVLLM(_VLLM):
-    """A VLLM that also keeps vLLM's answers to its last batch and what it cut; VLLM returns neither."""
+    """A VLLM that reads our token ids, and keeps vLLM's answers to its last batch and what it cut."""
 
+    ids: PromptIds
     answers: list[Any]
     cuts: dict[tuple[str, str], Cut]
+
+    def tok_encode(self, string: Any, add_special_tokens: bool | None = None, **kwargs: Any) -> Any:
+        """The ids of a prompt or of several. VLLM asks for text without special tokens only after an empty prompt."""
+        if add_special_tokens is False:
+            return super().tok_encode(string, add_special_tokens=False, **kwargs)
+        return self.ids.of(string) if isinstance(string, str) else [self.ids.of(one) for one in string]
 
     def _model_generate(self, *args: Any, **kwargs: Any) -> Any:
         self.answers = super()._model_generate(*args, **kwargs)
         return self.answers
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        before, after = super()._encode_pair(context, continuation)
+        before, after = self.ids.pair(context, continuation)
         # vLLM must write one token, even if only the prompt is scored
         kept, self.cuts[context, continuation] = fit(before, after, self.max_length - 1)
         return before, kept
@@ -56,11 +63,17 @@ class VLLMBackend(LMBackend):
                 max_num_seqs=batch_size,
                 trust_remote_code=checkpoint.trust_remote_code,
             )
-        super().__init__(lm, checkpoint.chat_template is not None)
+        super().__init__(lm, PromptIds(load_tokenizer(checkpoint.path, checkpoint.trust_remote_code)))
+        lm.ids = self._ids
 
-    def complete(self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str]) -> list[Completion]:
-        """Decodes one batch of rendered prompts greedily."""
-        order, texts = self._written(prompts, max_tokens, stop)
+    def complete(
+        self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str], sampling: Sampling | None = None
+    ) -> list[Completion]:
+        """Decodes one batch of prompts."""
+        settings: dict[str, Any] = {"stop_token_ids": self._stop_tokens}
+        if sampling is not None:
+            settings |= {"do_sample": True, "temperature": sampling.temperature, "seed": sampling.seed}
+        order, texts = self._written(prompts, max_tokens, stop, **settings)
         written = [answer.outputs[0] for answer in self._lm.answers]
         completions = {
             i: Completion(text, len(own.token_ids), own.finish_reason == "length")

@@ -8,7 +8,7 @@ from gldbench.grade.grader import Grade, status_of
 from gldbench.grade.judges import JUDGES, Mark
 from gldbench.schema import Item, Response, Task
 
-VERSION = "3"
+VERSION = "4"
 """Raised with every change of rules that can change a grade.
 
 2: one finder of answers for all judges. 3: templates are no answers, a next line must look like an answer, and outputs

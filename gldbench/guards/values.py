@@ -19,7 +19,7 @@ def loss_values() -> Values:
     from gldfusion.losses import LOSSES, make_loss
 
     gld = ({"distance": d} for d in ("flb", "anova", "slb", "exact"))
-    nodes = ({"nodes": "vocab", "values": v} for v in ("raw", "logprob", "standard", "softmax"))
+    nodes = ({"nodes": "vocab", "values": v} for v in ("raw", "standard", "softmax"))
     cases = [*((name, {}) for name in LOSSES), *(("gld", options) for options in (*gld, *nodes))]
     pairs = torch.tensor([[[0, 0], [1, 2], [2, 3]], [[0, 1], [1, 1], [-1, -1]]])
     values = {}

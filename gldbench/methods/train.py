@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gldbench.spec import MethodSpec, Spec
 from gldfusion.progress import Progress
-from gldfusion.recipe import Recipe, SourceSpec
+from gldfusion.recipe import DataPart, Recipe, SourceSpec
 
 
 def train(
@@ -59,7 +59,7 @@ def recipe_of(spec: Spec, method: MethodSpec, world: Path, data: Path, seed: int
     return Recipe(
         name=name,
         pivot=world / "models" / "pivot",
-        data=data,
+        data=(DataPart(path=data),),
         sources=sources,
         terms=method.terms,
         lambda_=method.lambda_,

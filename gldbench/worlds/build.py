@@ -25,7 +25,7 @@ from gldfusion.files import atomic_write, hash_json
 from gldfusion.manifest import sealed_dir
 from gldfusion.progress import Progress
 from gldfusion.reading import one_line, read_bytes, read_json_lines
-from gldfusion.recipe import Recipe, steps_of
+from gldfusion.recipe import DataPart, Recipe, steps_of
 
 GENERATION = 1
 """raise this when a change of tokenizers, initialisation or training makes other models from the same spec"""
@@ -115,7 +115,7 @@ def train_model(world: WorldSpec, folder: Path, name: str, progress: Progress) -
         like_pivot = folder / "data" / "train-pivot.jsonl" if name == "control" else data
         texts = [part for e in read_examples(like_pivot)[:4000] for part in (e.prompt, e.response)]
         initialise(spec, texts, world.seed * 100 + list(models_of(world)).index(name), start)
-    recipe = Recipe(name=name, pivot=start, data=data, train=spec.train)
+    recipe = Recipe(name=name, pivot=start, data=(DataPart(path=data),), train=spec.train)
     fuse(recipe, folder / "models" / name, progress)
 
 

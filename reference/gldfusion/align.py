@@ -2,22 +2,21 @@
 
 Pairing reads the replies only, so a BOS token or a chat template on one side shifts nothing. Bytes are counted from the
 start of the first reply. The replies of a conversation, and the texts of a packed row, are counted one after the other;
-between two of them is one byte, at which the end token of the first one starts.
+between two of them is one byte, at which the end of the first one starts. The end of a reply can have several tokens
+(`turns.turn_end`); only the first of them starts at a byte.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
-from tokenizers import Tokenizer
-
+from gldfusion.chat import parts
 from gldfusion.errors import InputError
-from gldfusion.templates import render
+from gldfusion.templates import Message
+from gldfusion.tokens import tokens
 
 
 @dataclass(frozen=True)
@@ -25,16 +24,17 @@ class Encoded:
     """A prompt and its response, a conversation, or a packed row of several texts (`pack`), in one tokenisation."""
 
     ids: list[int]
-    """the prompt, the response and the end-of-sequence token"""
+    """the prompt, the response and the tokens that end it"""
     n_prompt: int
     """number of `ids` before the first reply"""
     starts: list[int]
-    """the byte of the response text at which each labelled id starts; -1 if it starts inside a character. The
-    end-of-sequence token starts at the length of the text. The values other than -1 are strictly increasing"""
+    """the byte of the response text at which each labelled id starts; -1 if it starts inside a character. The first
+    token of the end starts at the length of the text, its other tokens have -1. The values other than -1 are strictly
+    increasing"""
     truncated: bool
     """whether the end was cut off because of max_length"""
     replies: tuple[tuple[int, int], ...] | None = None
-    """the range [first, last) in `ids` of each reply and its end token. None: everything after the prompt"""
+    """the range [first, last) in `ids` of each reply and its end. None: everything after the prompt"""
 
     @property
     def labelled(self) -> list[int]:
@@ -53,7 +53,7 @@ def encode(
 ) -> Encoded:
     """Tokenises a prompt and its response.
 
-    They are tokenised separately, so the prompt has the same tokens here and in generation.
+    The prompt has the same ids here and in generation (`chat.prompt_ids`).
 
     Args:
         tokenizer: a fast transformers tokenizer. It must not be changed after its first use here.
@@ -67,27 +67,46 @@ def encode(
         InputError: the tokenizer is not a fast one, has no end-of-sequence token, or makes no token of the prompt; or
             its chat template rewrites earlier turns.
     """
+    said = [message for turn in (*history, (prompt, response)) for message in _messages(*turn)]
+    return encode_messages(tokenizer, said, max_length)
+
+
+def encode_messages(tokenizer: Any, messages: Sequence[Message], max_length: int, tools: Sequence[Any] = ()) -> Encoded:
+    """As `encode`, for a conversation with turns of every role.
+
+    Args:
+        tokenizer: as for `encode`.
+        messages: the turns. The replies of the assistant are labelled, each with the tokens that end its turn
+            (`turns.turn_end`). A turn that calls tools is no reply.
+        max_length: largest number of ids. The rest is cut off at the end.
+        tools: descriptions of tools for the chat template.
+
+    Raises:
+        InputError: see `encode`.
+    """
     if tokenizer.eos_token_id is None:
-        raise InputError(f"{tokenizer.name_or_path} has no eos_token\nset one: every response ends with it")
-    turns = [*history, (prompt, response)]
+        raise InputError(f"{tokenizer.name_or_path} has no eos_token\nset one: replies end with it")
     ids, starts, replies, byte = list[int](), list[int](), list[tuple[int, int]](), 0
-    for number, (_, reply) in enumerate(turns):
-        between = _before_reply(tokenizer, turns, number)
-        if number and between[:1] == [tokenizer.eos_token_id]:  # the template ends the previous reply: a label too
-            replies[-1] = (replies[-1][0], replies[-1][1] + 1)
-            starts.append(byte - 1)
-        ids += between
-        encoding = _untrimmed(tokenizer).encode(reply, add_special_tokens=False)
-        replies.append((len(ids), len(ids) + len(encoding.ids)))
-        starts += [start if start < 0 else start + byte for start in _starts(reply, encoding.offsets)]
-        ids += encoding.ids
-        byte += len(reply.encode()) + 1
-    ids.append(tokenizer.eos_token_id)
-    starts.append(byte - 1)
-    replies[-1] = (replies[-1][0], len(ids))
+    for part in parts(tokenizer, messages, tools):
+        ids += part.before
+        said, spans = tokens(tokenizer, part.reply, part.continues)
+        if spans is None:
+            raise InputError(
+                f"expected a fast tokenizer: {tokenizer.name_or_path} reports no character spans\n"
+                "convert it to a fast one"
+            )
+        replies.append((len(ids), len(ids) + len(said) + len(part.end)))
+        starts += [start if start < 0 else start + byte for start in _starts(part.reply, spans)]
+        byte += len(part.reply.encode()) + 1
+        starts += [byte - 1, *[-1] * len(part.end)][: len(part.end)]
+        ids += [*said, *part.end]
     return _cut(
         Encoded(ids=ids, n_prompt=replies[0][0], starts=starts, truncated=False, replies=tuple(replies)), max_length
     )
+
+
+def _messages(prompt: str, reply: str) -> list[Message]:
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply}]
 
 
 def pack(texts: Sequence[Encoded], sizes: Sequence[int]) -> Encoded:
@@ -113,28 +132,6 @@ def pack(texts: Sequence[Encoded], sizes: Sequence[int]) -> Encoded:
         truncated=any(text.truncated for text in texts),
         replies=tuple(replies),
     )
-
-
-def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
-    """The ids of a prompt, as the model sees it in training and in generation.
-
-    If the tokenizer has a chat template, they are a user turn and the opening of the reply in this template. Otherwise
-    they are the text as it is, after the BOS token if the tokenizer puts one before a text.
-
-    Raises:
-        InputError: there is no id, so no position could predict the first token of a response.
-    """
-    if tokenizer.chat_template:
-        turn = [{"role": "user", "content": prompt}]
-        ids = list(render(tokenizer, turn, add_generation_prompt=True, tokenize=True, return_dict=False))
-    else:
-        ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        with_special = tokenizer(prompt)["input_ids"]  # may also contain an end token, which a prompt must not
-        if tokenizer.bos_token_id is not None and with_special[:1] == [tokenizer.bos_token_id] != ids[:1]:
-            ids = [tokenizer.bos_token_id, *ids]
-    if not ids:
-        raise InputError("the prompt has no tokens and the tokenizer adds no BOS\nwrite a longer prompt")
-    return ids
 
 
 def pair(starts_a: Sequence[int], starts_b: Sequence[int]) -> list[tuple[int, int]]:
@@ -165,33 +162,6 @@ def pair_texts(ours: Encoded, theirs: Sequence[int], same_vocabulary: bool) -> l
     if same_vocabulary and ours.starts[:shared] == list(theirs[:shared]):
         return [(i, i) for i in range(shared)]
     return pair(ours.starts, theirs)
-
-
-def _before_reply(tokenizer: Any, turns: Sequence[tuple[str, str]], number: int) -> list[int]:
-    """The ids between the previous reply and reply `number`. For the first reply, the ids of the prompt."""
-    if number == 0:
-        return prompt_ids(tokenizer, turns[0][0])
-    if not tokenizer.chat_template:
-        return [tokenizer.eos_token_id, *tokenizer(turns[number][0], add_special_tokens=False)["input_ids"]]
-    earlier = _rendered(tokenizer, turns, number - 1) + turns[number - 1][1]
-    text = _rendered(tokenizer, turns, number)
-    if not text.startswith(earlier):
-        raise InputError(
-            f"the chat template of {tokenizer.name_or_path or 'this tokenizer'} rewrites earlier turns: the text "
-            f"before reply {number + 1} does not contain reply {number} unchanged\n"
-            "train on single turns, or use another template"
-        )
-    return tokenizer(text[len(earlier) :], add_special_tokens=False)["input_ids"]
-
-
-def _rendered(tokenizer: Any, turns: Sequence[tuple[str, str]], number: int) -> str:
-    """The conversation up to the opening of reply `number`, as the tokenizer's template writes it."""
-    messages = [
-        {"role": role, "content": content}
-        for turn in turns[: number + 1]
-        for role, content in zip(("user", "assistant"), turn, strict=True)
-    ]
-    return render(tokenizer, messages[:-1], add_generation_prompt=True, tokenize=False)
 
 
 def _cut(whole: Encoded, max_length: int) -> Encoded:
@@ -229,22 +199,3 @@ def _starts(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
         starts.append(byte_of[start] if first >= covered else -1)
         covered = max(covered, last)
     return starts
-
-
-@lru_cache(maxsize=8)
-def _untrimmed(tokenizer: Any) -> Tokenizer:
-    """A copy of the tokenizer's backend without its post-processor.
-
-    ByteLevel post-processors remove spaces from both ends of a token's span (in the GPT-2 and Llama-3 families by
-    default). Then the token after "\\n   " would seem to start 3 bytes too early. If no special tokens are added, a
-    post-processor changes nothing else.
-    """
-    if not getattr(tokenizer, "is_fast", False):
-        raise InputError(
-            f"expected a fast tokenizer: {tokenizer.name_or_path} reports no character spans\nconvert it to a fast one"
-        )
-    backend: Tokenizer = copy.deepcopy(tokenizer.backend_tokenizer)
-    backend.post_processor = None  # pyright: ignore[reportAttributeAccessIssue]
-    backend.no_truncation()
-    backend.no_padding()
-    return backend

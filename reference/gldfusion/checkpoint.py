@@ -157,6 +157,11 @@ def reading(path: Path, what: str) -> Iterator[None]:
         # a Rust library that panics raises this class, which is no Exception and cannot be imported
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
+        if isinstance(error, ImportError):
+            raise InputError(
+                f"{what} in {path} needs a library that is not installed\n{plain_line(error)}\n"
+                "install it, or use a checkpoint that does not need it (a quantised one: its unquantised original)"
+            ) from error
         raise InputError(
             f"not a checkpoint: {what} in {path} cannot be loaded ({type(error).__name__})\n"
             f"{plain_line(error)}\n{BROKEN}, or install the version of transformers that wrote it"

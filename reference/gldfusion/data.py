@@ -1,13 +1,10 @@
-"""Reads the examples, encodes them for the pivot, and makes batches in which pivot and source positions are paired."""
+"""Encodes the examples for the pivot, and makes batches in which pivot and source positions are paired."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,63 +13,13 @@ from transformers import PreTrainedTokenizerFast
 
 from gldfusion.align import Encoded, pair_texts
 from gldfusion.errors import InputError
+from gldfusion.examples import read_examples as read_examples
 from gldfusion.inputs import Inputs, collate, pad
 from gldfusion.model import vocabulary_hash
 from gldfusion.packing import Packer
-from gldfusion.paths import EXAMPLE_LINE, require_data
 from gldfusion.signals import Signal
 from gldfusion.sources import Example, SequenceSignal, SourceSignals, encode_example
-
-EXPECTED_TURNS = '{"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}, ...]}'
-
-
-def read_examples(path: Path) -> list[Example]:
-    """Reads examples from JSON lines. Each line has "prompt" and "response", or "messages"; "id" is optional.
-
-    "messages" is a list of turns, alternately of the user and the assistant. The first is the user's, the last the
-    assistant's.
-
-    Raises:
-        InputError: the file does not exist, is not UTF-8, has no examples, or has a line of another form. The message
-            gives the number of the line.
-    """
-    require_data(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text ({error})\nexpected JSON lines {EXAMPLE_LINE}") from None
-    if not text.strip():
-        raise InputError(f"{path} holds no examples\nexpected JSON lines {EXAMPLE_LINE}")
-    lines = text.removesuffix("\n").split("\n")  # not splitlines: JSON strings may contain other line ends
-    return [_example(path, number, line) for number, line in enumerate(lines, start=1)]
-
-
-def _example(path: Path, number: int, line: str) -> Example:
-    try:
-        record = json.loads(line)
-        *history, (prompt, response) = _turns(record["messages"]) if "messages" in record else [_turn(record)]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        expected = EXPECTED_TURNS if '"messages"' in line else EXAMPLE_LINE
-        raise InputError(f"{path}, line {number}: {reason}\nexpected {expected}, got {line[:80]!r}") from None
-    return Example(str(record.get("id", number - 1)), prompt, response, tuple(history))
-
-
-def _turn(record: dict[str, Any]) -> tuple[str, str]:
-    prompt, response = record["prompt"], record["response"]
-    if not isinstance(prompt, str) or not isinstance(response, str):
-        raise TypeError("prompt and response must be strings")
-    (prompt + response).encode()  # fails for half a surrogate pair, which JSON can contain
-    return prompt, response
-
-
-def _turns(messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """The (prompt, reply) of each turn."""
-    roles = [message["role"] for message in messages]
-    if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
-        raise ValueError(f"turns of user and assistant must alternate and end with the assistant; got {roles}"[:200])
-    said = [message["content"] for message in messages]
-    return [_turn({"prompt": p, "response": r}) for p, r in zip(said[::2], said[1::2], strict=True)]
+from gldfusion.specials import Special, with_special
 
 
 def data_hash(examples: Sequence[Example]) -> str:
@@ -141,6 +88,7 @@ class FusionData:
         tokenizer: PreTrainedTokenizerFast,
         max_length: int,
         sources: Sequence[SourceSignals],
+        special: Special = "parse",
         packer: Packer | None = None,
     ) -> None:
         """Encodes the examples.
@@ -150,16 +98,19 @@ class FusionData:
             tokenizer: the pivot's.
             max_length: largest number of tokens of a text, prompt and response together.
             sources: all used sources.
+            special: how special tokens that are typed in the texts are read; see `specials`.
             packer: lays out the texts of a batch in rows. None: every text has a row of its own.
 
         Raises:
-            InputError: an example cannot be encoded, or no example has a labelled position.
+            InputError: an example cannot be encoded, or holds a special token and `special` is "refuse", or no example
+                has a labelled position.
         """
         self.examples = examples
         self.sources = sources
         self.packer = packer
         self.vocabulary_hash = vocabulary_hash(tokenizer)
-        self.encoded = [encode_example(tokenizer, e, max_length) for e in examples]
+        self.with_special = with_special(tokenizer, examples, special)
+        self.encoded = [encode_example(tokenizer, e, max_length, special) for e in examples]
         self.usable = np.array([i for i, e in enumerate(self.encoded) if e.starts])
         if not len(self.usable):
             raise InputError(

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 LONGEST_LINE = 2000
 """characters of a line of a message"""
+_LONG_WORD = re.compile(r"(\S{400})\S+")
 
 
 class InputError(ValueError):
     """Something is wrong with what the user gave.
 
     The message has one to three lines: what was expected, what came, and how to mend it. It may quote files that others
-    wrote, so control characters are escaped and long lines are cut.
+    wrote, so control characters are escaped, and long words and lines are cut.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__("\n".join(escaped(line[:LONGEST_LINE]) for line in message.split("\n")))
+        lines = (_LONG_WORD.sub(r"\1...", line)[:LONGEST_LINE] for line in message.split("\n"))
+        super().__init__("\n".join(map(escaped, lines)))
 
 
 def escaped(text: str) -> str:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from gldfusion.chat import stop_tokens
 from gldfusion.files import write_json
 from gldfusion.manifest import sealed_dir
 from gldfusion.model import quiet
 from gldfusion.recipe import Recipe
 from gldfusion.state import Log
+from gldfusion.templates import DATE
+from gldfusion.turns import turn_end
 
 PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "gldbench")
 
+STOP_TEXT = """
+The chat template ends a turn with plain text, so give it to `generate`: `stop_strings=[{text}]`.
+"""
 CODE = """
 Code that the pivot or the sources bring with them was run (`trust_remote_code`).
 """
@@ -61,18 +68,38 @@ def export(
         InputError: `output` exists.
         OSError: the disk is full.
     """
+    end = turn_end(tokenizer)
     with sealed_dir(output) as folder:
         save_model(model, tokenizer, folder)
         add(folder)
         write_json(folder / "fusion.json", provenance)
         write_json(folder / "training_totals.json", totals)
         (folder / "training_log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
-        (folder / "README.md").write_text(card)
+        (folder / "README.md").write_text(
+            card + (STOP_TEXT.format(text=json.dumps(end.text)) if end.token is None else "")
+        )
+
+
+@contextmanager
+def _stopping(model: PreTrainedModel, tokens: Sequence[int]) -> Iterator[None]:
+    """Adds tokens to those at which generation stops by the model's generation configuration, while the block lasts."""
+    settings = cast(GenerationConfig, model.generation_config)
+    own = settings.eos_token_id
+    known = [] if own is None else list(own) if isinstance(own, list | tuple) else [own]
+    whole = list(dict.fromkeys([*known, *tokens]))
+    settings.eos_token_id = whole[0] if len(whole) == 1 else whole
+    try:
+        yield
+    finally:
+        settings.eos_token_id = own
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes weights, configurations, tokenizer and chat template into a folder."""
-    with quiet():
+    """Writes weights, configurations, tokenizer and chat template into a folder.
+
+    By the generation configuration that is written, generation also stops at the token that ends a turn.
+    """
+    with quiet(), _stopping(model, stop_tokens(tokenizer)):
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
@@ -92,6 +119,7 @@ def make_provenance(
     return {
         "recipe": recipe.model_dump(mode="json", by_alias=True),
         "trust_remote_code": recipe.trust_remote_code,
+        "chat_date": DATE,
         "identity": identity,
         "schedule": schedule(log),
         "packing": unpacked is None,
@@ -114,7 +142,7 @@ def make_card(recipe: Recipe, steps: int) -> str:
         name=recipe.name,
         pivot=recipe.pivot.name,
         steps=steps,
-        examples=recipe.data.name,
+        examples=", ".join(part.path.name if part.path else part.name for part in recipe.data),
         sources="the sources " + ", ".join(s.name for s in recipe.sources) if recipe.sources else "no source",
         code=CODE if recipe.trust_remote_code else "",
         loss=f"{1 - recipe.lambda_:g} sft{terms}",

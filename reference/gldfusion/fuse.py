@@ -172,6 +172,7 @@ def finish(fusion: Fusion, log: Log, output: Path, watch: Watch) -> None:
         "tokens": tokens,
         "flops": 6 * parameter_count(bare) * tokens,
         "truncated_examples": fusion.data.truncated,
+        "examples_with_special_tokens": len(fusion.data.with_special),
         "dropped_examples": len(fusion.data.examples) - len(fusion.data.usable),
         "padding_share": padding,
     } | {f"coverage/{name}": value for name, value in fusion.coverage.items()}

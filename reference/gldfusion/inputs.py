@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gldfusion.align import Encoded
+from gldfusion.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,30 @@ class Inputs:
         """The batch on another device."""
         held = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
         return Inputs(**{name: tensor.to(device) for name, tensor in held.items()})
+
+
+def require_embedded(encoded: Encoded, rows: int, tokenizer: Any, example: str) -> None:
+    """Checks that a model has an embedding for every token of a text.
+
+    A tokenizer may have more tokens than the model, because transformers adds some. Only those in a text matter.
+
+    Args:
+        encoded: the text.
+        rows: number of embeddings of the model.
+        tokenizer: of the model, for the message.
+        example: id of the text, for the message.
+
+    Raises:
+        InputError: one is missing. It would stop the program, on a GPU without a message.
+    """
+    largest = max(encoded.ids, default=0)
+    if largest >= rows:
+        word = tokenizer.convert_ids_to_tokens(largest)
+        raise InputError(
+            f"example {example}: the token {word!r} has the id {largest}, "
+            f"but the model of {tokenizer.name_or_path} has embeddings for {rows} ids\n"
+            "save the tokenizer that the model was trained with, or call model.resize_token_embeddings and save both"
+        )
 
 
 def pad(rows: Sequence[np.ndarray], fill: float) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -28,31 +27,12 @@ from gldfusion.files import TOKENIZER_FILES, hash_json
 from gldfusion.inputs import Inputs
 from gldfusion.kernels import topk_cross_entropy
 from gldfusion.paths import require_checkpoint
+from gldfusion.probe import AfterHead, hidden_states, measure, output_layer, require_own_logits
 from gldfusion.signals import PivotSignal
 from gldfusion.templates import require_template
 
 PACKED = 64
 """at most so many parameters are packed into one stored number, in quantised weights"""
-
-
-@dataclass(frozen=True)
-class AfterHead:
-    """What a model does to its logits after the output embedding: it multiplies by `scale`, then applies `softcap`."""
-
-    scale: float = 1.0
-    softcap: float | None = None
-
-    @classmethod
-    def of(cls, config: PreTrainedConfig) -> AfterHead:
-        """Reads them from a configuration.
-
-        The names are those of Cohere (logit_scale), Granite (logits_scaling, a divisor) and Gemma
-        (final_logit_softcapping).
-        """
-        scale, divisor, cap = (
-            getattr(config, name, None) for name in ("logit_scale", "logits_scaling", "final_logit_softcapping")
-        )
-        return cls(float(scale or 1) / float(divisor or 1), cap)
 
 
 @contextmanager
@@ -165,6 +145,11 @@ def vocabulary_hash(tokenizer: PreTrainedTokenizerFast) -> str:
     return hash_json(sorted(tokenizer.get_vocab().items()))
 
 
+def vocabulary_size(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The largest id of a token + 1. Some smaller ids may be unused."""
+    return 1 + max(tokenizer.get_vocab().values(), default=-1)
+
+
 def parameter_count(model: nn.Module) -> int:
     """The number of parameters. Tied parameters count once."""
     return sum(p.numel() for p in model.parameters())
@@ -182,11 +167,13 @@ class SignalModel(nn.Module):
             with_logits: whether the signals also hold all logits (`PivotSignal.logits`).
 
         Raises:
-            InputError: k is larger than the vocabulary.
+            InputError: k is larger than the vocabulary, or the signals would not be those of the model's own logits
+                (see `probe`).
         """
         super().__init__()
         self.model = model
-        self.vocabulary: int = cast(nn.Linear, model.get_output_embeddings()).weight.shape[0]
+        self.after_head = measure(model)
+        self.vocabulary = self.after_head.entries
         if k is not None and k > self.vocabulary:
             raise InputError(
                 f"k = {k} is above the vocabulary of {model.name_or_path} ({self.vocabulary} entries)\n"
@@ -194,16 +181,16 @@ class SignalModel(nn.Module):
             )
         self.k = self.vocabulary if k is None else k
         self.with_logits = with_logits
-        self.after_head = AfterHead.of(model.config)
+        require_own_logits(self)
 
     def forward(self, inputs: Inputs) -> PivotSignal:
         """The signals [B, T, ...] of a batch; they are 0 at masked positions."""
-        base, mask = cast(nn.Module, self.model.base_model), inputs.mask
-        hidden = base(**inputs.model_inputs(), use_cache=False).last_hidden_state  # [R, L, H]
+        mask = inputs.mask
+        hidden = hidden_states(self.model, **inputs.model_inputs())  # [R, L, H]
         rows = torch.arange(len(mask), device=mask.device) if inputs.rows is None else inputs.rows
         rows = rows[:, None].expand_as(mask)
         picked = hidden[rows[mask], inputs.positions[mask]]  # [N, H]
-        head = cast(nn.Linear, self.model.get_output_embeddings())
+        head = output_layer(self.model)
         after = self.after_head
         out = topk_cross_entropy(
             picked,
@@ -213,6 +200,7 @@ class SignalModel(nn.Module):
             bias=head.bias,
             scale=after.scale,
             softcap=after.softcap,
+            vocab_size=after.entries,
         )
 
         def spread(flat: Tensor) -> Tensor:
@@ -240,5 +228,4 @@ def _all_logits(hidden: Tensor, head: nn.Linear, after: AfterHead) -> Tensor:
     dtype = torch.promote_types(hidden.dtype, torch.float32)
     with torch.autocast(hidden.device.type, enabled=False):
         bias = None if head.bias is None else head.bias.to(dtype)
-        logits = linear(hidden.to(dtype), head.weight.to(dtype), bias) * after.scale
-        return logits if after.softcap is None else after.softcap * (logits / after.softcap).tanh()
+        return after.logits(linear(hidden.to(dtype), head.weight.to(dtype), bias))

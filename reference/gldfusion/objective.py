@@ -69,6 +69,8 @@ class TotalLoss:
         terms: the distillation terms with a weight above 0.
         names: of all terms, "sft" first.
         needs: union of `Loss.needs` over the terms.
+        tokens: source name -> the size of its vocabulary, for sources with the pivot's vocabulary. Ids from this one on
+            are padding.
         maps: term name -> [V_s] the pivot's id for each id of the source, for terms that need a vocabulary map.
     """
 
@@ -79,18 +81,21 @@ class TotalLoss:
         self.names = ("sft", *(term.name for term in self.terms))
         self.needs = frozenset[str]().union(*(term.loss.needs for term in self.terms))
         self.maps: dict[str, Tensor] = {}
+        self.tokens: dict[str, int] = {}
 
-    def check(self, sources: Sequence[SourceSignals], pivot_vocabulary: str) -> None:
+    def check(self, sources: Sequence[SourceSignals], pivot_vocabulary: str, tokens: int) -> None:
         """Checks that every term can be computed on its source.
 
         Args:
             sources: all used sources.
             pivot_vocabulary: the pivot's `model.vocabulary_hash`.
+            tokens: `model.vocabulary_size` of the pivot's tokenizer.
 
         Raises:
             InputError: a term compares logits entry by entry, but its source has another vocabulary than the pivot.
         """
         vocabularies = {source.name: source.vocabulary_hash for source in sources}
+        self.tokens = {name: tokens for name, vocabulary in vocabularies.items() if vocabulary == pivot_vocabulary}
         for term in self.terms:
             if term.loss.same_vocabulary and vocabularies[term.source] != pivot_vocabulary:
                 raise InputError(
@@ -152,11 +157,18 @@ class TotalLoss:
         return out
 
     def _translated(self, term: Term, signal: Signal) -> Signal:
-        """Adds `mapped`, the pivot's ids, to the signal if the term needs them."""
-        if "mapped" not in term.loss.needs:
+        """Names the source's ids in the pivot's vocabulary, if the term needs that; -1 names an id without a token.
+
+        Losses between different vocabularies read the names in `mapped`, the others in `ids`.
+        """
+        if "mapped" in term.loss.needs and term.name in self.maps:
+            ids = signal.need("ids")
+            return replace(signal, mapped=self.maps[term.name].to(ids.device)[ids])
+        if "mapped" not in term.loss.needs and not term.loss.same_vocabulary:
             return signal
         ids = signal.need("ids")
-        return replace(signal, mapped=self.maps[term.name].to(ids.device)[ids] if term.name in self.maps else ids)
+        named = torch.where(ids < self.tokens[term.source], ids, -1)
+        return replace(signal, mapped=named) if "mapped" in term.loss.needs else replace(signal, ids=named)
 
     def _shares(self, pivot: PivotSignal, read: Mapping[str, tuple[Signal, Tensor]]) -> dict[str, Tensor]:
         """For each term whose loss is `Choosing`: term name -> the share [B] of its source in each sequence."""

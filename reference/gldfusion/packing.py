@@ -166,8 +166,8 @@ def reason_to_pad(model: SignalModel, device: torch.device) -> str | None:
     Returns:
         Why the texts must be padded, as a part of a sentence; None if they can be packed.
     """
-    base, flash = cast(nn.Module, model.model.base_model), _attention(model).startswith("flash")
-    if "position_ids" not in inspect.signature(base.forward).parameters:
+    flash = _attention(model).startswith("flash")
+    if "position_ids" not in inspect.signature(model.model.forward).parameters:
         return "the model takes no positions"
     chunk = getattr(model.model.config.get_text_config(), "attention_chunk_size", None) or 0
     if chunk > LONGEST_TRIAL:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from transformers import AutoConfig
 
-from gldfusion.data import FusionData, batch_indices, read_examples
+from gldfusion.data import FusionData, batch_indices
 from gldfusion.errors import InputError
+from gldfusion.examples import load_examples
 from gldfusion.model import load_tokenizer
 from gldfusion.packing import Packer, share_step
 from gldfusion.recipe import TrainSpec, load_recipe, steps_of
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         recipe = load_recipe(given.recipe)
         tokenizer = load_tokenizer(recipe.pivot, recipe.trust_remote_code)
-        data = FusionData(read_examples(recipe.data), tokenizer, recipe.train.max_length, [])
+        examples = load_examples(recipe.data, recipe.data_seed)
+        data = FusionData(examples, tokenizer, recipe.train.max_length, [], recipe.special_tokens_in_text)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

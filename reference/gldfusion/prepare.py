@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,25 @@ from transformers import PreTrainedTokenizerFast
 from gldfusion.cache import SourceCache
 from gldfusion.cache.columns import needed_columns
 from gldfusion.cache.store import cached_tokenizer
-from gldfusion.data import FusionData, data_hash, read_examples
+from gldfusion.chat import RULES
+from gldfusion.data import FusionData, data_hash
 from gldfusion.errors import InputError
+from gldfusion.examples import load_examples, read_examples
 from gldfusion.files import hash_checkpoint, hash_json
+from gldfusion.inputs import require_embedded
 from gldfusion.memory import PeakMemory
-from gldfusion.model import SignalModel, load_model, load_tokenizer
+from gldfusion.model import SignalModel, load_model, load_tokenizer, vocabulary_size
 from gldfusion.objective import TotalLoss
 from gldfusion.optim import make_optimizer
 from gldfusion.packing import Packer, packer_of, reason_to_pad, set_attention
 from gldfusion.paths import hidden
+from gldfusion.positions import require_positions
+from gldfusion.reading import shown
 from gldfusion.recipe import Recipe, SourceSpec, TrainSpec, check_paths, steps_of
 from gldfusion.sources import Control, Example, LiveSource, SourceSignals
+from gldfusion.vocab import require_map_folder
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class Fusion:
     """a `SignalModel`, wrapped by `accelerator`"""
     optimizer: torch.optim.Optimizer
     identity: dict[str, str]
-    """name -> hash of what determines the result: recipe, pivot, data, sources"""
+    """name -> hash of what determines the result: recipe, pivot, data, rules for prompts, sources"""
     output: Path
     """folder of the fused checkpoint"""
     state: Path
@@ -70,9 +79,11 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
     """
     memory = PeakMemory(accelerator.device)
     loss = TotalLoss(recipe)
+    if "mapped" in loss.needs:
+        require_map_folder()
     check_paths(recipe)
     check_batch_size(recipe.train, accelerator.num_processes)
-    examples = read_examples(recipe.data)
+    examples = load_examples(recipe.data, recipe.data_seed)
     tokenizer = load_tokenizer(recipe.pivot, recipe.trust_remote_code)
     k = kept(recipe) if loss.terms else 1
     pivot = load_model(recipe.pivot, trust_remote_code=recipe.trust_remote_code)
@@ -80,10 +91,15 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
     model = SignalModel(pivot, k, with_logits="logits" in loss.needs)
     specs = recipe.used_sources
     sources = [open_source(s, recipe, examples, accelerator.device, loss.needs) for s in specs]
+    data = FusionData(examples, tokenizer, recipe.train.max_length, sources, recipe.special_tokens_in_text)
+    warn_of_special(data, recipe.special_tokens_in_text)
+    embeddings = cast(nn.Embedding, pivot.get_input_embeddings()).weight.shape[0]
+    for example, encoded in zip(examples, data.encoded, strict=True):
+        require_embedded(encoded, embeddings, tokenizer, example.id)
+    require_positions(pivot, max(len(e.ids) for e in data.encoded), "the longest text of the data")
     unpacked = reason_not_to_pack(recipe.train, accelerator, model)
-    packer = packer_of(model, unpacked)
-    data = FusionData(examples, tokenizer, recipe.train.max_length, sources, packer)
-    loss.check(sources, data.vocabulary_hash)
+    data.packer = packer_of(model, unpacked)
+    loss.check(sources, data.vocabulary_hash, vocabulary_size(tokenizer))
     if "mapped" in loss.needs:
         loss.translate(tokenizer, {s.name: source_tokenizer(s, recipe.trust_remote_code) for s in specs}, sources)
     coverage = check_coverage(data, recipe.min_coverage)
@@ -96,6 +112,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
         "recipe": hash_json(recipe.deciding()),
         "pivot": hash_checkpoint(recipe.pivot),
         "data": data_hash(examples),
+        "prompts": hash_json(RULES),
         "sources": hash_json(used),
     }
     return Fusion(
@@ -112,7 +129,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
         state=hidden(output, "state"),
         steps=steps_of(recipe.train, len(data.usable)),
         unpacked=unpacked,
-        validation=validation_data(recipe, tokenizer, packer),
+        validation=validation_data(recipe, tokenizer, data.packer),
         memory=memory,
     )
 
@@ -121,7 +138,8 @@ def validation_data(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, packer: 
     """Reads the validation texts of a recipe, if it names some."""
     if recipe.validation is None:
         return None
-    return FusionData(read_examples(recipe.validation), tokenizer, recipe.train.max_length, [], packer)
+    examples = read_examples(recipe.validation)
+    return FusionData(examples, tokenizer, recipe.train.max_length, [], recipe.special_tokens_in_text, packer)
 
 
 def reason_not_to_pack(train: TrainSpec, accelerator: Accelerator, model: SignalModel) -> str | None:
@@ -133,6 +151,32 @@ def reason_not_to_pack(train: TrainSpec, accelerator: Accelerator, model: Signal
     if int(cast(torch.Tensor, accelerator.reduce(failed, "sum"))) and reason is None:
         return "another process found that its model cannot be packed"
     return reason
+
+
+def require_same_reading(spec: SourceSpec, source: SourceCache, recipe: Recipe) -> None:
+    """Checks that a cache read special tokens that are typed in the data as the recipe does.
+
+    Raises:
+        InputError: it did not.
+    """
+    made = source.meta.get("special_tokens_in_text", "parse")
+    if (made == "text") != (recipe.special_tokens_in_text == "text"):
+        raise InputError(
+            f"source {spec.name}: its cache was made with special_tokens_in_text: {shown(made)}, the recipe says "
+            f"{recipe.special_tokens_in_text}\nname another cache folder and build it with `gldbench cache`"
+        )
+
+
+def warn_of_special(data: FusionData, special: str) -> None:
+    """Tells how many examples hold special tokens that somebody typed, and how they are read."""
+    if data.with_special:
+        example, word = data.with_special[0]
+        _log.warning(
+            "warning: special tokens of the pivot are typed in %d of %d examples (%r in example %s); "
+            "they are read as %s: see special_tokens_in_text",
+            *(len(data.with_special), len(data.examples), word, example.id),
+            "special tokens" if special == "parse" else "text",
+        )
 
 
 def kept(recipe: Recipe) -> int | None:
@@ -181,12 +225,14 @@ def open_source(
             offload=spec.offload,
             trust_remote_code=recipe.trust_remote_code,
             packing=recipe.train.packing,
+            special=recipe.special_tokens_in_text,
         )
     elif k is None:
         raise InputError(f"source {spec.name}: k: full needs a live source\nset k, or remove the source's `cache` key")
     else:
         source = SourceCache(spec.name, spec.cache, k)
         source.require(needed_columns(needs))
+        require_same_reading(spec, source, recipe)
         if spec.checkpoint.is_dir() and hash_checkpoint(spec.checkpoint) != source.checkpoint_hash:
             raise InputError(
                 f"source {spec.name}: the cache {spec.cache} was made by another checkpoint than {spec.checkpoint}\n"

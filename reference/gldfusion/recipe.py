@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -31,6 +32,42 @@ class Model(BaseModel):
     """Base of all settings: immutable, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class DataPart(Model):
+    """Training texts: a file, or a data set of the Hugging Face hub."""
+
+    path: Path | None = None
+    """JSON lines, a JSON array, parquet or Arrow; `examples.read_examples` reads them"""
+    hub: str | None = None
+    """name of the data set on the hub"""
+    subset: str | None = None
+    """its configuration, if it has several"""
+    split: str = "train"
+    """its split"""
+    revision: str | None = None
+    """branch, tag or commit. Name a commit, so that the data cannot change"""
+    weight: float | None = Field(default=None, gt=0)
+    """weight of the part in a mixture: its share is weight / (sum of weights)"""
+
+    @property
+    def name(self) -> str:
+        """The file's name without suffix, or the name on the hub."""
+        return self.path.stem if self.path is not None else str(self.hub)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("data are a file or a data set of the hub: give either `path` or `hub`")
+        if self.path is not None and (self.subset or self.revision or self.split != "train"):
+            raise ValueError("subset, split and revision belong to a data set of the hub: give `hub`, not `path`")
+        return self
+
+
+def _as_parts(given: Any) -> Any:
+    """A path and a single part are lists of one part."""
+    parts = given if isinstance(given, list | tuple) else [given]
+    return [{"path": part} if isinstance(part, str | Path) else part for part in parts]
 
 
 class SourceSpec(Model):
@@ -137,11 +174,12 @@ class Recipe(Model):
     name: str
     pivot: Path
     """checkpoint folder of the model that is trained"""
-    data: Path
-    """JSON lines, each with "prompt" and "response", or with "messages" (a conversation). "id" is optional; other keys
-    are ignored"""
+    data: Annotated[tuple[DataPart, ...], BeforeValidator(_as_parts), Field(min_length=1)]
+    """the training texts: the path of a file, one part, or a list of parts"""
+    data_seed: int = 0
+    """seed of the draws of a mixture. The order of the examples has a seed of its own, `train.seed`"""
     validation: Path | None = None
-    """texts of the same form that are not trained. Every `train.evaluate_every` steps the loss on them is measured"""
+    """a file of texts that are not trained. Every `train.evaluate_every` steps the loss on them is measured"""
     sources: tuple[SourceSpec, ...] = ()
     terms: tuple[TermSpec, ...] = ()
     lambda_: float = Field(default=0.0, ge=0, le=1, validation_alias="lambda", serialization_alias="lambda")
@@ -149,6 +187,9 @@ class Recipe(Model):
     """number of largest logits kept per position; `full` keeps the whole vocabulary and needs live sources"""
     min_coverage: float = Field(default=0.5, ge=0, le=1)
     """smallest accepted share of the pivot's labelled positions that are paired with each source"""
+    special_tokens_in_text: Literal["text", "parse", "refuse"] = "parse"
+    """how special tokens are read that are typed in the data: `parse` as special tokens, `text` like other text;
+    `refuse` refuses the data"""
     trust_remote_code: bool = False
     """run code that the pivot and the sources bring (`auto_map`). Without it such a checkpoint is refused"""
     train: TrainSpec
@@ -164,6 +205,9 @@ class Recipe(Model):
         names = [source.name for source in self.sources]
         if len(set(names)) < len(names):
             raise ValueError(f"every source needs a name of its own, got {', '.join(names)}")
+        weighted = [part.weight is not None for part in self.data]
+        if any(weighted) and not all(weighted):
+            raise ValueError("some parts of the data have a weight and some have none: give all a weight, or none")
         if self.terms and not self.sources:
             raise ValueError("terms compare the pivot with sources: name at least one source, or remove the terms")
         if self.validation is not None and not self.train.evaluate_every:
@@ -181,7 +225,7 @@ class Recipe(Model):
         return {"packing": self.train.packing} | self.model_dump(
             mode="json",
             exclude={
-                **dict.fromkeys(("name", "pivot", "data", "validation", "sources"), True),
+                **dict.fromkeys(("name", "pivot", "data", "data_seed", "validation", "sources"), True),
                 **dict.fromkeys(("min_coverage", "trust_remote_code"), True),
                 "train": {"steps", "epochs", "micro_batch_size", *watching},
             },
@@ -266,7 +310,8 @@ def load_recipe(path: Path) -> Recipe:
         s.model_copy(update={"checkpoint": base / s.checkpoint, "cache": base / s.cache if s.cache else None})
         for s in recipe.sources
     )
-    paths = {"pivot": base / recipe.pivot, "data": base / recipe.data, "sources": sources}
+    data = tuple(p if p.path is None else p.model_copy(update={"path": base / p.path}) for p in recipe.data)
+    paths = {"pivot": base / recipe.pivot, "data": data, "sources": sources}
     return recipe.model_copy(update=paths | {"validation": base / recipe.validation if recipe.validation else None})
 
 
@@ -286,7 +331,7 @@ def check_paths(recipe: Recipe) -> None:
     Raises:
         InputError: names the key of the recipe whose path is wrong, for example `cache` of the source "source-a".
     """
-    _check_path("data", require_data, recipe.data)
+    _check_data(recipe)
     if recipe.validation is not None:
         _check_path("validation", require_data, recipe.validation)
     checkpoint = partial(require_checkpoint, trust_remote_code=recipe.trust_remote_code)
@@ -301,10 +346,16 @@ def check_paths(recipe: Recipe) -> None:
 def check_cache_paths(recipe: Recipe) -> None:
     """As `check_paths`, for building the caches: checks the data, and the checkpoint of every source with a cache."""
     checkpoint = partial(require_checkpoint, trust_remote_code=recipe.trust_remote_code)
-    _check_path("data", require_data, recipe.data)
+    _check_data(recipe)
     for source in recipe.sources:
         if source.cache is not None:
             _check_path(_key(source, "checkpoint"), checkpoint, source.checkpoint)
+
+
+def _check_data(recipe: Recipe) -> None:
+    for part in recipe.data:
+        if part.path is not None:
+            _check_path("data", require_data, part.path)
 
 
 def _key(source: SourceSpec, key: str) -> str:

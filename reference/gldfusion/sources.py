@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -15,12 +16,16 @@ from accelerate import cpu_offload
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gldfusion.align import Encoded, encode
+from gldfusion.align import Encoded, encode_messages
+from gldfusion.chat import is_reply
 from gldfusion.errors import InputError
 from gldfusion.files import hash_checkpoint
-from gldfusion.inputs import collate
+from gldfusion.inputs import collate, require_embedded
 from gldfusion.model import SignalModel, load_model, load_tokenizer, vocabulary_hash
 from gldfusion.packing import packer_of, reason_to_pad
+from gldfusion.positions import readable_length
+from gldfusion.specials import Special, marked, unparsed, with_special, without_marks
+from gldfusion.templates import Message
 
 
 @dataclass(frozen=True)
@@ -32,10 +37,34 @@ class Example:
     response: str
     history: tuple[tuple[str, str], ...] = ()
     """the earlier turns (prompt, reply) of a conversation. Every reply is labelled"""
+    chat: str = ""
+    """a conversation that `history` cannot hold, with a system turn or tools, as the JSON text of
+    {"messages": [...], "tools": [...]}. Then `prompt` is the content of the turn before the last reply"""
+
+    @property
+    def messages(self) -> list[Message]:
+        """The turns of the conversation. The last one is the assistant's."""
+        if self.chat:
+            return json.loads(self.chat)["messages"]
+        turns = (*self.history, (self.prompt, self.response))
+        said = [part for turn in turns for part in zip(("user", "assistant"), turn, strict=True)]
+        return [{"role": role, "content": content} for role, content in said]
+
+    @property
+    def tools(self) -> list[Any]:
+        """Descriptions of the tools that the assistant can call."""
+        return json.loads(self.chat).get("tools") or [] if self.chat else []
+
+    @property
+    def replies(self) -> list[str]:
+        """The replies that are labelled."""
+        return [message["content"] for message in self.messages if is_reply(message)]
 
     @cached_property
     def key(self) -> bytes:
         """16 bytes that identify the text. They do not depend on its id or its place in a file."""
+        if self.chat:
+            return hashlib.sha256(f"chat\x00{self.chat}".encode("utf-8", "surrogatepass")).digest()[:16]
         text = f"{len(self.prompt)}\x00{self.prompt}{self.response}"
         for prompt, reply in self.history:
             text += f"\x00{len(prompt)}\x00{len(reply)}\x00{prompt}{reply}"
@@ -101,16 +130,42 @@ class SourceSignals(Protocol):
         ...
 
 
-def encode_example(tokenizer: object, example: Example, max_length: int) -> Encoded:
-    """`align.encode` of an example.
+def encode_example(tokenizer: object, example: Example, max_length: int, special: Special = "parse") -> Encoded:
+    """`align.encode_messages` of an example.
+
+    Args:
+        tokenizer: the tokenizer.
+        example: the text.
+        max_length: largest number of tokens.
+        special: how special tokens that are typed in the text are read; see `specials`.
 
     Raises:
-        InputError: see `align.encode`. The message names the example.
+        InputError: see `align.encode_messages`. The message names the example.
     """
+    if special != "parse" and with_special(tokenizer, [example], special):
+        text = marked(tokenizer, example)
+        encoded = encode_example(unparsed(tokenizer), text, max_length)
+        return without_marks(encoded, text.replies)
     try:
-        return encode(tokenizer, example.prompt, example.response, max_length, example.history)
+        return encode_messages(tokenizer, example.messages, max_length, example.tools)
     except InputError as error:
         raise InputError(f"example {example.id}: {error}") from None
+
+
+def require_finite(source: str, example: Example, signal: SequenceSignal) -> None:
+    """Checks that a source gave numbers.
+
+    Raises:
+        InputError: a value is infinite or NaN. The message names the source, the example and the number of positions.
+    """
+    fields = [getattr(signal, name) for name in signal.held if name != "ids"]
+    bad = sum(~np.isfinite(field).all(axis=tuple(range(1, field.ndim))) for field in fields)
+    if count := int(np.count_nonzero(bad)):
+        raise InputError(
+            f"source {source}: infinite or NaN logits at {count} of {len(signal.values)} positions of example "
+            f"{example.id}\n"
+            "run the source in bfloat16 or float32 (float16 overflows above 65504), or remove this example"
+        )
 
 
 class LiveSource:
@@ -128,6 +183,7 @@ class LiveSource:
         dtype: str = "float32",
         offload: bool = False,
         trust_remote_code: bool = False,
+        special: Special = "parse",
         packing: bool = True,
     ) -> None:
         """Loads the model.
@@ -136,33 +192,37 @@ class LiveSource:
             name: name of the source.
             checkpoint: its folder.
             k: how many logits the signals keep per position. None keeps the whole vocabulary.
-            max_length: largest number of tokens of a text, prompt and response together.
+            max_length: largest number of tokens of a text, prompt and response together. A model with fewer learned
+                positions reads only so many, and a warning says so.
             device: where the model runs; it may be another device than the pivot's.
             batch_size: number of texts per forward pass.
             dtype: precision in which it runs: "float32", "bfloat16" or "float16".
             offload: keep the weights of the layers in main memory and copy them to the device one layer at a time.
                 Only the output layer stays on the device.
             trust_remote_code: whether code that the checkpoint brings may run.
+            special: how special tokens that are typed in the texts are read; see `specials`.
             packing: whether texts share rows, if the model can do that.
 
         Raises:
-            InputError: the folder is not a checkpoint, k is larger than the vocabulary, or this machine does not have
-                the device.
+            InputError: the folder is not a checkpoint, k is larger than the vocabulary, the model is refused by the
+                probe, or this machine does not have the device.
         """
         self.name = name
+        self.special: Special = special
         self.tokenizer = load_tokenizer(checkpoint, trust_remote_code)
         self.device = _present(device, name)
         model = load_model(checkpoint, DTYPES[dtype], trust_remote_code)
-        self.model = SignalModel(model, k).requires_grad_(False).eval()
+        self.max_length = readable_length(model, max_length, name)
+        self.embeddings = cast(nn.Embedding, model.get_input_embeddings()).weight.shape[0]
         if offload:
-            cpu_offload(cast(nn.Module, self.model.model.base_model), execution_device=self.device)
-            cast(nn.Module, self.model.model.get_output_embeddings()).to(self.device)
+            cpu_offload(cast(nn.Module, model.base_model), execution_device=self.device)
+            cast(nn.Module, model.get_output_embeddings()).to(self.device)
         else:
-            self.model.to(self.device)
+            cast(nn.Module, model).to(self.device)
+        self.model = SignalModel(model, k).requires_grad_(False).eval()
         self.vocabulary = self.model.vocabulary
         self.vocabulary_hash = vocabulary_hash(self.tokenizer)
         self.checkpoint_hash = hash_checkpoint(checkpoint)
-        self.max_length = max_length
         self.batch_size = batch_size
         reason = reason_to_pad(self.model, self.device) if packing else "the recipe turns packing off"
         self.packer = packer_of(self.model, reason)
@@ -179,10 +239,14 @@ class LiveSource:
         for first in range(0, len(order), self.batch_size):  # texts of similar length need little padding
             part = order[first : first + self.batch_size]
             out.update(zip(part, self._forward([encoded[i] for i in part]), strict=True))
+        for i, signal in out.items():
+            require_finite(self.name, examples[i], signal)
         return [out.get(i, empty_signal(self.model.k)) for i in range(len(examples))]
 
     def _encode(self, example: Example) -> Encoded:
-        return encode_example(self.tokenizer, example, self.max_length)
+        encoded = encode_example(self.tokenizer, example, self.max_length, self.special)
+        require_embedded(encoded, self.embeddings, self.tokenizer, example.id)
+        return encoded
 
     @torch.no_grad()
     def _forward(self, encoded: Sequence[Encoded]) -> list[SequenceSignal]:

@@ -7,7 +7,6 @@ only for the recipe, pivot, sources and data that it was saved for.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -20,6 +19,7 @@ from accelerate import Accelerator
 from gldfusion.errors import InputError
 from gldfusion.files import remove, whole_or_absent, write_json
 from gldfusion.manifest import MANIFEST, flush, read_manifest, verify_manifest, write_manifest
+from gldfusion.reading import plain_line, read_object
 
 Entry = dict[str, Any]
 """what a training notes about one step"""
@@ -95,15 +95,37 @@ def load_state(accelerator: Accelerator, folder: Path, identity: Mapping[str, st
     if path is None:
         _require_nothing(folder, saved)
         return [], 0
-    content = json.loads((path / "log.json").read_text(encoding="utf-8"))
+    content = _read_log(path)
     different = [name for name, value in identity.items() if content["identity"].get(name) != value]
     if different:
         raise InputError(
             f"the saved state {folder} belongs to another {', '.join(different)}\n"
             "delete it to start again from step 1, or choose another output"
         )
-    accelerator.load_state(str(path))
+    try:
+        accelerator.load_state(str(path))
+    except Exception as error:  # torch raises errors of many classes
+        raise InputError(
+            f"the saved state {path} cannot be loaded ({type(error).__name__}: {plain_line(error)})\n"
+            f"another version of torch or accelerate may have written it; delete {folder} to start again from step 1"
+        ) from error
     return content["log"], content["log"][-1]["step"]
+
+
+def _read_log(path: Path) -> dict[str, Any]:
+    """Reads log.json of a state.
+
+    Raises:
+        InputError: it does not hold what `save_state` writes.
+    """
+    mend = f"delete {path.parent} to start again from step 1"
+    content = read_object(path / "log.json", "log of a saved state", mend)
+    identity, log = content.get("identity"), content.get("log")
+    entries = log if isinstance(log, list) else []
+    whole = entries and all(isinstance(entry, dict) and "step" in entry for entry in entries)
+    if not isinstance(identity, dict) or not whole or not isinstance(entries[-1]["step"], int):
+        raise InputError(f"{path / 'log.json'} is no log of a saved state: it lacks its identity or its steps\n{mend}")
+    return content
 
 
 def _last_intact(saved: list[Path], warn: bool) -> Path | None:

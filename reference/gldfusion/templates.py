@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,21 @@ from gldfusion import template_trial
 from gldfusion.errors import InputError
 from gldfusion.reading import plain_line
 
-Message = dict[str, str]
+Message = dict[str, Any]
+"""a turn of a conversation: its role, its content, and what else a template reads of it"""
 
+DATE = "2024-07-26"
+"""the day that it is for every chat template. It is the default of Llama 3's templates"""
 WAIT = 60
 """seconds, also on a busy machine, after which a trial is stopped"""
 _MEND = "correct the template (chat_template.jinja or tokenizer_config.json), or remove it to use plain text"
 
 
 def render(tokenizer: Any, messages: Sequence[Message], **options: Any) -> Any:
-    """`tokenizer.apply_chat_template`, with errors of the template in words.
+    """`tokenizer.apply_chat_template` on the day `DATE`, with errors of the template in words.
+
+    Some templates write the day into the prompt (Llama 3, Mistral Small). By the clock of the machine, a model would
+    be trained, stored and evaluated with other prompts every day.
 
     Args:
         tokenizer: a tokenizer of transformers that has a chat template.
@@ -33,12 +40,31 @@ def render(tokenizer: Any, messages: Sequence[Message], **options: Any) -> Any:
         InputError: the template is not Jinja, or it raises an error. The message names the checkpoint.
     """
     try:
+        template = tokenizer.get_chat_template(tools=options.get("tools"))
+        if "strftime_now" in template:
+            options["chat_template"] = _CLOCK + template
         return tokenizer.apply_chat_template(list(messages), **options)
     except Exception as error:  # a template can raise errors of every class
         name = tokenizer.name_or_path or "this tokenizer"
         raise InputError(
             f"the chat template of {name} fails ({type(error).__name__}): {plain_line(error)}\n{_MEND}"
         ) from error
+
+
+def _clock() -> str:
+    """A Jinja macro that stands in for the clock of transformers: it writes the midnight of the day `DATE`.
+
+    transformers hands no functions to templates, so the macro replaces each directive of a format by its value. The
+    line break at its end belongs to the macro: transformers renders with `trim_blocks`.
+    """
+    day = datetime.fromisoformat(DATE)
+    directives = [f"%{form}" for form in ("-d", "-m", "-H", "-I", "-M", "-S", *"aAbBcdefHIjmMpSUwWxXyYzZ")]
+    values = "".join(f" | replace({form!r}, {day.strftime(form)!r})" for form in directives)
+    kept = f"format | replace('%%', '\\x00'){values} | replace('\\x00', '%')"
+    return f"{{% macro strftime_now(format) %}}{{{{ {kept} }}}}{{% endmacro %}}\n"
+
+
+_CLOCK = _clock()
 
 
 def require_template(tokenizer: Any, path: Path) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -148,6 +149,25 @@ def map_folder() -> Path:
     """Where maps are saved: below $GLDFUSION_CACHE, or else below `gldfusion` in the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("GLDFUSION_CACHE") or Path(home) / "gldfusion") / "vocabulary-maps"
+
+
+def require_map_folder() -> Path:
+    """Checks that maps can be saved, before models are loaded, and returns their folder.
+
+    Raises:
+        InputError: the folder cannot be made, or no file can be written to it.
+    """
+    folder = map_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot save vocabulary maps in {folder}: {error.strerror}\n"
+            "set GLDFUSION_CACHE to a folder in which you may write"
+        ) from None
+    return folder
 
 
 def _read(path: Path) -> VocabularyMap:

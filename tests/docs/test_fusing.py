@@ -9,12 +9,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import datasets
+import pyarrow
 import pytest
+from pyarrow import parquet
 from pydantic import BaseModel
 
-from gldfusion.data import read_examples
+from gldbench.data.config import Decontamination, FailedBy, Preparation, load_preparation
+from gldfusion.examples import load_examples, read_examples
+from gldfusion.fuse import fuse
 from gldfusion.losses import LOSSES
-from gldfusion.recipe import Recipe, SourceSpec, TermSpec, TrainSpec, load_recipe
+from gldfusion.recipe import DataPart, Recipe, SourceSpec, TermSpec, TrainSpec, load_recipe
 
 PAGE = "docs/fusing.md"
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,13 +61,65 @@ def test_the_recipe_is_valid(section: Any, blocks: Any, tmp_path: Path) -> None:
     assert [term.loss for term in load_recipe(path).terms] == ["uld", "gld"]
 
 
-def test_every_line_of_data_is_read(section: Any, blocks: Any, tmp_path: Path) -> None:
-    lines = [block.text for block in blocks(section(PAGE, "## Data"))]
+def test_every_record_is_read(section: Any, blocks: Any, tmp_path: Path) -> None:
+    lines = [block.text for block in blocks(section(PAGE, "### Records"))]
     (tmp_path / "data.jsonl").write_text("".join(lines))
-    plain, conversation, named = read_examples(tmp_path / "data.jsonl")
+    plain, conversation, tools, sharegpt, named = read_examples(tmp_path / "data.jsonl")
     assert (plain.prompt, plain.response) == ("What is 2 plus 3?", "5")
     assert (len(conversation.history), conversation.response) == (1, "Right.")
+    assert [message["role"] for message in tools.messages] == ["system", "user", "assistant", "tool", "assistant"]
+    assert tools.replies == ["It is 5."]
+    assert sharegpt.key == plain.key
     assert named.id == "sums/17"
+
+
+def test_a_recipe_for_each_form_of_data_runs(
+    section: Any, blocks: Any, fused: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models").symlink_to(fused / "models")
+    records = [json.loads(block.text) for block in blocks(section(PAGE, "### Records"))]
+    rows = [
+        {"prompt": record["prompt"], "response": record["response"]} for record in records if "prompt" in record
+    ] * 3
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "data.parquet")
+    asked = []
+
+    def load(*arguments: Any, **named: Any) -> datasets.Dataset:
+        asked.append((arguments, named))
+        return datasets.Dataset.from_list(rows)
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    recipes = {block.file: block.text for block in blocks(section(PAGE, "### Files, the hub and mixtures"))}
+    assert list(recipes) == ["lines.yaml", "table.yaml", "hub.yaml", "mixture.yaml"]
+    sizes = []
+    for name, text in recipes.items():
+        (tmp_path / name).write_text(text)
+        recipe = load_recipe(tmp_path / name)
+        sizes.append(len(load_examples(recipe.data, recipe.data_seed)))
+        fuse(recipe, tmp_path / f"fused-{name}")
+    assert sizes == [6, 6, 6, 9]
+    assert asked[0] == (("owner/name", "default"), {"split": "train", "revision": "0123456789abcdef"})
+
+
+def test_every_key_of_a_part_is_explained(section: Any) -> None:
+    assert first_column(section(PAGE, "### Files, the hub and mixtures")) == list(DataPart.model_fields)
+    assert first_column(section(PAGE, "### Preparing a mixture")) == list(Preparation.model_fields)
+
+
+def test_the_configuration_of_the_papers_mixture(section: Any, blocks: Any, tmp_path: Path) -> None:
+    text = section(PAGE, "### Preparing a mixture")
+    (block,) = blocks(text)
+    (tmp_path / block.file).write_text(block.text)
+    settings = load_preparation(tmp_path / block.file)
+    assert [part.take for part in settings.parts] == [52_000, 39_000, 39_000]
+    assert settings.decontaminate == Decontamination()
+    code = settings.parts[2].failed_by
+    assert code is not None
+    assert code.model_copy(update={"checkpoint": Path("x")}) == FailedBy(checkpoint=Path("x"))
+    for value in ("(13)", "(`paper11`)", "(8)", "(5)", "(1)", "(2048)"):
+        assert value in text
+    assert set(FailedBy.model_fields) | set(Decontamination.model_fields) <= set(re.findall(r"`(\w+)`", text))
 
 
 def report_rows(path: str) -> list[dict[str, str]]:

@@ -66,7 +66,7 @@ def test_a_backend(fused: Path, section: Any, blocks: Any, monkeypatch: Any) -> 
     for one, other in zip(plain.score(pairs), hf.score(pairs), strict=True):
         assert one.value == pytest.approx(other.value, abs=1e-3)
         assert (one.greedy, one.cut) == (other.greedy, other.cut)
-    assert [plain.render("a"), plain.count("a")] == [hf.render("a"), hf.count("a")]
+    assert [plain.count("a"), plain.count("a", plain=True)] == [hf.count("a"), hf.count("a", plain=True)]
 
 
 @pytest.fixture

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from gldfusion.align import Encoded, encode, pair, pair_texts, prompt_ids
+from gldfusion.align import Encoded, encode, pair, pair_texts
+from gldfusion.chat import prompt_ids
 from gldfusion.errors import InputError
+from gldfusion.turns import turn_end
 
 CORPUS = [
     "def add(a, b):\n    total = a + b\n    return total  # sum\n",
@@ -246,7 +248,7 @@ def test_the_prompt_is_what_generation_sees() -> None:
     for tokenizer in (byte_bpe(), unigram(), wrap(unigram().backend_tokenizer, chat_template=TEMPLATE)):
         encoded = encode(tokenizer, prompt, response, 1000)
         assert encoded.ids[: encoded.n_prompt] == prompt_ids(tokenizer, prompt)
-        assert encoded.ids[-1] == tokenizer.eos_token_id
+        assert encoded.ids[-1] == turn_end(tokenizer).ids[-1]
         assert len(encoded.starts) == len(encoded.ids) - encoded.n_prompt == len(encoded.predicting)
         assert encoded.predicting[0] == encoded.n_prompt - 1
 

@@ -23,6 +23,7 @@ from gldfusion.inputs import collate
 from gldfusion.model import SignalModel, load_model, load_tokenizer
 from gldfusion.recipe import Recipe
 from gldfusion.sources import Example, LiveSource
+from gldfusion.turns import turn_end
 
 TURNS = (("What is 12 + 345?", "12 + 345 = 357."), ("And café?", "Ein Café 🙂"), ("Thanks", "a banana, two plums"))
 NAMES = ("pivot", "llama", "qwen2")
@@ -47,11 +48,11 @@ def test_replies_are_labelled_and_nothing_else(models: dict[str, Path], name: st
     encoded = talk(tokenizer)
     assert encoded.replies is not None
     assert len(encoded.starts) == len(encoded.labelled) == len(encoded.predicting)
-    end = tokenizer.eos_token_id
+    end = turn_end(tokenizer).ids
     for (first, last), (_, reply) in zip(encoded.replies, TURNS, strict=True):
-        said = [i for i in encoded.ids[first:last] if i != end]
-        assert tokenizer.decode(said) == reply
-    assert encoded.ids[-1] == end
+        assert tokenizer.decode(encoded.ids[first : last - len(end)]) == reply
+        assert tuple(encoded.ids[last - len(end) : last]) == end
+    assert encoded.replies[-1][1] == len(encoded.ids)
     assert encoded.predicting == [place - 1 for place in encoded.labelled]
     known = [start for start in encoded.starts if start >= 0]
     assert all(a < b for a, b in pairwise(known))
@@ -76,11 +77,13 @@ def test_an_end_token_of_the_template_is_labelled(models: dict[str, Path]) -> No
         "{% else %}{{ m.content }}<|end|>{% endif %}{% endfor %}"
     )
     ended = talk(tokenizer)
-    ends = [i for i, start in zip(ended.labelled, ended.starts, strict=True) if ended.ids[i] == tokenizer.eos_token_id]
-    assert len(ends) == 3
-    places = [start for i, start in zip(ended.labelled, ended.starts, strict=True) if i in ends]
-    assert places == [end for _, end in bytes_of_replies(TURNS)]
-    assert len(plain.starts) == len(ended.starts) - 2  # that template ends no turn
+    for encoded, token in ((plain, "<|user|>"), (ended, "<|end|>")):  # the first template has no end but the next turn
+        end = tokenizer.convert_tokens_to_ids(token)
+        ends = [i for i in encoded.labelled if encoded.ids[i] == end]
+        assert len(ends) == 3
+        places = [start for i, start in zip(encoded.labelled, encoded.starts, strict=True) if i in ends]
+        assert places == [end for _, end in bytes_of_replies(TURNS)]
+    assert plain.starts == ended.starts
     assert len(pair(plain.starts, ended.starts)) == sum(start >= 0 for start in plain.starts)
 
 
@@ -121,7 +124,9 @@ def test_a_conversation_may_be_cut_anywhere(models: dict[str, Path], name: str) 
 def test_a_template_that_rewrites_earlier_turns_is_refused(models: dict[str, Path]) -> None:
     tokenizer = load_tokenizer(models["pivot"])
     tokenizer.chat_template = "{% for m in messages[-1:] %}<|user|>{{ m.content }}{% endfor %}<|assistant|>"
-    with pytest.raises(InputError, match=r"rewrites earlier turns: .* before reply 2 .*\ntrain on single turns"):
+    with pytest.raises(
+        InputError, match=r"rewrites earlier turns: .* before turn 4 does not contain turn 2 .*\ntrain on single turns"
+    ):
         talk(tokenizer)
 
 
@@ -208,7 +213,7 @@ def test_conversations_are_read_and_trained_on(
         ),
         ([{"role": "user", "content": 1}, {"role": "assistant", "content": "y"}], "must be strings"),
         ([{"role": "user"}, {"role": "assistant", "content": "y"}], "no 'content'"),
-        ("x", "string indices"),
+        ("x", '"messages" must be a list'),
     ],
 )
 def test_bad_conversations_are_named(tmp_path: Path, messages: object, reason: str) -> None:

@@ -27,6 +27,7 @@ from gldfusion.cache.columns import (
 )
 from gldfusion.cache.shards import open_shard, write_shard
 from gldfusion.cache.store import cached_tokenizer, read_meta, row_key
+from gldfusion.chat import RULES
 from gldfusion.errors import InputError
 from gldfusion.files import hash_checkpoint, hash_parts
 from gldfusion.manifest import change_manifest
@@ -288,8 +289,8 @@ def test_a_lost_manifest_does_not_let_another_meta_through(
     [
         (None, r"no cache at .*cache\nbuild it with"),
         ("{", r"meta.json is not JSON.*\ndelete the folder and build it again"),
-        ('{"format": 2}', r"meta.json is damaged: content is None\ndelete the folder"),
-        ('{"format": 1, "k": 6}', r"has format 1, this version reads 2\ndelete the folder"),
+        ('{"format": 3}', r"meta.json is damaged: content is None\ndelete the folder"),
+        ('{"format": 1, "k": 6}', r"has format 1, this version reads 3\ndelete the folder"),
         ("[]", r"expected a JSON object, got a list with 0 entries\ndelete the folder"),
     ],
 )
@@ -520,7 +521,17 @@ def test_meta_says_what_was_stored(build: Callable[..., int], models: dict[str, 
     build([])
     meta = json.loads((tmp_path / "cache" / "meta.json").read_text())
     parts = {"checkpoint", "model", "tokenizer", "template", "content"}
-    assert set(meta) == parts | {"format", "dtype", "k", "max_length", "vocabulary", "vocabulary_hash", "columns"}
+    assert meta["prompts"] == RULES
+    assert set(meta) == parts | {
+        "prompts",
+        "format",
+        "dtype",
+        "k",
+        "max_length",
+        "vocabulary",
+        "vocabulary_hash",
+        "columns",
+    }
     assert len({meta[name] for name in parts}) == 5
     assert hash_parts(models["llama"]).items() <= meta.items()
 

@@ -17,6 +17,7 @@ from gldfusion.cache import SourceCache, build_cache, build_with_workers, verify
 from gldfusion.cache.build import _Builder
 from gldfusion.data import read_examples
 from gldfusion.errors import InputError
+from gldfusion.recipe import DataPart
 from gldfusion.sources import Example
 
 TEXTS = 40
@@ -80,15 +81,16 @@ def test_workers(models: dict[str, Path], data: Path, tmp_path: Path) -> None:
     """Two worker processes by one call; what one cannot do is told as if there were none."""
     arguments: dict[str, Any] = {"cache": tmp_path / "cache", "k": 6, "max_length": 128}
     seen: list[tuple[int, int]] = []
+    parts = [DataPart(path=data)]
     arguments["shard_size"] = 4
     ran = build_with_workers(
-        data, 2, lambda done, total: seen.append((done, total)), checkpoint=models["llama"], **arguments
+        parts, 0, 2, lambda done, total: seen.append((done, total)), checkpoint=models["llama"], **arguments
     )
     assert ran == TEXTS
     assert max(seen) == (TEXTS, TEXTS)
     assert verify_cache(tmp_path / "cache") == (10, [])
     with pytest.raises(InputError, match="not a checkpoint"):
-        build_with_workers(data, 2, checkpoint=tmp_path, **arguments)
+        build_with_workers(parts, 0, 2, checkpoint=tmp_path, **arguments)
 
 
 def test_a_builder_leaves_the_files_of_others_alone(

@@ -203,7 +203,7 @@ def test_the_output_folder(
     assert tokenizer.eos_token_id == pivots.eos_token_id
     assert all(tokenizer(e.response)["input_ids"] == pivots(e.response)["input_ids"] for e in examples)
     model: Any = AutoModelForCausalLM.from_pretrained(output)
-    assert model.generation_config.eos_token_id == pivots.eos_token_id
+    assert model.generation_config.eos_token_id == [pivots.eos_token_id, pivots.convert_tokens_to_ids("<|user|>")]
     turn = [{"role": "user", "content": "Say hello."}]
     prompt = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     assert model.generate(**prompt, max_new_tokens=5, do_sample=False).shape[1] > prompt["input_ids"].shape[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -34,11 +35,11 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("gld", {"edges": "constant", "distance": "slb"}),
     ("gld", {"edges": "constant", "k": 3}),
     *(("gld", {"adapt": "entropy", "values": values}) for values in ("logprob", "softmax")),
-    *(("gld", {"nodes": "vocab", "values": values}) for values in ("raw", "logprob", "standard", "softmax")),
+    *(("gld", {"nodes": "vocab", "values": values}) for values in ("raw", "standard", "softmax")),
     *(("gld", {"nodes": "vocab", "values": "softmax", "aggregate": a}) for a in ("sum", "trace", "max")),
     *(("gld", {"nodes": "vocab", "values": "raw", "distance": d}) for d in ("flb", "anova", "slb")),
     ("gld", {"nodes": "vocab", "values": "raw", "edges": "constant"}),
-    ("gld", {"nodes": "vocab", "adapt": "entropy", "k": 4}),
+    ("gld", {"nodes": "vocab", "values": "softmax", "adapt": "entropy", "k": 4}),
 ]
 WITH_SOURCE = [case for case in CASES if LOSSES[case[0]].needs_source]
 K = 5
@@ -443,8 +444,47 @@ def test_kl_and_output_layers_padded_to_different_sizes() -> None:
     padded = torch.cat([one.source, torch.full((4, 6, 4), -1e4).double()], -1)
     pivot, source = signal(one.pivot, one.pivot_mask), signal(padded, one.source_mask)
     assert Kl()(pivot, source, one.pairs).item() == pytest.approx(0, abs=1e-9)
-    with pytest.raises(InputError, match="source keeps id 12, the pivot has 9 ids"):
-        Kl()(pivot, signal(padded.flip(-1), one.source_mask), one.pairs)
+
+
+@pytest.mark.parametrize("name", ["kl", "gkd"])
+def test_ids_without_a_token_belong_to_the_rest(name: str) -> None:
+    """The source gives half of its probability to rows that the pivot does not have, or that stand for no token."""
+    one = replace(batch(), pivot=batch().pivot.requires_grad_())
+    loss, pivot = make_loss(name), signal(one.pivot, one.pivot_mask)
+    half = torch.log_softmax(one.source, -1) + math.log(0.5)
+    wide = torch.cat([half, (half.exp().sum(-1, keepdim=True) / 3).log().expand(-1, -1, 3)], -1)
+    source = signal(wide, one.source_mask)  # keeps ids above the pivot's 9
+    assert int(source.need("ids").max()) >= one.pivot.shape[-1]
+    found = loss(pivot, source, one.pairs)
+    unnamed = replace(source, ids=torch.where(source.need("ids") < one.pivot.shape[-1], source.need("ids"), -1))
+    assert loss(pivot, unnamed, one.pairs).item() == found.item()
+    assert found.item() == pytest.approx(with_rest(name, one, source), rel=1e-9)
+    (gradient,) = torch.autograd.grad(loss(pivot, source, one.pairs), one.pivot)
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() > 0
+
+
+def with_rest(name: str, one: Batch, source: Signal) -> float:
+    """The loss from its definition, with one dictionary of probabilities for each position."""
+    total, size = 0.0, one.pivot.shape[-1]
+    for b, pairs in enumerate(one.pairs.tolist()):
+        for i, j in pairs:
+            if min(i, j) < 0 or not (one.pivot_mask[b, i] and one.source_mask[b, j]):
+                continue
+            ids, kept = source.need("ids")[b, j].tolist(), probabilities(source)[b, j].tolist()
+            theirs = {v: p for v, p in zip(ids, kept, strict=True) if v < size}
+            ours = {v: float(torch.softmax(one.pivot.detach()[b, i], -1)[v]) for v in theirs}
+            pairs_of = [(theirs[v], ours[v]) for v in theirs] + [(1 - sum(theirs.values()), 1 - sum(ours.values()))]
+            for p, q in pairs_of:
+                middle = q if name == "kl" else (p + q) / 2
+                total += (1.0 if name == "kl" else 0.5) * p * math.log(p / middle)
+                total += 0.0 if name == "kl" else 0.5 * q * math.log(q / middle)
+    return total
+
+
+def probabilities(source: Signal) -> torch.Tensor:
+    """The probabilities of the kept ids."""
+    return (source.values - source.need("lse")[..., None]).exp()
 
 
 def test_a_half_precision_source_is_compared_in_the_pivots_precision() -> None:
@@ -482,6 +522,7 @@ def test_missing_fields_are_named() -> None:
         ("gld", {"values": "logprobs"}, 'gld.values must be one of .*did you mean "logprob"'),
         ("gld", {"nodes": "token"}, "gld.nodes must be one of rank, vocab"),
         ("gld", {"nodes": "vocab", "distance": "exact"}, "exact is known for rank nodes only"),
+        ("gld", {"nodes": "vocab"}, "cannot take values: logprob"),
         ("gld", {"map": "mind"}, 'gld.map must be one of exact, mined, fusellm.*did you mean "mined"'),
         ("gkd", {"beta": 1.0}, "gkd.beta must be between 0 and 1"),
         ("minced", {"select": "max"}, "minced.select must be one of min, average"),

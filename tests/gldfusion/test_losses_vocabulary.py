@@ -26,6 +26,8 @@ from gldfusion.sources import Example, LiveSource
 V = 9
 PERMUTED = torch.tensor([3, 1, 4, 0, 5, 8, 2, 6, 7])
 
+NAMED = {"nodes": "vocab", "values": "softmax"}
+
 
 def randn(*shape: int, seed: int) -> Tensor:
     return 2 * torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
@@ -204,7 +206,10 @@ def test_across_vocabularies_through_the_whole_path(
 ) -> None:
     """Sources of other tokenizers are carried over; the shares of a sequence sum to 1."""
     monkeypatch.setenv("GLDFUSION_CACHE", str(tmp_path / "maps"))
-    terms = (TermSpec(loss="minced", weight=1), TermSpec(loss="gld", weight=1, options={"nodes": "vocab"}))
+    terms = (
+        TermSpec(loss="minced", weight=1),
+        TermSpec(loss="gld", weight=1, options=NAMED),
+    )
     sources = tuple(SourceSpec(name=name, checkpoint=models[name]) for name in ("llama", "qwen2", "twin"))
     recipe = make_recipe(sources=sources, terms=terms)
     fusion = prepare(recipe, Accelerator(cpu=True), tmp_path / ".state")
@@ -255,7 +260,10 @@ def test_a_cache_brings_its_tokenizer(
     """The checkpoint of a cached source need not be there for its ids to be carried over."""
     monkeypatch.setenv("GLDFUSION_CACHE", str(tmp_path / "maps"))
     build_cache(models["llama"], tmp_path / "cache", examples, 10, 128)
-    terms = (TermSpec(loss="minced", weight=1), TermSpec(loss="gld", weight=1, options={"nodes": "vocab"}))
+    terms = (
+        TermSpec(loss="minced", weight=1),
+        TermSpec(loss="gld", weight=1, options=NAMED),
+    )
     values = []
     for spec in ({"checkpoint": models["llama"]}, {"checkpoint": tmp_path / "gone", "cache": tmp_path / "cache"}):
         recipe = make_recipe(sources=(SourceSpec.model_validate({"name": "llama"} | spec),), terms=terms)

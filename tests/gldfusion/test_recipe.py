@@ -14,6 +14,7 @@ import yaml
 from gldfusion.errors import InputError
 from gldfusion.objective import TotalLoss
 from gldfusion.recipe import (
+    DataPart,
     Recipe,
     SourceSpec,
     TermSpec,
@@ -45,7 +46,7 @@ def written(folder: Path, content: str | dict[str, Any]) -> Path:
 def test_relative_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     recipe = load_recipe(written(tmp_path, settings()))
     assert recipe.pivot == tmp_path / "models/pivot"
-    assert recipe.data == Path("/data/texts.jsonl")
+    assert recipe.data == (DataPart(path=Path("/data/texts.jsonl")),)
     assert recipe.sources[0].cache == tmp_path / "../cache/a"
     assert recipe.sources[1].cache is None
     assert recipe.lambda_ == 0.3

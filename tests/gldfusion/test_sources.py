@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from gldfusion import align
+from gldfusion import chat
 from gldfusion.errors import InputError
 from gldfusion.model import load_model, load_tokenizer
 from gldfusion.sources import DTYPES, LOGIT_FIELDS, Control, Example, LiveSource, SequenceSignal
@@ -53,14 +53,14 @@ def test_the_pivots_template_on_a_source_is_caught(
     models: dict[str, Path], examples: list[Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pivot = load_tokenizer(models["pivot"])
-    own = align.prompt_ids
+    own = chat.opening_ids
 
-    def pivots(tokenizer: object, prompt: str) -> list[int]:
-        text = pivot.decode(own(pivot, prompt))
+    def pivots(tokenizer: object, messages: list[dict[str, str]], tools: list[object]) -> list[int]:
+        text = pivot.decode(own(pivot, messages, tools))
         assert isinstance(text, str)
         return load_tokenizer(models["qwen2"])(text)["input_ids"]  # pyright: ignore[reportReturnType]
 
-    monkeypatch.setattr(align, "prompt_ids", pivots)
+    monkeypatch.setattr(chat, "opening_ids", pivots)
     with pytest.raises(AssertionError):
         test_signals_are_the_logits_that_predict_the_response(models, examples, "qwen2")
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gldbench.grade.answers import Found, Reads, find, readable
+from gldbench.grade.answers import Found, Reads, find, last_line, readable
 from gldbench.grade.cues import LONGEST_ANSWER, boxes
 from gldbench.grade.judges.equivalence import Reply, equivalent
 from gldbench.grade.judges.judge import ANSWER, LENIENT, Judge, Mark
@@ -34,6 +34,12 @@ _OPTION = re.compile(r"\A\(?\s*(?:\\text\{)?\s*\(?([A-E])[).:]\}?\s*(?=\S)")
 _CALCULATION = re.compile(r"\d\s*[-+*/×·]|\\(?:times|cdot|div|frac)")
 _CLAUSE = re.compile(r"\b(?:is|equals?|are|be)\s+(?:equal to\s+|approximately\s+)?(\S.*)\Z", re.DOTALL)
 _FORMULA = re.compile(r"\$\$?([^$]{1,300})\$\$?|\\\((.{1,300}?)\\\)|\\\[(.{1,300}?)\\\]", re.DOTALL)
+_CONCLUSION = re.compile(
+    r"(?:So|Therefore|Thus|Hence|Finally|Consequently|In conclusion)\b.*"
+    r"(?:\b(?:is|are|equals?|get)\s+|[^<>\\]=\s*)(\S.*)\Z"
+)
+_CLOSING = re.compile(r"(?:\$+|\\[)\]])?\.?\s*\Z")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _LAST_NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 
 
@@ -99,10 +105,23 @@ def _last_values(text: str) -> list[str]:
     return [value[:LONGEST_ANSWER] for value in values]
 
 
+def _answer(output: str, stop: Sequence[str]) -> Found:
+    """What `find` finds, or else what the last sentence concludes: "Therefore, the area is 12." """
+    reads = _reads(output)
+    found = find(output, reads, stop)
+    if found.text is not None or found.refused:
+        return found
+    concluded = _CONCLUSION.match(_SENTENCE.split(last_line(readable(output, stop)))[-1])
+    if concluded is None:
+        return found
+    said = concluded[1] if concluded[1].startswith(("$", "\\(", "\\[")) else _CLOSING.sub("", concluded[1])
+    return Found(said, "last_line") if reads(said) == "answer" else found
+
+
 def judge(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[list[Mark]]:
     """Two marks per item, metric "accuracy": filter "answer", and "lenient", which also takes the last value."""
     stop = task.generation.stop
-    found = [find(output, _reads(output), stop) for output in outputs]
+    found = [_answer(output, stop) for output in outputs]
     cases = [
         _case(item.target, readings(answer.text) if answer.text is not None else [])
         for item, answer in zip(items, found, strict=True)

@@ -24,6 +24,7 @@ from gldfusion.cache.columns import OPTIONAL, pack_signals
 from gldfusion.cache.integrity import mend
 from gldfusion.cache.shards import open_shard, shard_paths, write_shard
 from gldfusion.cache.store import FORMAT, read_meta, row_key, save_tokenizer
+from gldfusion.chat import RULES
 from gldfusion.errors import InputError
 from gldfusion.files import hash_json, hash_parts, remove, remove_leftovers, write_json
 from gldfusion.manifest import sealed_dir
@@ -31,6 +32,7 @@ from gldfusion.model import load_tokenizer, vocabulary_hash
 from gldfusion.paths import require_checkpoint
 from gldfusion.progress import Progress
 from gldfusion.sources import Example, LiveSource
+from gldfusion.specials import Special
 
 WAIT = 0.2
 """seconds to wait before looking again whether other builders have stored their parts"""
@@ -50,6 +52,7 @@ def build_cache(
     device: str | None = None,
     offload: bool = False,
     trust_remote_code: bool = False,
+    special: Special = "parse",
 ) -> int:
     """Runs the source over the texts that are not in the cache, and stores its top-k logits.
 
@@ -70,6 +73,7 @@ def build_cache(
         device: torch name of the device on which it runs. None: a CUDA device if there is one.
         offload: see `LiveSource`.
         trust_remote_code: see `LiveSource`. meta.json records it.
+        special: see `LiveSource`. meta.json records it unless it is "parse".
 
     Returns:
         How many texts this call ran.
@@ -96,11 +100,12 @@ def build_cache(
                     dtype=dtype,
                     offload=offload,
                     trust_remote_code=trust_remote_code,
+                    special=special,
                 )
             )
         return sources[0]
 
-    meta = describe(checkpoint, dtype, max_length, k, trust_remote_code)
+    meta = describe(checkpoint, dtype, max_length, k, trust_remote_code, special)
     with _building(cache, lambda: create_cache(cache, source().tokenizer, source().vocabulary, meta, columns)):
         if not mend(cache, read_meta(cache)):  # nothing else says whether meta.json is intact
             meta |= _of_source(source().tokenizer, source().vocabulary)
@@ -108,16 +113,26 @@ def build_cache(
         return _Builder(cache, examples, shard_size).fill(source, progress)
 
 
-def describe(checkpoint: Path, dtype: str, max_length: int, k: int, trust_remote_code: bool = False) -> dict[str, Any]:
+def describe(
+    checkpoint: Path,
+    dtype: str,
+    max_length: int,
+    k: int,
+    trust_remote_code: bool = False,
+    special: Special = "parse",
+) -> dict[str, Any]:
     """The part of meta.json that identifies the stored logits. Arguments as for `build_cache`."""
     parts = hash_parts(checkpoint)
     decides = {
         "model": parts["model"],
         "tokenizer": parts["tokenizer"],
         "template": hash_json(load_tokenizer(checkpoint, trust_remote_code).chat_template),
+        "prompts": RULES,
         "dtype": dtype,
         "max_length": max_length,
-    } | ({"trust_remote_code": True} if trust_remote_code else {})
+    }
+    decides |= {"trust_remote_code": True} if trust_remote_code else {}
+    decides |= {"special_tokens_in_text": special} if special == "text" else {}
     whole = {"format": FORMAT, "checkpoint": parts["checkpoint"], **decides}
     return whole | {"content": hash_json(decides), "k": k}
 
@@ -187,7 +202,7 @@ def _remove_unfinished(cache: Path) -> None:
 
 def _check_same(cache: Path, meta: dict[str, Any], columns: Collection[str]) -> None:
     stored = read_meta(cache)
-    keys = [key for key in dict.fromkeys([*meta, "trust_remote_code"]) if key != "content"]
+    keys = [key for key in dict.fromkeys([*meta, "trust_remote_code", "special_tokens_in_text"]) if key != "content"]
     different = [key for key in keys if stored.get(key) != meta.get(key)]
     if different:
         raise InputError(

@@ -19,9 +19,9 @@ from gldfusion.cache.shards import open_shard
 from gldfusion.errors import InputError
 from gldfusion.paths import require_cache
 from gldfusion.reading import LARGEST_FILE, plain_line, read_object, shown
-from gldfusion.sources import Example, SequenceSignal
+from gldfusion.sources import Example, SequenceSignal, require_finite
 
-FORMAT = 2
+FORMAT = 3
 
 
 def row_key(content: str, example: Example) -> bytes:
@@ -140,7 +140,10 @@ class SourceCache:
 
     def read(self, examples: Sequence[Example]) -> list[SequenceSignal]:
         """See `SourceSignals.read`."""
-        return [unpack_signal(columns, row, self.k) for columns, row in self._rows(examples)]
+        signals = [unpack_signal(columns, row, self.k) for columns, row in self._rows(examples)]
+        for example, signal in zip(examples, signals, strict=True):
+            require_finite(self.name, example, signal)
+        return signals
 
     def _rows(self, examples: Sequence[Example]) -> list[tuple[dict[str, NDArray], int]]:
         """For each text, the columns of its shard and its row in them.

@@ -6,19 +6,20 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.queues import SimpleQueue
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from gldfusion.cache.build import build_cache
-from gldfusion.data import read_examples
 from gldfusion.errors import InputError
+from gldfusion.examples import load_examples
 from gldfusion.progress import Progress
+from gldfusion.recipe import DataPart
 
 LARGEST, SMALLEST, PARTS = 2048, 64, 4
 """Largest and smallest number of texts per shard, and number of shards per worker. With several shards per worker, all
@@ -27,14 +28,17 @@ workers end at about the same time."""
 _reports: SimpleQueue[tuple[int, int] | None] | None = None
 
 
-def build_with_workers(data: Path, workers: int, progress: Progress | None = None, **arguments: Any) -> int:
-    """Runs `build_cache(examples=read_examples(data), **arguments)` in several processes.
+def build_with_workers(
+    data: Sequence[DataPart], seed: int, workers: int, progress: Progress | None = None, **arguments: Any
+) -> int:
+    """Runs `build_cache(examples=load_examples(data, seed), **arguments)` in several processes.
 
     If `arguments` name no device, worker w runs on CUDA device w modulo the number of devices. Workers on the CPU share
     its cores evenly. The workers end with this process; what they stored is kept.
 
     Args:
-        data: JSON lines with the texts.
+        data: the data of a recipe.
+        seed: seed of the draws of a mixture.
         workers: number of processes.
         progress: called with (texts stored by now, texts that were missing at the start).
         arguments: for `build_cache`.
@@ -45,7 +49,7 @@ def build_with_workers(data: Path, workers: int, progress: Progress | None = Non
     Raises:
         InputError: see `build_cache`; or a worker was killed.
     """
-    texts = len(read_examples(data))
+    texts = len(load_examples(data, seed))
     size = min(LARGEST, max(SMALLEST, -(-texts // (PARTS * workers))))
     context = multiprocessing.get_context("forkserver")  # its server imports torch once for all workers
     context.set_forkserver_preload([__name__])
@@ -54,7 +58,7 @@ def build_with_workers(data: Path, workers: int, progress: Progress | None = Non
     listener.start()
     pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(workers, reports))
     try:
-        jobs = [pool.submit(_work, w, data, {"shard_size": size} | arguments) for w in range(workers)]
+        jobs = [pool.submit(_work, w, data, seed, {"shard_size": size} | arguments) for w in range(workers)]
         done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
         return sum(job.result() for job in done)
     except BaseException as error:
@@ -90,11 +94,11 @@ def _start(workers: int, reports: SimpleQueue[tuple[int, int] | None]) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
 
 
-def _work(number: int, data: Path, arguments: dict[str, Any]) -> int:
+def _work(number: int, data: Sequence[DataPart], seed: int, arguments: dict[str, Any]) -> int:
     reports = _reports
     assert reports is not None, "started by build_with_workers"
     if arguments.get("device") is None and torch.cuda.device_count() > 1:
         arguments["device"] = f"cuda:{number % torch.cuda.device_count()}"
     return build_cache(
-        examples=read_examples(data), progress=lambda done, total: reports.put((done, total)), **arguments
+        examples=load_examples(data, seed), progress=lambda done, total: reports.put((done, total)), **arguments
     )

@@ -36,7 +36,8 @@ def subject(name: str, loss: Loss | None = None, k: int = K) -> Subject:
 
 def subjects() -> list[Subject]:
     """All entries of LOSSES, and GLD on vocabulary nodes."""
-    return [*(subject(name) for name in LOSSES), subject("gld vocab", make_loss("gld", {"nodes": "vocab"}))]
+    nodes = make_loss("gld", {"nodes": "vocab", "values": "softmax"})
+    return [*(subject(name) for name in LOSSES), subject("gld vocab", nodes)]
 
 
 def signal_of(logits: Tensor, mask: Tensor, labels: Tensor, k: int) -> PivotSignal:

@@ -1,41 +1,39 @@
-"""Reduces two distributions over one vocabulary to the ids that the source kept and one bucket for all other ids."""
+"""Reduces two distributions over one vocabulary to the ids that the source kept and one bucket for all other ids.
+
+Output layers are often wider than the tokenizer, and two models with one tokenizer can be padded to different sizes.
+The padding rows stand for no token, so their probability belongs to the bucket.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from gldfusion.errors import InputError
 from gldfusion.signals import PivotSignal, Signal, at_pairs
 
+ABSENT = -1e6
+"""log-probability of an id that stands for no token: its probability is 0, and differences with it are numbers"""
 
-def paired_buckets(
-    loss: str, pivot: PivotSignal, source: Signal, pairs: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
+
+def paired_buckets(pivot: PivotSignal, source: Signal, pairs: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """The bucketed log-probabilities of pivot and source at their U valid pairs.
 
     Args:
-        loss: name of the loss, for error messages.
         pivot: needs all its logits.
-        source: needs ids and lse.
+        source: needs ids and lse. Ids that are negative or above the pivot's vocabulary belong to the bucket.
         pairs: [B, P, 2] of (pivot position, source position), padded with -1.
         temperature: both distributions become p^(1/temperature), renormalised.
 
     Returns:
         Log-probabilities [U, k + 1] of the pivot, and of the source: the k kept ids, then all others together.
-
-    Raises:
-        InputError: the source keeps an id that is not in the pivot's vocabulary.
     """
     pivot, source = at_pairs(pivot, source, pairs)
     ids, logits = source.need("ids"), pivot.need("logits")
-    if ids.numel() and int(ids.max()) >= logits.shape[-1]:
-        raise InputError(
-            f"{loss} needs one vocabulary: the source keeps id {int(ids.max())}, the pivot has {logits.shape[-1]} ids\n"
-            "use uld or gld for a source with another tokenizer"
-        )
-    theirs = _buckets(source.values - source.need("lse")[..., None], temperature)
-    return _buckets(logits.log_softmax(-1).gather(-1, ids), temperature), theirs
+    known = (ids >= 0) & (ids < logits.shape[-1])
+    ours = logits.log_softmax(-1).gather(-1, torch.where(known, ids, 0))
+    theirs = source.values - source.need("lse")[..., None]
+    ours, theirs = (_buckets(torch.where(known, logprobs, ABSENT), temperature) for logprobs in (ours, theirs))
+    return ours, theirs
 
 
 def _buckets(logprobs: Tensor, temperature: float) -> Tensor:

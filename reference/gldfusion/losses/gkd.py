@@ -55,7 +55,7 @@ class Gkd:
     def __call__(self, pivot: PivotSignal, source: Signal | None, pairs: Tensor | None) -> Tensor:
         """The sum over the paired positions; see `Loss.__call__`."""
         source, pairs = required(source, "gkd", "a source"), required(pairs, "gkd", "pairs")
-        ours, theirs = paired_buckets("gkd", pivot, source, pairs, self.temperature)
+        ours, theirs = paired_buckets(pivot, source, pairs, self.temperature)
         middle = torch.logaddexp(theirs + math.log(self.beta), ours + math.log1p(-self.beta))
         to_theirs = (theirs.exp() * (theirs - middle)).sum()
         return self.beta * to_theirs + (1 - self.beta) * (ours.exp() * (ours - middle)).sum()

@@ -46,7 +46,7 @@ class Gld:
             gives the pivot's id for a source token; a token without one is a node of its own. If two entries of one
             position meet at one node, only the larger one counts. Both graphs have all nodes (n = m); a node of one
             model only has no edge in the other's graph. An absent id counts as 0. With softmax values 0 means
-            impossible, which is right; with logprob values it means certain, which is wrong.
+            impossible, which is right. With logprob values, the default, it would mean certain: this is refused.
         values: What Z holds at each position.
             "raw": the logits z. Adding a constant to all logits changes no distribution (gauge), but it changes this
             loss.
@@ -98,6 +98,11 @@ class Gld:
             raise InputError(
                 "gld.distance exact is known for rank nodes only: graphs on vocabulary nodes are not rank-monotone\n"
                 "use slb, anova or flb, which are certified lower bounds for vocabulary nodes too"
+            )
+        if self.nodes == "vocab" and self.values == "logprob":
+            raise InputError(
+                "gld with nodes: vocab cannot take values: logprob: an absent id counts as 0, which is the "
+                "log-probability of certainty\nset values: softmax, with which 0 means impossible"
             )
 
     @property

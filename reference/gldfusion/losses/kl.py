@@ -49,7 +49,7 @@ class Kl:
     def __call__(self, pivot: PivotSignal, source: Signal | None, pairs: Tensor | None) -> Tensor:
         """The sum over the paired positions; see `Loss.__call__`."""
         source, pairs = required(source, "kl", "a source"), required(pairs, "kl", "pairs")
-        ours, theirs = paired_buckets("kl", pivot, source, pairs, self.temperature)
+        ours, theirs = paired_buckets(pivot, source, pairs, self.temperature)
         return (theirs.exp() * (theirs - ours)).sum()
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None) -> int:

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, T5Config
+from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, Qwen2Config, T5Config
 
 from gldbench.generate import generate, plan
-from gldbench.generate.backend import TOKENS_PER_BATCH, Completion, Likelihood
+from gldbench.generate.backend import TOKENS_PER_BATCH, Completion, Likelihood, Sampling
 from gldbench.generate.checkpoint import Checkpoint, hash_checkpoint, open_checkpoint
 from gldbench.generate.generate import BACKENDS, Responses, responses_for
 from gldbench.generate.hf import HFBackend, load
@@ -217,11 +217,13 @@ class Recorder:
         backend = HFBackend(checkpoint, load(checkpoint, device), batch_size)
         complete = backend.complete
 
-        def noted(prompts: Sequence[str], max_tokens: int, stop: Sequence[str]) -> list[Completion]:
+        def noted(
+            prompts: Sequence[str], max_tokens: int, stop: Sequence[str], sampling: Sampling | None = None
+        ) -> list[Completion]:
             if len(self.batches) == self.die_after:
                 raise KeyboardInterrupt
             self.batches.append(tuple(prompts))
-            return complete(prompts, max_tokens, stop)
+            return complete(prompts, max_tokens, stop, sampling)
 
         backend.complete = noted  # type: ignore[method-assign]
         return backend
@@ -266,13 +268,12 @@ class _Lengths:
 
     tokens_per_batch = TOKENS_PER_BATCH
 
-    def render(self, prompt: str) -> str:
-        return prompt
+    def count(self, prompt: str, plain: bool = False) -> int:
+        return len(prompt)
 
-    def count(self, text: str) -> int:
-        return len(text)
-
-    def complete(self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str]) -> list[Completion]:
+    def complete(
+        self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str], sampling: Sampling | None = None
+    ) -> list[Completion]:
         raise AssertionError("planning generates nothing")
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
@@ -483,3 +484,12 @@ def test_items_with_many_choices_share_batches_within_the_size(
     monkeypatch.setitem(BACKENDS, "hf", noting)
     ask(chain(COUNTING), choosing(*map(str, range(7))), Memory(), scored(), batch_size=7)
     assert sizes == [6, 6, 6, 3]
+
+
+def test_a_model_whose_attention_sees_the_answer_is_refused(chain: ChainMaker) -> None:
+    path = chain(COUNTING)
+    words = len(AutoTokenizer.from_pretrained(path))
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    AutoModelForCausalLM.from_config(BertConfig(vocab_size=words, **sizes)).save_pretrained(path)
+    with pytest.raises(InputError, match=f"cannot use the model BertLMHeadModel in {path}\n.*later tokens change"):
+        ask(path, items_of("1"), Memory())

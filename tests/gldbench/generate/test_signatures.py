@@ -17,6 +17,7 @@ from typing import Any
 import datasets
 import pytest
 
+from gldbench.generate.backend import Sampling
 from gldbench.generate.checkpoint import Engine, open_checkpoint
 from gldbench.generate.generate import BACKENDS
 from gldbench.schema import HubSource
@@ -72,7 +73,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, tuple[Any
 def test_the_calls_to_vllm_suit_its_signatures(chain: ChainMaker, calls: list[Any]) -> None:
     opened = open_checkpoint(chain(COUNTING, template=TEMPLATE), engine=Engine("bfloat16", tensor_parallel=2))
     backend = BACKENDS["vllm"](opened, None, 512)
-    backend.complete([backend.render("1"), "2"], 5, ["9"])
+    backend.complete(["1", "2"], 5, ["9"])
+    backend.complete(["1"], 5, [], Sampling(temperature=0.5, seed=1))
     backend.score([("1", "2"), ("2", "3")])
     assert {name for name, _, _ in calls} == {
         "LLM",

@@ -58,8 +58,10 @@ def test_a_stop_string_ends_an_answer(chain: ChainMaker, make: Maker) -> None:
 
 def test_a_chat_template_is_applied(chain: ChainMaker, make: Maker) -> None:
     backend = make(open_checkpoint(chain(COUNTING, template=TEMPLATE)))
-    assert backend.render("1") == "13"
-    assert make(open_checkpoint(chain(COUNTING, name="plain"))).render("1") == "1"
+    (answer,) = backend.complete(["1"], 5, [])
+    assert (answer.text, backend.count("1"), backend.count("1", plain=True)) == ("45", 2, 1)
+    plain = make(open_checkpoint(chain(COUNTING, name="plain")))
+    assert (plain.complete(["1"], 5, [])[0].text, plain.count("1")) == ("2345", 1)
 
 
 def test_a_long_prompt_loses_its_beginning(chain: ChainMaker, make: Maker) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from gldbench.grade.judges import equivalence
 from gldbench.grade.judges.math import judge
 from gldbench.schema import Item
@@ -84,6 +86,30 @@ def test_equal_answers_score_and_others_do_not() -> None:
 def test_without_an_answer_there_is_none() -> None:
     marks = judge(load_task("math"), [item("5")] * 2, ["no idea", "\\boxed{}"])
     assert [(own[0].value, own[0].answered) for own in marks] == [(0.0, False), (0.0, False)]
+
+
+CONCLUDED = [
+    ("26000", "We multiply: 1000 * 26.\n\nTherefore, the value of 513^2 - 487^2 is 26000.", True),
+    ("600", "We square both sides.\n\nSo, the value of $x$ when $y=3$ is $600$.", True),
+    ("-3", "We subtract 16 from 13.\nSo, $\\lceil (3.6)^2 \\rceil - ( \\lceil 3.6 \\rceil ) ^2 = -3$.", True),
+    ("\\frac{\\sqrt{3}}{3}", "It is $\\sqrt{1/3}$.\nHere. Finally, we rewrite it to get $\\frac{\\sqrt{3}}{3}$.", True),
+    ("65", "It is (1/3)(30)(6.5).\nTherefore, the volume of the cone is 66 cubic units.", False),
+    ("3", "The value is 3.\nThe next step shows that this is 3.", False),
+    ("5", "Hence $x \\le 5$ holds.\nSo we try $y \\ge 5$.", False),
+]
+"""gold answer, output without a mark, whether its last sentence concludes the answer"""
+
+
+@pytest.mark.parametrize(("gold", "output", "right"), CONCLUDED)
+def test_a_conclusion_is_an_answer_where_nothing_is_marked(gold: str, output: str, right: bool) -> None:
+    answer, _ = judge(load_task("math"), [item(gold)], [output])[0]
+    assert answer.value == float(right)
+    assert answer.how in ("last_line", "none")
+
+
+def test_a_mark_hides_a_conclusion() -> None:
+    answer, _ = judge(load_task("math"), [item("7")], ["The answer is \\boxed{7}.\nSo, the area is 9."])[0]
+    assert (answer.value, answer.how) == (1.0, "boxed")
 
 
 def test_a_text_without_end_costs_its_own_score_only_and_no_text_is_run(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -21,6 +21,8 @@ class SamplingParams:
     detokenize: bool = True
     skip_special_tokens: bool = True
     spaces_between_special_tokens: bool = True
+    stop_token_ids: list[int] = field(default_factory=list)
+    seed: int | None = None
 
 
 class TokensPrompt(dict[str, Any]):
@@ -28,7 +30,9 @@ class TokensPrompt(dict[str, Any]):
 
 
 class LLM:
-    """vLLM's engine: greedy, without a batch."""
+    """vLLM's engine, without a batch. It keeps the token ids of every prompt that it got in `read`."""
+
+    read: ClassVar[list[list[int]]] = []
 
     def __init__(self, model: str, max_model_len: int, **settings: Any) -> None:
         self.model = AutoModelForCausalLM.from_pretrained(model).eval()
@@ -42,17 +46,22 @@ class LLM:
         """One answer per prompt, in order."""
         assert not use_tqdm
         assert len(prompts) <= self.settings["max_num_seqs"]
+        self.read.extend(list(p["prompt_token_ids"]) for p in prompts)
         return [self._answer(list(p["prompt_token_ids"]), s) for p, s in zip(prompts, sampling_params, strict=True)]
 
     def _answer(self, prompt: list[int], settings: SamplingParams) -> SimpleNamespace:
-        if settings.temperature != 0:
-            raise ValueError("not greedy")
+        random = torch.Generator().manual_seed(settings.seed or 0)
         if len(prompt) + settings.max_tokens > self.llm_engine.model_config.max_model_len:
             raise ValueError("the prompt leaves no room for the answer")
         written, text, reason = list[int](), "", "length"
         while reason == "length" and len(written) < settings.max_tokens:
-            written.append(int(self._logits([*prompt, *written])[-1].argmax()))
-            if written[-1] == self.tokenizer.eos_token_id:
+            logits = self._logits([*prompt, *written])[-1]
+            if settings.temperature:
+                drawn = torch.multinomial((logits / settings.temperature).softmax(-1), 1, generator=random)
+                written.append(int(drawn))
+            else:
+                written.append(int(logits.argmax()))
+            if written[-1] in (self.tokenizer.eos_token_id, *settings.stop_token_ids):
                 reason = "stop"  # the end token counts, its text is left out
                 continue
             text = self.tokenizer.decode(written)
