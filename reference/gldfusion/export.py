@@ -68,19 +68,23 @@ def export(
         (folder / "README.md").write_text(card)
 
 
-def make_provenance(recipe: Recipe, identity: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, Any]:
+def make_provenance(
+    recipe: Recipe, identity: Mapping[str, str], sources: Mapping[str, str], processes: int
+) -> dict[str, Any]:
     """The content of fusion.json. It holds no times, so equal fusions have equal files.
 
     Args:
         recipe: the recipe.
         identity: hashes of the pivot, the data and the settings, by name.
         sources: hashes of the source checkpoints, by name of the source.
+        processes: how many processes trained together at the last step.
     """
     return {
         "recipe": recipe.model_dump(mode="json", by_alias=True),
         "trust_remote_code": recipe.trust_remote_code,
         "identity": identity,
         "sources": sources,
+        "processes": processes,
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
 

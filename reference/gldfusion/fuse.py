@@ -16,7 +16,6 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from gldfusion.checkpoint import require_free
@@ -24,6 +23,7 @@ from gldfusion.data import Batch
 from gldfusion.errors import InputError
 from gldfusion.export import export, make_card, make_provenance
 from gldfusion.files import lock, remove_leftovers
+from gldfusion.launch import start_accelerator
 from gldfusion.model import parameter_count
 from gldfusion.optim import learning_rate
 from gldfusion.paths import hidden
@@ -51,8 +51,7 @@ def fuse(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path
         InputError: the recipe or a file that it names is wrong, or the loss became infinite or NaN.
         OSError: the disk is full. The last saved state is kept, and no half-written output is left behind.
     """
-    AcceleratorState._reset_state()  # otherwise the precision of this process's first fusion applies to all later ones
-    accelerator = Accelerator(mixed_precision=recipe.train.precision, cpu=not torch.cuda.is_available())
+    accelerator = start_accelerator(recipe.train)
     require_free(output)
     main = accelerator.is_main_process
     lock_file, state = hidden(output, "lock"), hidden(output, "state")
@@ -130,6 +129,7 @@ def train_step(fusion: Fusion, step: int) -> dict[str, Any]:
         "terms": dict(zip(fusion.loss.names, terms.tolist(), strict=True)),
         "gradient_share": shares,
         "learning_rate": learning_rate(settings, step),
+        "processes": processes,
         "step_tokens": int(total(accelerator, torch.tensor(sum(batch.tokens for batch in batches)))),
     }
 
@@ -147,7 +147,7 @@ def finish(fusion: Fusion, log: Log, output: Path) -> None:
         "dropped_examples": len(fusion.data.examples) - len(fusion.data.usable),
     } | {f"coverage/{name}": value for name, value in fusion.coverage.items()}
     hashes = {source.name: source.checkpoint_hash for source in fusion.data.sources}
-    provenance = make_provenance(fusion.recipe, fusion.identity, hashes)
+    provenance = make_provenance(fusion.recipe, fusion.identity, hashes, fusion.accelerator.num_processes)
     export(bare.model, fusion.tokenizer, provenance, make_card(fusion.recipe), log, totals, output)
     remove_states(fusion.state)
 

@@ -74,10 +74,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
         loss.translate(tokenizer, {s.name: source_tokenizer(s, recipe.trust_remote_code) for s in specs}, sources)
     coverage = check_coverage(data, recipe.min_coverage)
     model, optimizer = accelerator.prepare(model, make_optimizer(model, recipe.train))
-    used = [
-        (s.name, s.weight, s.control, s.cache is None, s.dtype, o.checkpoint_hash)
-        for s, o in zip(specs, sources, strict=True)
-    ]
+    used = [source_identity(s, o) for s, o in zip(specs, sources, strict=True)]
     identity = {
         "recipe": hash_json(recipe.model_dump(mode="json", exclude={"pivot", "data", "sources"})),
         "pivot": hash_checkpoint(recipe.pivot),
@@ -97,6 +94,24 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
         state=state,
         memory=memory,
     )
+
+
+def source_identity(spec: SourceSpec, source: SourceSignals) -> dict[str, object]:
+    """What determines the signals of a source and their share of the loss.
+
+    Args:
+        spec: the source in the recipe.
+        source: the opened source.
+    """
+    inner = source.source if isinstance(source, Control) else source
+    return {
+        "name": spec.name,
+        "weight": spec.weight,
+        "control": spec.control,
+        "dtype": spec.dtype,
+        "checkpoint": source.checkpoint_hash,
+        "cache": inner.content if isinstance(inner, SourceCache) else None,
+    }
 
 
 def kept(recipe: Recipe) -> int | None:
@@ -150,6 +165,7 @@ def open_source(
     else:
         source = SourceCache(spec.name, spec.cache, k)
         source.require(needed_columns(needs))
+        source.require_settings(max_length=recipe.train.max_length, dtype=spec.dtype)
         if spec.checkpoint.is_dir() and hash_checkpoint(spec.checkpoint) != source.checkpoint_hash:
             raise InputError(
                 f"source {spec.name}: the cache {spec.cache} was made by another checkpoint than {spec.checkpoint}\n"
