@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from gldfusion.align import Encoded, pair_texts
 from gldfusion.errors import InputError
-from gldfusion.inputs import Inputs, collate, pad
+from gldfusion.inputs import Inputs, collate, moved, pad
 from gldfusion.model import vocabulary_hash
 from gldfusion.paths import EXAMPLE_LINE, require_data
 from gldfusion.signals import Signal
@@ -119,7 +119,7 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Returns the batch on another device."""
         sources = {
-            name: (signal.map(lambda x: x.to(device)), pairs.to(device))
+            name: (signal.map(lambda x: moved(x, device)), moved(pairs, device))
             for name, (signal, pairs) in self.sources.items()
         }
         return Batch(self.inputs.to(device), sources)

@@ -106,20 +106,23 @@ def train_step(fusion: Fusion, step: int) -> dict[str, Any]:
     processes = accelerator.num_processes
     chosen = fusion.data.step(step, settings.batch_size, settings.seed)
     batches = micro_batches(fusion, chosen[accelerator.process_index :: processes])
-    counts = total(accelerator, fusion.loss.counts(batches))
+    tokens = torch.tensor([sum(batch.tokens for batch in batches)], dtype=torch.float64)
+    *units, step_tokens = total(accelerator, torch.cat([fusion.loss.counts(batches), tokens]))
+    counts = torch.stack(units)
     probing = settings.probe_every and step % settings.probe_every == 0
     shares = gradient_shares(fusion, batches[0], counts) if probing else {}
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(settings, step)
 
-    terms = torch.zeros_like(counts)
+    terms = torch.zeros_like(counts, device=accelerator.device)
     for number, batch in enumerate(batches, start=1):
         with nullcontext() if number == len(batches) else accelerator.no_sync(model):
             values = forward(fusion, model, batch, counts)
             accelerator.backward(sum(values) * processes)  # data parallelism averages gradients: turn it into the sum
-        terms += torch.tensor([value.item() for value in values], dtype=terms.dtype)
-    norm = float(cast(Tensor, accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)))
-    terms = total(accelerator, terms)
+        terms += torch.stack(values).detach()
+    norm = cast(Tensor, accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)).to(terms)
+    *read, norm = total(accelerator, torch.cat([terms, norm[None] / processes])).tolist()  # waits for the device, once
+    terms = torch.tensor(read, dtype=counts.dtype)
     check_finite(fusion, step, terms, norm, chosen)
     optimizer.step()
     optimizer.zero_grad()
@@ -130,7 +133,7 @@ def train_step(fusion: Fusion, step: int) -> dict[str, Any]:
         "gradient_share": shares,
         "learning_rate": learning_rate(settings, step),
         "processes": processes,
-        "step_tokens": int(total(accelerator, torch.tensor(sum(batch.tokens for batch in batches)))),
+        "step_tokens": int(step_tokens),
     }
 
 
@@ -160,6 +163,8 @@ def micro_batches(fusion: Fusion, indices: Sequence[int]) -> list[Batch]:
 
 def total(accelerator: Accelerator, tensor: Tensor) -> Tensor:
     """The sum of `tensor` over all processes, on the CPU."""
+    if accelerator.num_processes == 1:
+        return tensor.cpu()
     return cast(Tensor, accelerator.reduce(tensor.to(accelerator.device), "sum")).cpu()
 
 

@@ -26,10 +26,24 @@ class Inputs:
     """[B, T] token id of each label"""
     mask: Tensor
     """[B, T] bool, False at padding"""
+    slots: Tensor | None = None
+    """[N] index of each unmasked position in the flattened mask. It is made with the batch, because on a GPU the program
+    would have to wait for it"""
+
+    def __post_init__(self) -> None:
+        if self.slots is None:
+            object.__setattr__(self, "slots", self.mask.flatten().nonzero()[:, 0])
 
     def to(self, device: torch.device) -> Inputs:
         """The batch on another device."""
-        return Inputs(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        return Inputs(**{name: moved(tensor, device) for name, tensor in vars(self).items()})
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on another device. A copy to a GPU starts from pinned memory, so the program does not wait for it."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def pad(rows: Sequence[np.ndarray], fill: float) -> Tensor:

@@ -30,8 +30,9 @@ def start_accelerator(train: TrainSpec) -> Accelerator:
         # Without this, ACCELERATE_GRADIENT_ACCUMULATION_STEPS would divide every gradient: the loss is already a sum.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
-    if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        steps = accelerator.state.deepspeed_plugin.gradient_accumulation_steps
+    plugin = accelerator.state.deepspeed_plugin
+    if accelerator.distributed_type == DistributedType.DEEPSPEED and plugin is not None:
+        steps = plugin.gradient_accumulation_steps
         if steps not in (1, "1", "auto"):
             raise InputError(
                 f"DeepSpeed is asked for gradient_accumulation_steps {steps}, which would divide every gradient\n"

@@ -65,7 +65,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
     tokenizer = load_tokenizer(recipe.pivot, recipe.trust_remote_code)
     k = kept(recipe) if loss.terms else 1
     pivot = load_model(recipe.pivot, trust_remote_code=recipe.trust_remote_code)
-    model = SignalModel(pivot, k, with_logits="logits" in loss.needs)
+    model = SignalModel(pivot, k, loss.needs, recipe.train.kernel)
     specs = recipe.used_sources
     sources = [open_source(s, recipe, examples, accelerator.device, loss.needs) for s in specs]
     data = FusionData(examples, tokenizer, recipe.train.max_length, sources)

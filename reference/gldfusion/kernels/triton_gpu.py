@@ -20,7 +20,7 @@ from torch import Tensor
 from triton import knobs
 
 from gldfusion.errors import InputError
-from gldfusion.kernels.arguments import Inputs, RowGradients
+from gldfusion.kernels.arguments import Inputs, RowGradients, Use
 from gldfusion.kernels.early import Early
 from gldfusion.kernels.naive import TopKCrossEntropy
 from gldfusion.kernels.output_layer import MAX_TRITON_K, Options
@@ -53,7 +53,7 @@ class TritonTiles:
     """number of programs that share the vocabulary of a row. None: enough for two programs per multiprocessor"""
 
     def sweep(
-        self, inputs: Inputs, k: int, options: Options, wanted: tuple[bool, bool, bool]
+        self, inputs: Inputs, k: int, options: Options, wanted: tuple[bool, bool, bool], use: Use
     ) -> tuple[TopKCrossEntropy, Early | None]:
         """See `fused.Tiles.sweep`. It prepares no gradient."""
         _check(inputs, k)
@@ -80,7 +80,7 @@ class TritonTiles:
             n, entries, x.shape[1], k, share, options.scale, options.softcap or 1.0,
             SLOTS=triton.next_power_of_2(k), **self._constants(x, inputs.bias, options),
         )  # fmt: skip
-        counts = torch.tensor([min(share, entries - part * share) for part in range(parts)], device=x.device)
+        counts = (entries - share * torch.arange(parts, device=x.device)).clamp_max(share)
         return _merge(statistics, counts, values.flatten(1), ids.flatten(1).clamp_max(entries - 1).long(), k), None
 
     def gradient(
