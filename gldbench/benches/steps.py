@@ -3,8 +3,8 @@
     python -m gldbench.benches.steps
 
 All contenders run in one process, in interleaved rounds, on the same batch and the same random model, so the ratios to
-"sft" hold on a machine that does other work too. The logits of the source are random and lie in memory: what is measured
-is what a term of the loss adds to a step, not how fast a cache is read.
+"sft" hold on a machine that does other work too. The logits of the source are random and lie in memory. So the ratios
+say what a term of the loss adds to a step, and nothing about how fast a cache is read.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def make_model(size: StepSize) -> LlamaForCausalLM:
         max_position_embeddings=size.length,
         tie_word_embeddings=False,
     )
-    return LlamaForCausalLM(config).to(device=torch.device(size.device))
+    with torch.device(size.device):
+        return LlamaForCausalLM(config)
 
 
 def make_batch(size: StepSize) -> Batch:

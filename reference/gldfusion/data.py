@@ -126,9 +126,22 @@ class Batch:
 
 
 def stack_signals(signals: Sequence[SequenceSignal]) -> Signal:
-    """Pads the signals of B sequences and joins them into one signal [B, T, k] with a mask."""
-    fields = {name: pad([getattr(s, name) for s in signals], 0) for name in signals[0].held}
+    """Pads the signals of B sequences and joins them into one signal [B, T, k] with a mask.
+
+    Tensors stay on their device; the mask is on the CPU, where the units are counted.
+    """
+    fields = {name: _stack([getattr(s, name) for s in signals]) for name in signals[0].held}
     return Signal(**fields, mask=pad([np.ones(len(s.values), dtype=bool) for s in signals], False))
+
+
+def _stack(rows: Sequence[Any]) -> Tensor:
+    """`inputs.pad` with 0, for arrays or for tensors."""
+    if not isinstance(rows[0], Tensor):
+        return pad(rows, 0)
+    out = rows[0].new_zeros(len(rows), max(1, *(len(row) for row in rows)), *rows[0].shape[1:])
+    for target, row in zip(out, rows, strict=True):
+        target[: len(row)] = row
+    return out
 
 
 class FusionData:

@@ -27,8 +27,8 @@ class Inputs:
     mask: Tensor
     """[B, T] bool, False at padding"""
     slots: Tensor | None = None
-    """[N] index of each unmasked position in the flattened mask. It is made with the batch, because on a GPU the program
-    would have to wait for it"""
+    """[N] index of each unmasked position in the flattened mask. It is made with the batch: on a GPU the program would
+    have to wait for it"""
 
     def __post_init__(self) -> None:
         if self.slots is None:

@@ -159,6 +159,7 @@ def open_source(
             dtype=spec.dtype,
             offload=spec.offload,
             trust_remote_code=recipe.trust_remote_code,
+            stay=spec.control == "none",  # controls draw from numpy arrays
         )
     elif k is None:
         raise InputError(f"source {spec.name}: k: full needs a live source\nset k, or remove the source's `cache` key")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -45,7 +45,8 @@ class Example:
 class SequenceSignal:
     """The output of a source at the T labelled positions of one text, already shifted.
 
-    A field is None if the source is a cache that does not store it.
+    A field is None if the source is a cache that does not store it. All fields but `starts` are tensors on the source's
+    device if a `LiveSource` was opened with `stay`.
     """
 
     values: NDArray[np.float32]
@@ -127,6 +128,7 @@ class LiveSource:
         dtype: str = "float32",
         offload: bool = False,
         trust_remote_code: bool = False,
+        stay: bool = False,
     ) -> None:
         """Loads the model.
 
@@ -141,6 +143,8 @@ class LiveSource:
             offload: keep the weights of the layers in main memory and copy them to the device one layer at a time.
                 Only the output layer stays on the device.
             trust_remote_code: whether code that the checkpoint brings may run.
+            stay: leave the signals on the device as tensors. Otherwise they become numpy arrays, for which the program
+                waits.
 
         Raises:
             InputError: the folder is not a checkpoint, k is larger than the vocabulary, or this machine does not have
@@ -161,6 +165,7 @@ class LiveSource:
         self.checkpoint_hash = hash_checkpoint(checkpoint)
         self.max_length = max_length
         self.batch_size = batch_size
+        self.stay = stay
 
     def starts(self, examples: Sequence[Example]) -> list[list[int]]:
         """See `SourceSignals.starts`."""
@@ -174,7 +179,11 @@ class LiveSource:
         for first in range(0, len(order), self.batch_size):  # texts of similar length need little padding
             part = order[first : first + self.batch_size]
             out.update(zip(part, self._forward([encoded[i] for i in part]), strict=True))
-        return [out.get(i, empty_signal(self.model.k)) for i in range(len(examples))]
+        empty = empty_signal(self.model.k)
+        if self.stay:
+            tensors: dict[str, Any] = {name: torch.from_numpy(getattr(empty, name)) for name in LOGIT_FIELDS}
+            empty = replace(empty, **{name: tensor.to(self.device) for name, tensor in tensors.items()})
+        return [out.get(i, empty) for i in range(len(examples))]
 
     def _encode(self, example: Example) -> Encoded:
         return encode_example(self.tokenizer, example, self.max_length)
@@ -182,7 +191,10 @@ class LiveSource:
     @torch.no_grad()
     def _forward(self, encoded: Sequence[Encoded]) -> list[SequenceSignal]:
         signal = self.model(collate(encoded).to(self.device))
-        fields = {name: _array(signal.need(name)) for name in LOGIT_FIELDS}
+        fields: dict[str, Any] = {name: signal.need(name) for name in LOGIT_FIELDS}
+        fields = {
+            name: (t.float() if t.is_floating_point() else t) if self.stay else _array(t) for name, t in fields.items()
+        }
         return [
             SequenceSignal(
                 **{name: rows[row, : len(e.starts)] for name, rows in fields.items()},

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from gldbench.benches.equality import CASES, SMALL, USES, Case, differences, fused, results
 from gldfusion.errors import InputError
-from gldfusion.kernels import chunked, dispatch, early, largest, logits_at, topk_cross_entropy
+from gldfusion.kernels import chunked, dispatch, early, largest, logits_at, lookup, topk_cross_entropy
 from gldfusion.kernels import fused as fused_module
-from gldfusion.kernels import lookup
 from gldfusion.kernels.arguments import Inputs, Use
 from gldfusion.kernels.chunked import Chunked
 from gldfusion.kernels.naive import naive
@@ -313,7 +312,8 @@ def test_logits_at_chosen_ids(ids: int, softcap: float | None, monkeypatch: pyte
     """They and their gradients are those of all logits. An id may come twice; with many ids all logits are computed."""
     monkeypatch.setattr(lookup, "BUDGET", 12)  # two rows at a time
     case = Case(positions=7, width=5, entries=23)
-    hidden, weight, bias, labels = case.tensors(torch.float64)
+    hidden, weight, bias, _ = case.tensors(torch.float64)
+    assert bias is not None
     at = torch.randint(23, (7, ids), generator=torch.Generator().manual_seed(3))
     pull = torch.randn(7, ids, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     dense = Options(23, scale=1.5, softcap=softcap).logits(hidden @ weight.T + bias).gather(1, at)

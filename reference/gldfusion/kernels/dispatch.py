@@ -40,9 +40,10 @@ def topk_cross_entropy(
     """Computes the label loss, the top-k logits and vocabulary statistics of logits = hidden weight^T + bias.
 
     Nothing is shifted here: row i of `hidden` is the state that predicts `labels[i]`. Half-precision inputs are
-    multiplied and accumulated in float32. On a CPU that holds under autocast too. On CUDA under autocast, the factors of
-    every product are rounded to the autocast dtype for the tensor cores, and the sums are float32. If `weight` requires no gradient, none is computed, so a
-    frozen head is cheaper. For a tied embedding autograd adds the gradients of its two uses, as usual.
+    multiplied and accumulated in float32. On a CPU that holds under autocast too. On CUDA under autocast, the factors
+    of every product are rounded to the autocast dtype for the tensor cores, and the sums are float32. If `weight`
+    requires no gradient, none is computed, so a frozen head is cheaper. For a tied embedding autograd adds the
+    gradients of its two uses, as usual.
 
     Args:
         hidden: [N, H] final hidden states.
@@ -58,10 +59,10 @@ def topk_cross_entropy(
             an NVIDIA GPU; it has been interpreted and compiled, but never run on a GPU, so it must be asked for by
             name. "auto" takes "naive" if all logits fit in one tile (2 million logits) or if k is more than a quarter
             of the vocabulary, otherwise "chunked". Only "naive" can be differentiated twice.
-        use: "sum" promises that the loss uses `nll` only through its sum or mean over the labelled positions, and `lse`,
-            `mean` and `var` not at all. Then "chunked" prepares the gradient in the forward pass, in little memory. If
-            the promise is broken, the gradient is computed anew on a CPU, and a device fails with an assertion. "any"
-            promises nothing; then "chunked" keeps up to `Chunked.kept` logits until the backward pass.
+        use: "sum" promises that the loss uses `nll` only through its sum or mean over the labelled positions, and
+            `lse`, `mean` and `var` not at all. Then "chunked" prepares the gradient in the forward pass, in little
+            memory. If the promise is broken, a CPU computes the gradient anew, and a device fails with an assertion.
+            "any" promises nothing; then "chunked" keeps up to `Chunked.kept` logits until the backward pass.
 
     Returns:
         N positions, in the order of `hidden`.
@@ -101,7 +102,7 @@ def _triton() -> Tiles:
         raise InputError('triton is not installed\ninstall gldbench[kernels], or use impl="chunked"')
     from gldfusion.kernels.triton_gpu import TritonTiles  # an optional dependency
 
-    return TritonTiles()
+    return TritonTiles(tuned=True)
 
 
 def _options(

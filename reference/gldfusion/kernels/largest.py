@@ -1,4 +1,4 @@
-"""The k largest logits of each row. Equal logits stay in the order of their ids, which `torch.topk` does not promise."""
+"""Finds the k largest logits of each row. Equal ones stay in the order of their ids, unlike those of `torch.topk`."""
 
 from __future__ import annotations
 

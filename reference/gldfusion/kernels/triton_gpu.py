@@ -31,6 +31,28 @@ STATISTICS = 5
 around the mean, logit of the label"""
 
 
+HOPPER = tuple(
+    triton.Config({"BLOCK_N": n, "BLOCK_V": v, "BLOCK_H": 64}, num_warps=warps, num_stages=stages)
+    for n, v, warps, stages in (
+        (128, 128, 8, 3),
+        (128, 128, 4, 4),
+        (128, 256, 8, 3),
+        (64, 128, 4, 4),
+        (64, 256, 8, 3),
+        (256, 128, 8, 3),
+    )
+)
+"""tile sizes among which `tuned` kernels choose. They fit the shared memory of compute capability 9.0 in bfloat16; the
+tuner drops those that do not fit in float32"""
+TUNED = {
+    sweep_kernel: triton.autotune(configs=list(HOPPER), key=["h", "v", "k"])(sweep_kernel),
+    gradient_kernel: triton.autotune(configs=list(HOPPER), key=["h", "c", "singles"])(gradient_kernel),
+}
+"""the kernels, with tile sizes that are measured at the first call for a width, a vocabulary and a dtype"""
+WIDEST = 256
+"""largest BLOCK_V of HOPPER"""
+
+
 @dataclass(frozen=True)
 class TritonTiles:
     """Computes tiles with the Triton kernels."""
@@ -49,6 +71,9 @@ class TritonTiles:
     """warps per program"""
     stages: int = 3
     """pipeline stages of the loop over hidden dimensions"""
+    tuned: bool = False
+    """measure the tile sizes of HOPPER at the first call and use the fastest. The six fields above then have no effect
+    on the tiles in registers"""
     parts: int | None = None
     """number of programs that share the vocabulary of a row. None: enough for two programs per multiprocessor"""
 
@@ -75,7 +100,7 @@ class TritonTiles:
         statistics = torch.empty(STATISTICS, parts, n, device=x.device)
         values = torch.empty(n, parts, k, device=x.device)
         ids = torch.empty(n, parts, k, dtype=torch.int32, device=x.device)
-        sweep_kernel[triton.cdiv(n, self.block_n), parts](
+        self._kernel(sweep_kernel)[lambda sizes: (triton.cdiv(n, sizes["BLOCK_N"]), parts)](
             x, w, w if inputs.bias is None else inputs.bias, inputs.labels, statistics, values, ids,
             n, entries, x.shape[1], k, share, options.scale, options.softcap or 1.0,
             SLOTS=triton.next_power_of_2(k), **self._constants(x, inputs.bias, options),
@@ -92,7 +117,8 @@ class TritonTiles:
         du = torch.empty(n, c, dtype=hidden.dtype, device=hidden.device)
         zeros = torch.zeros(n, device=hidden.device)
         soft, spread, shift = (zeros if g is None else g.contiguous() for g in (given.soft, given.spread, given.shift))
-        gradient_kernel[triton.cdiv(n, self.block_n), triton.cdiv(c, self.block_v)](
+        grid = lambda sizes: (triton.cdiv(n, sizes["BLOCK_N"]), triton.cdiv(c, sizes["BLOCK_V"]))  # noqa: E731
+        self._kernel(gradient_kernel)[grid](
             hidden, block, block if bias is None else bias, given.lse, soft, given.mean, spread, shift,
             given.columns - first, given.amounts.contiguous(), du,
             n, c, width, given.columns.shape[1], options.scale, options.softcap or 1.0,
@@ -100,25 +126,36 @@ class TritonTiles:
         )  # fmt: skip
         return du
 
+    def _kernel(self, kernel: Any) -> Any:
+        return TUNED[kernel] if self.tuned else kernel
+
     def _constants(self, x: Tensor, bias: Tensor | None, options: Options) -> dict[str, Any]:
-        return {
+        given = {
             "HAS_BIAS": bias is not None,
             "HAS_CAP": options.softcap is not None,
-            "EVEN": x.shape[1] % self.block_h == 0,
-            "BLOCK_N": self.block_n,
-            "BLOCK_V": self.block_v,
-            "BLOCK_H": self.block_h,
-            "num_warps": self.warps,
-            "num_stages": self.stages,
+            "EVEN": x.shape[1] % (64 if self.tuned else self.block_h) == 0,
         }
+        return (
+            given
+            if self.tuned
+            else given
+            | {
+                "BLOCK_N": self.block_n,
+                "BLOCK_V": self.block_v,
+                "BLOCK_H": self.block_h,
+                "num_warps": self.warps,
+                "num_stages": self.stages,
+            }
+        )
 
     def _share(self, x: Tensor, entries: int) -> int:
-        """The number of vocabulary entries per program, a multiple of `block_v`."""
-        tiles, parts = triton.cdiv(entries, self.block_v), self.parts
+        """The number of vocabulary entries per program, a multiple of every `BLOCK_V` that may be chosen."""
+        block = WIDEST if self.tuned else self.block_v
+        tiles, parts = triton.cdiv(entries, block), self.parts
         if parts is None:
             programs = 2 * torch.cuda.get_device_properties(x.device).multi_processor_count
             parts = triton.cdiv(programs, triton.cdiv(len(x), self.block_n))
-        return triton.cdiv(tiles, min(parts, tiles)) * self.block_v
+        return triton.cdiv(tiles, min(parts, tiles)) * block
 
 
 def _merge(statistics: Tensor, counts: Tensor, values: Tensor, ids: Tensor, k: int) -> TopKCrossEntropy:

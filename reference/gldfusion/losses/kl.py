@@ -24,8 +24,8 @@ class Kl:
     is a lower bound of the full KL (data processing inequality). If the source keeps its whole vocabulary, they are
     equal.
 
-    The loss needs the pivot's probabilities at ids that the *source* kept (`PivotSignal.logprobs_at`). They are computed
-    at these ids only, which costs little beside the rest of a step.
+    The loss needs the pivot's probabilities at ids that the *source* kept (`PivotSignal.logprobs_at`). They are
+    computed at these ids only, which costs little beside the rest of a step.
 
     Attributes:
         temperature: tau > 0. Both distributions over the k + 1 buckets become p^(1/tau) / sum p^(1/tau), because the

@@ -70,7 +70,7 @@ class Uld:
         return int(valid_pairs(pivot_mask, source_mask, pairs).sum())
 
     def _probabilities(self, signal: Signal) -> Tensor:
-        """The probabilities [B, P, k]. They are in descending order because `signal.values` is, so no sort is needed."""
+        """The probabilities [B, P, k]. They need no sort: `signal.values` is in descending order."""
         z = signal.values
         if self.standardize == "topk":
             z = z - z.mean(-1, keepdim=True)
