@@ -131,11 +131,11 @@ def losses(size: Size) -> list[Row]:
     with pinned_threads(1):
         timings = interleaved(tasks, REPEATS, 60.0, torch.device(size.device))
     for name, timing in timings.items():
-        about = {"method": CONTENDERS[name].version}
+        task, version = CONTENDERS[name].task, CONTENDERS[name].version
         peak = None if timing.peak_bytes is None else timing.peak_bytes - size.gradient_bytes
-        rows.append(row(CONTENDERS[name].task, size.name, name, PEAK, peak, "B", **about))
+        rows.append(row(task, size.name, name, PEAK, peak, "B", method=version))
         for i, seconds in enumerate(timing.samples):
-            rows.append(row(CONTENDERS[name].task, size.name, name, SECONDS, seconds, "s", item=str(i), **about))
+            rows.append(row(task, size.name, name, SECONDS, seconds, "s", method=version, item=str(i)))
     rows += cross_entropy.floors(size, 1, REPEATS)
     return rows + cross_entropy.ratios(rows, size)
 

@@ -17,6 +17,7 @@ from gldfusion.cache.store import cached_tokenizer
 from gldfusion.data import FusionData, data_hash, read_examples
 from gldfusion.errors import InputError
 from gldfusion.files import hash_checkpoint, hash_json
+from gldfusion.kernels.dispatch import require_kernel
 from gldfusion.memory import PeakMemory
 from gldfusion.model import SignalModel, load_model, load_tokenizer
 from gldfusion.objective import TotalLoss
@@ -61,6 +62,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, state: Path) -> Fusion:
     loss = TotalLoss(recipe)
     check_paths(recipe)
     check_batch_size(recipe.train, accelerator.num_processes)
+    require_kernel(recipe.train.kernel, accelerator.device, kept(recipe))
     examples = read_examples(recipe.data)
     tokenizer = load_tokenizer(recipe.pivot, recipe.trust_remote_code)
     k = kept(recipe) if loss.terms else 1

@@ -299,6 +299,7 @@ def test_controls(make_recipe: RecipeMaker, models: dict[str, Path], tmp_path: P
         ({"min_coverage": 0.99}, r"source llama: \d+\.\d% .* expected at least 99.0%\nits tokenizer"),
         ({"terms": (TermSpec(loss="ulf", weight=1),)}, r"unknown loss 'ulf' \(did you mean \"uld\"\?\)"),
         ({"terms": (TermSpec(loss="uld", weight=1, options={"k": 11}),)}, r"asks for k = 11 .* holds 10"),
+        ({"kernel": "triton"}, "kernel: triton needs a CUDA device\nset kernel: auto"),
         ({"max_length": 2}, "no example has a labelled position"),
         ({"pivot": Path("/nowhere")}, "not a checkpoint: /nowhere is not a folder"),
         ({"data": Path("/nowhere")}, "training data not found: expected a file at /nowhere"),
@@ -363,6 +364,13 @@ def test_the_content_of_a_cache_is_part_of_the_identity(
     assert before["cache"] == inner.meta["content"]
     inner.meta["content"] = "another template"
     assert source_identity(spec, source) != before
+
+
+def test_the_kernel_of_a_recipe_changes_rounding_only(make_recipe: RecipeMaker, tmp_path: Path) -> None:
+    logs = [training_log(fuse(make_recipe(kernel=kernel), tmp_path / kernel)) for kernel in ("auto", "chunked")]
+    for auto, chunked in zip(*logs, strict=True):
+        assert auto["terms"] == pytest.approx(chunked["terms"], rel=1e-4)
+    assert logs[0] != logs[1]
 
 
 @pytest.mark.parametrize("steps", ["1", "4"])

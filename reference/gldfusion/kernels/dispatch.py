@@ -15,7 +15,7 @@ from gldfusion.kernels.chunked import Chunked
 from gldfusion.kernels.fused import FusedTopK, Tiles
 from gldfusion.kernels.largest import on_host
 from gldfusion.kernels.naive import TopKCrossEntropy, naive
-from gldfusion.kernels.output_layer import Options
+from gldfusion.kernels.output_layer import MAX_TRITON_K, Options
 
 Implementation = Literal["auto", "naive", "chunked", "triton"]
 IMPLEMENTATIONS = ("auto", "naive", "chunked", "triton")
@@ -89,6 +89,30 @@ def topk_cross_entropy(
 def automatic(positions: int, entries: int, k: int) -> Literal["naive", "chunked"]:
     """The implementation that "auto" chooses."""
     return "naive" if positions * entries <= ONE_TILE or 4 * k > entries else "chunked"
+
+
+def require_kernel(impl: str, device: torch.device, k: int | None) -> None:
+    """Checks that an implementation can run, before a training starts.
+
+    Args:
+        impl: "auto", "chunked" or "triton".
+        device: where it is to run.
+        k: number of kept logits per position. None: the whole vocabulary.
+
+    Raises:
+        InputError: it is "triton", which needs an NVIDIA GPU, the package triton, and a small k.
+    """
+    if impl != "triton":
+        return
+    if device.type != "cuda" or not find_spec("triton"):
+        missing = "a CUDA device" if device.type != "cuda" else "the package triton"
+        raise InputError(f"kernel: triton needs {missing}\nset kernel: auto in the recipe")
+    if k is None or k > MAX_TRITON_K:
+        kept = "the whole vocabulary" if k is None else f"k = {k}"
+        raise InputError(
+            f"kernel: triton keeps at most {MAX_TRITON_K} logits per position, the recipe asks for {kept}\n"
+            "lower k, or set kernel: chunked in the recipe"
+        )
 
 
 def _factors(device: torch.device) -> torch.dtype | None:
