@@ -28,6 +28,7 @@ from gldfusion.inputs import Inputs
 from gldfusion.kernels import logits_at, topk_cross_entropy
 from gldfusion.kernels.arguments import Use
 from gldfusion.kernels.dispatch import Implementation
+from gldfusion.kernels.products import autocast_factors
 from gldfusion.paths import require_checkpoint
 from gldfusion.signals import PivotSignal
 from gldfusion.templates import require_template
@@ -244,7 +245,7 @@ class SignalModel(nn.Module):
             nll=spread(out.nll),
             labels=inputs.labels,
             hidden=spread(picked) if self.with_logits else None,
-            head=OutputHead(head, after) if self.with_logits else None,
+            head=OutputHead(head, after, autocast_factors(picked.device)) if self.with_logits else None,
         )
 
 
@@ -254,6 +255,8 @@ class OutputHead:
 
     embedding: nn.Linear
     after: AfterHead
+    factors: torch.dtype | None
+    """see `logits_at`"""
 
     @property
     def vocabulary(self) -> int:
@@ -263,4 +266,4 @@ class OutputHead:
     def logits(self, hidden: Tensor, ids: Tensor) -> Tensor:
         """The logits [N, m] of the hidden states [N, H] at the ids [N, m], with gradient."""
         head, after = self.embedding, self.after
-        return logits_at(hidden, head.weight, head.bias, ids, after.scale, after.softcap)
+        return logits_at(hidden, head.weight, head.bias, ids, after.scale, after.softcap, self.factors)

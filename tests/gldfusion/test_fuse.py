@@ -370,7 +370,6 @@ def test_the_kernel_of_a_recipe_changes_rounding_only(make_recipe: RecipeMaker, 
     logs = [training_log(fuse(make_recipe(kernel=kernel), tmp_path / kernel)) for kernel in ("auto", "chunked")]
     for auto, chunked in zip(*logs, strict=True):
         assert auto["terms"] == pytest.approx(chunked["terms"], rel=1e-4)
-    assert logs[0] != logs[1]
 
 
 @pytest.mark.parametrize("steps", ["1", "4"])

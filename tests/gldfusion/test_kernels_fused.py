@@ -322,3 +322,17 @@ def test_logits_at_chosen_ids(ids: int, softcap: float | None, monkeypatch: pyte
     inputs = (hidden, weight, bias)
     for got, want in zip(*(torch.autograd.grad((x * pull).sum(), inputs) for x in (found, dense)), strict=True):
         torch.testing.assert_close(got, want, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("ids", [1, 40])
+def test_looked_up_logits_are_rounded_like_those_of_the_kernel(ids: int) -> None:
+    """As on CUDA under autocast: factors in bfloat16, products and sums in float32."""
+    hidden, weight, _, _ = Case(bias=False).tensors(torch.float32)
+    at = torch.randint(23, (7, ids), generator=torch.Generator().manual_seed(3))
+    found = logits_at(hidden, weight, None, at, factors=torch.bfloat16)
+    rounded = (hidden.bfloat16().float() @ weight.bfloat16().float().T).gather(1, at)
+    torch.testing.assert_close(found, rounded, rtol=1e-6, atol=1e-6)
+    assert not torch.allclose(found, (hidden @ weight.T).gather(1, at), rtol=1e-6, atol=1e-6)
+    pull = torch.randn(found.shape, generator=torch.Generator().manual_seed(4))
+    gradients = [torch.autograd.grad((x * pull).sum(), (hidden, weight)) for x in (found, rounded)]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=2e-2, atol=2e-2)  # plain casts round gradients too

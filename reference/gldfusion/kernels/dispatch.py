@@ -16,6 +16,7 @@ from gldfusion.kernels.fused import FusedTopK, Tiles
 from gldfusion.kernels.largest import on_host
 from gldfusion.kernels.naive import TopKCrossEntropy, naive
 from gldfusion.kernels.output_layer import MAX_TRITON_K, Options
+from gldfusion.kernels.products import autocast_factors
 
 Implementation = Literal["auto", "naive", "chunked", "triton"]
 IMPLEMENTATIONS = ("auto", "naive", "chunked", "triton")
@@ -81,7 +82,7 @@ def topk_cross_entropy(
         return naive(hidden, weight, bias, labels, k, options)
     tiles: Tiles = _triton() if chosen == "triton" else Chunked.on(hidden.device)
     out = FusedTopK.apply(
-        hidden, weight, bias, labels, k, options, tiles, torch.is_grad_enabled(), use, _factors(hidden.device)
+        hidden, weight, bias, labels, k, options, tiles, torch.is_grad_enabled(), use, autocast_factors(hidden.device)
     )
     return TopKCrossEntropy(*cast(tuple[Tensor, ...], out))
 
@@ -113,12 +114,6 @@ def require_kernel(impl: str, device: torch.device, k: int | None) -> None:
             f"kernel: triton keeps at most {MAX_TRITON_K} logits per position, the recipe asks for {kept}\n"
             "lower k, or set kernel: chunked in the recipe"
         )
-
-
-def _factors(device: torch.device) -> torch.dtype | None:
-    """The dtype of the factors of products under autocast on CUDA."""
-    autocast = device.type == "cuda" and torch.is_autocast_enabled("cuda")
-    return torch.get_autocast_dtype("cuda") if autocast else None
 
 
 def _triton() -> Tiles:

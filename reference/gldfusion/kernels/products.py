@@ -28,3 +28,9 @@ def add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
 def for_product(a: Tensor, factors: torch.dtype) -> Tensor:
     """`a` in the dtype of the other factor, where that is faster: on CUDA, for half-precision factors."""
     return a.to(factors) if a.is_cuda else a
+
+
+def autocast_factors(device: torch.device) -> torch.dtype | None:
+    """The dtype to which the factors of products are rounded under autocast on CUDA; None: they are not."""
+    autocast = device.type == "cuda" and torch.is_autocast_enabled("cuda")
+    return torch.get_autocast_dtype("cuda") if autocast else None
