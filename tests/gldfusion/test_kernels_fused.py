@@ -283,6 +283,13 @@ def test_auto_takes_one_tile_at_once() -> None:
     assert chunked.Chunked.rows * chunked.Chunked.columns == dispatch.ONE_TILE
 
 
+def test_tiles_are_chosen_for_the_device() -> None:
+    host, device = Chunked.on(torch.device("cpu")), Chunked.on(torch.device("cuda"))
+    assert host == Chunked()
+    assert device.rows * device.columns > 10 * host.rows * host.columns
+    assert device.held >= device.rows * device.columns
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "label": ({"labels": torch.full((7,), 23)}, "a label must be a vocabulary id below 23"),
     "label of padding": ({"vocab_size": 4, "labels": torch.full((7,), 4)}, "below 4"),
