@@ -3,16 +3,18 @@
     python -m gldbench.benches.steps
 
 All contenders run in one process, in interleaved rounds, on the same batch and the same random model, so the ratios to
-"sft" hold on a machine that does other work too. The logits of the source are random and lie in memory. So the ratios
-say what a term of the loss adds to a step, and nothing about how fast a cache is read.
+"sft" hold on a machine that does other work too. Under heavy load, read the ratios of the CPU time. The logits of the
+source are random and lie in memory. So the ratios say what a term of the loss adds to a step, and nothing about the
+reading of a cache.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -23,7 +25,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from gldbench.benches.command_line import KERNEL_ROWS, Script, require_names
-from gldbench.benches.measure_kernels import PEAK, SECONDS
+from gldbench.benches.measure_kernels import CPU_SECONDS, PEAK, SECONDS
 from gldbench.benches.write_rows import as_json, row, write
 from gldbench.console import reporter
 from gldbench.schema import Row
@@ -150,9 +152,11 @@ def run(size: StepSize, names: Sequence[str], kernel: Implementation, threads: i
     """Measures the contenders `names`: seconds of each repeat, peak memory, and the ratio of medians to "sft"."""
     model, batch = make_model(size), make_batch(size)
     tasks = {name: make_step(size, model, batch, TERMS[name], "naive" if name == "naive" else kernel) for name in names}
-    rows = []
+    spent: dict[str, list[float]] = {name: [] for name in names}
     with pinned_threads(threads):
-        timings = interleaved(tasks, repeats, 3600.0, torch.device(size.device))
+        clocked = {name: _clocked(task, spent[name]) for name, task in tasks.items()}
+        timings = interleaved(clocked, repeats, 3600.0, torch.device(size.device))
+    rows = _cpu_rows(size, spent) if size.device == "cpu" else []
     for name, timing in timings.items():
         about: dict[str, Any] = {"method": "naive" if name == "naive" else kernel}
         rows.append(row("step", size.name, name, PEAK, timing.peak_bytes, "B", **about))
@@ -162,6 +166,31 @@ def run(size: StepSize, names: Sequence[str], kernel: Implementation, threads: i
         if "sft" in timings and name != "sft":
             ratio = median(a / b for a, b in zip(timing.samples, timings["sft"].samples, strict=True))
             rows.append(row("step", size.name, name, f"{SECONDS}/sft", ratio, "1", **about))
+    return rows
+
+
+def _clocked(task: Callable[[], Tensor], spent: list[float]) -> Callable[[], Tensor]:
+    """The task; it adds the CPU seconds of every call to `spent`."""
+
+    def run() -> Tensor:
+        begun = time.process_time()
+        out = task()
+        spent.append(time.process_time() - begun)
+        return out
+
+    return run
+
+
+def _cpu_rows(size: StepSize, spent: Mapping[str, Sequence[float]]) -> list[Row]:
+    """Median CPU seconds of each contender without its first call, and their ratio to "sft"."""
+    medians = {name: median(seconds[1:]) for name, seconds in spent.items()}
+    rows = [row("step", size.name, name, CPU_SECONDS, seconds, "s") for name, seconds in medians.items()]
+    if "sft" in medians:
+        rows += [
+            row("step", size.name, name, f"{CPU_SECONDS}/sft", seconds / medians["sft"], "1")
+            for name, seconds in medians.items()
+            if name != "sft"
+        ]
     return rows
 
 
@@ -207,8 +236,9 @@ def _work(given: Namespace) -> int:
     for name in names:
         own = [r for r in rows if r.subject == name and r.value is not None]
         seconds = median(r.value for r in own if r.metric == SECONDS and r.value is not None)
-        ratio = next((r.value for r in own if r.metric.endswith("/sft")), 1.0)
-        print(f"{name:18s} {seconds:8.3f} s   {ratio:.3f} of sft")
+        ratios = {r.metric: r.value for r in own if r.metric.endswith("/sft")}
+        cpu = ratios.get(f"{CPU_SECONDS}/sft", 1.0)
+        print(f"{name:18s} {seconds:8.3f} s   {ratios.get(f'{SECONDS}/sft', 1.0):.3f} of sft   CPU time {cpu:.3f}")
     if path:
         print(path)
     return 0
