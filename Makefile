@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup system sandbox demo test test-full test-gpu test-browser campaign check format clean
+.PHONY: help setup system sandbox demo test test-full test-gpu gpu-report test-browser campaign check format clean
 
 help:
 	@echo "make demo       set up and run the main job on the embedded world (runs/tiny)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-full  the slow tests too"
 	@echo "make test-browser  the pages in Chromium (at most 2 minutes; make system installs it)"
 	@echo "make test-gpu   the tests that need a CUDA device (at most 8 minutes, no network)"
+	@echo "make gpu-report  measure on one NVIDIA GPU, rows and report to reports/gpu (at most 9 minutes, no network)"
 	@echo "make campaign   some 11,000 attempts to break a promise: kills, damage, hostile programs (at most 60 minutes)"
 	@echo "make check      ruff, pyright, import-linter"
 	@echo "make system     system packages of apt.txt (needs root, or sudo without a password)"
@@ -46,6 +47,10 @@ campaign: setup sandbox
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu tests/gldfusion
+
+# It runs where `setup` cannot: PYTHON=... names a Python that has torch, transformers and the other requirements.
+gpu-report:
+	PYTHONPATH=.:reference $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m gldbench.benches.gpu_report
 
 test-browser: setup
 	$(BIN)/python -m pytest -m browser tests/browser

@@ -58,7 +58,7 @@ def _dense(problem: Problem, topk: bool) -> tuple[Tensor, ...]:
 
 def _ours(problem: Problem, impl: Implementation, topk: bool) -> tuple[Tensor, ...]:
     k = problem.k if topk else 1
-    out = topk_cross_entropy(problem.hidden, problem.weight, problem.labels, k, impl=impl)
+    out = topk_cross_entropy(problem.hidden, problem.weight, problem.labels, k, impl=impl, use="sum")
     loss = out.nll.mean()
     return _gradients(problem, loss + (out.values * problem.pull).sum() if topk else loss)
 

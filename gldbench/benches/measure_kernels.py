@@ -70,7 +70,7 @@ def measure_time(names: Sequence[str], size: Size, threads: int, repeats: int) -
     problem = Problem.make(size)
     rows = []
     with pinned_threads(threads):
-        tasks = {name: _discard(CONTENDERS[name], problem) for name in names}
+        tasks = {name: discard(CONTENDERS[name], problem) for name in names}
         for name, timing in interleaved(tasks, repeats, BUDGET, torch.device(size.device)).items():
             contender = CONTENDERS[name]
             for item, seconds in enumerate(timing.samples):
@@ -79,7 +79,7 @@ def measure_time(names: Sequence[str], size: Size, threads: int, repeats: int) -
     return rows
 
 
-def _discard(contender: Contender, problem: Problem) -> Callable[[], None]:
+def discard(contender: Contender, problem: Problem) -> Callable[[], None]:
     """The work of a contender without its result; the gradients of two contenders would take a gigabyte."""
 
     def task() -> None:

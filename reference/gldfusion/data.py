@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from gldfusion.align import Encoded, pair_texts
 from gldfusion.errors import InputError
 from gldfusion.examples import read_examples as read_examples
-from gldfusion.inputs import Inputs, collate, pad
+from gldfusion.inputs import Inputs, collate, moved, pad
 from gldfusion.model import vocabulary_hash
 from gldfusion.packing import Packer
 from gldfusion.signals import Signal
@@ -67,16 +68,29 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Returns the batch on another device."""
         sources = {
-            name: (signal.map(lambda x: x.to(device)), pairs.to(device))
+            name: (signal.map(lambda x: moved(x, device)), moved(pairs, device))
             for name, (signal, pairs) in self.sources.items()
         }
         return Batch(self.inputs.to(device), sources)
 
 
 def stack_signals(signals: Sequence[SequenceSignal]) -> Signal:
-    """Pads the signals of B sequences and joins them into one signal [B, T, k] with a mask."""
-    fields = {name: pad([getattr(s, name) for s in signals], 0) for name in signals[0].held}
+    """Pads the signals of B sequences and joins them into one signal [B, T, k] with a mask.
+
+    Tensors stay on their device; the mask is on the CPU, where the units are counted.
+    """
+    fields = {name: _stack([getattr(s, name) for s in signals]) for name in signals[0].held}
     return Signal(**fields, mask=pad([np.ones(len(s.values), dtype=bool) for s in signals], False))
+
+
+def _stack(rows: Sequence[Any]) -> Tensor:
+    """`inputs.pad` with 0, for arrays or for tensors."""
+    if not isinstance(rows[0], Tensor):
+        return pad(rows, 0)
+    out = rows[0].new_zeros(len(rows), max(1, *(len(row) for row in rows)), *rows[0].shape[1:])
+    for target, row in zip(out, rows, strict=True):
+        target[: len(row)] = row
+    return out
 
 
 class FusionData:

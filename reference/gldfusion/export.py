@@ -105,7 +105,12 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
 
 
 def make_provenance(
-    recipe: Recipe, identity: Mapping[str, str], sources: Mapping[str, str], log: Log, unpacked: str | None
+    recipe: Recipe,
+    identity: Mapping[str, str],
+    sources: Mapping[str, str],
+    log: Log,
+    unpacked: str | None,
+    processes: int,
 ) -> dict[str, Any]:
     """The content of fusion.json. It holds no times, so equal fusions have equal files.
 
@@ -115,6 +120,7 @@ def make_provenance(
         sources: hashes of the source checkpoints, by name of the source.
         log: one entry for each step.
         unpacked: why texts did not share rows; None if they did.
+        processes: how many processes trained together at the last step.
     """
     return {
         "recipe": recipe.model_dump(mode="json", by_alias=True),
@@ -125,6 +131,7 @@ def make_provenance(
         "packing": unpacked is None,
         "not_packed_because": unpacked,
         "sources": sources,
+        "processes": processes,
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
 

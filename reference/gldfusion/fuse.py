@@ -17,7 +17,6 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from gldfusion.checkpoint import require_free
@@ -25,7 +24,8 @@ from gldfusion.data import Batch
 from gldfusion.errors import InputError
 from gldfusion.export import export, make_card, make_provenance
 from gldfusion.files import lock, remove_leftovers
-from gldfusion.live import LiveLog, accelerator_of, data_lines
+from gldfusion.launch import start_accelerator
+from gldfusion.live import LiveLog, data_lines
 from gldfusion.model import parameter_count, quiet
 from gldfusion.optim import learning_rate
 from gldfusion.paths import hidden
@@ -61,8 +61,7 @@ def fuse(recipe: Recipe, output: Path, progress: Progress | None = None, watch: 
     """
     if watch.tracker is not None:
         require_tracker(watch.tracker)
-    AcceleratorState._reset_state()  # otherwise the precision of this process's first fusion applies to all later ones
-    accelerator = accelerator_of(recipe.train.precision, not torch.cuda.is_available(), watch, output)
+    accelerator = start_accelerator(recipe.train, watch.tracker, output)
     require_free(output)
     main = accelerator.is_main_process
     lock_file, state = hidden(output, "lock"), hidden(output, "state")
@@ -129,26 +128,27 @@ def train_step(fusion: Fusion, step: int, work: Work) -> dict[str, Any]:
     """
     accelerator, model, optimizer, settings = fusion.accelerator, fusion.model, fusion.optimizer, fusion.recipe.train
     processes, batches = accelerator.num_processes, work.batches
-    counts = total(accelerator, fusion.loss.counts(batches))
+    places = torch.tensor([[batch.tokens, batch.inputs.padding] for batch in batches], dtype=torch.float64).sum(0)
+    *units, tokens, padding = total(accelerator, torch.cat([fusion.loss.counts(batches), places]))
+    counts, tokens, padding = torch.stack(units), int(tokens), int(padding)
     probing = settings.probe_every and step % settings.probe_every == 0
     shares = gradient_shares(fusion, batches[0], counts) if probing else {}
     rate = learning_rate(settings, step, fusion.steps)
     for group in optimizer.param_groups:
         group["lr"] = rate
 
-    sums = torch.zeros(len(counts), dtype=counts.dtype, device=accelerator.device)
+    terms = torch.zeros_like(counts, device=accelerator.device)
     for number, batch in enumerate(batches, start=1):
         with nullcontext() if number == len(batches) else accelerator.no_sync(model):
             values = forward(fusion, model, batch, counts)
             accelerator.backward(sum(values) * processes)  # data parallelism averages gradients: turn it into the sum
-        sums += torch.stack([value.detach() for value in values])
-    norm = cast(Tensor, accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm))
-    measured = total(accelerator, torch.cat([sums, norm.detach().to(sums).reshape(1) / processes]))
-    terms, norm = measured[:-1], float(measured[-1])  # every process has the same norm
+        terms += torch.stack(values).detach()
+    norm = cast(Tensor, accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)).to(terms)
+    *read, norm = total(accelerator, torch.cat([terms, norm[None] / processes])).tolist()  # waits for the device, once
+    terms = torch.tensor(read, dtype=counts.dtype)
     check_finite(fusion, step, terms, norm, work.chosen)
     optimizer.step()
     optimizer.zero_grad()
-    tokens, padding = total(accelerator, torch.tensor([[b.tokens, b.inputs.padding] for b in batches]).sum(0)).tolist()
     return {
         "step": step + 1,
         "steps": fusion.steps,
@@ -156,6 +156,7 @@ def train_step(fusion: Fusion, step: int, work: Work) -> dict[str, Any]:
         "terms": dict(zip(fusion.loss.names, terms.tolist(), strict=True)),
         "gradient_share": shares,
         "learning_rate": rate,
+        "processes": processes,
         "padding": padding / (tokens + padding),
         "step_tokens": tokens,
         "step_places": tokens + padding,
@@ -177,7 +178,8 @@ def finish(fusion: Fusion, log: Log, output: Path, watch: Watch) -> None:
         "padding_share": padding,
     } | {f"coverage/{name}": value for name, value in fusion.coverage.items()}
     hashes = {source.name: source.checkpoint_hash for source in fusion.data.sources}
-    provenance = make_provenance(fusion.recipe, fusion.identity, hashes, log, fusion.unpacked)
+    processes = fusion.accelerator.num_processes
+    provenance = make_provenance(fusion.recipe, fusion.identity, hashes, log, fusion.unpacked, processes)
     card = make_card(fusion.recipe, fusion.steps)
     export(bare.model, fusion.tokenizer, provenance, card, log, totals, output, partial(copy_best, fusion))
     remove_states(fusion.state)

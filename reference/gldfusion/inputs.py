@@ -36,6 +36,13 @@ class Inputs:
     position_ids: Tensor | None = None
     """[R, L] place of each token in its text, for packed rows; 0 at padding, so that each padding token is a text of
     its own. None: one text in each row"""
+    slots: Tensor | None = None
+    """[N] index of each unmasked position in the flattened mask. It is made with the batch: on a GPU the program would
+    have to wait for it"""
+
+    def __post_init__(self) -> None:
+        if self.slots is None:
+            object.__setattr__(self, "slots", self.mask.flatten().nonzero()[:, 0])
 
     @property
     def padding(self) -> int:
@@ -54,7 +61,14 @@ class Inputs:
     def to(self, device: torch.device) -> Inputs:
         """The batch on another device."""
         held = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
-        return Inputs(**{name: tensor.to(device) for name, tensor in held.items()})
+        return Inputs(**{name: moved(tensor, device) for name, tensor in held.items()})
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on another device. A copy to a GPU starts from pinned memory, so the program does not wait for it."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def require_embedded(encoded: Encoded, rows: int, tokenizer: Any, example: str) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
 
 from gldfusion.errors import InputError
@@ -176,9 +175,3 @@ def _start_tracker(fusion: Fusion, name: str, first: int) -> list[GeneralTracker
         reason = one_line(f"{type(error).__name__}: {error}", 200)
         raise InputError(f"the tracker {name} did not start ({reason})\nmend it, or give --tracker none") from error
     return fusion.accelerator.trackers
-
-
-def accelerator_of(precision: str, cpu: bool, watch: Watch, output: Path) -> Accelerator:
-    """The `Accelerator` of a training, with the tracker of `watch`."""
-    folder = str(tracking_folder(output)) if watch.tracker else None
-    return Accelerator(mixed_precision=precision, cpu=cpu, log_with=watch.tracker, project_dir=folder)

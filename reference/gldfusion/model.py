@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -25,7 +25,10 @@ from gldfusion.checkpoint import BROKEN, reading, require_depth, require_intact,
 from gldfusion.errors import InputError
 from gldfusion.files import TOKENIZER_FILES, hash_json
 from gldfusion.inputs import Inputs
-from gldfusion.kernels import topk_cross_entropy
+from gldfusion.kernels import logits_at, topk_cross_entropy
+from gldfusion.kernels.arguments import Use
+from gldfusion.kernels.dispatch import Implementation
+from gldfusion.kernels.products import autocast_factors
 from gldfusion.paths import require_checkpoint
 from gldfusion.probe import AfterHead, hidden_states, measure, output_layer, require_own_logits
 from gldfusion.signals import PivotSignal
@@ -158,13 +161,20 @@ def parameter_count(model: nn.Module) -> int:
 class SignalModel(nn.Module):
     """A causal language model whose forward pass returns signals at labelled positions instead of all logits."""
 
-    def __init__(self, model: PreTrainedModel, k: int | None, with_logits: bool = False) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        k: int | None,
+        needs: Collection[str] = (),
+        kernel: Implementation = "auto",
+    ) -> None:
         """Wraps a model.
 
         Args:
             model: the language model.
             k: how many logits the signals keep per position; None keeps the whole vocabulary.
-            with_logits: whether the signals also hold all logits (`PivotSignal.logits`).
+            needs: what the losses read besides values, mask and nll (`Loss.needs`).
+            kernel: `impl` of `topk_cross_entropy`.
 
         Raises:
             InputError: k is larger than the vocabulary, or the signals would not be those of the model's own logits
@@ -180,36 +190,39 @@ class SignalModel(nn.Module):
                 f"set k to at most {self.vocabulary}"
             )
         self.k = self.vocabulary if k is None else k
-        self.with_logits = with_logits
+        self.with_logits = "logits" in needs
+        self.kernel: Implementation = kernel
+        statistics = {"lse", "moments", "logits"} & set(needs)
+        self.use: Use = "any" if statistics else "sum"
         require_own_logits(self)
 
     def forward(self, inputs: Inputs) -> PivotSignal:
         """The signals [B, T, ...] of a batch; they are 0 at masked positions."""
-        mask = inputs.mask
+        mask, slots = inputs.mask, cast(Tensor, inputs.slots)
         hidden = hidden_states(self.model, **inputs.model_inputs())  # [R, L, H]
-        rows = torch.arange(len(mask), device=mask.device) if inputs.rows is None else inputs.rows
-        rows = rows[:, None].expand_as(mask)
-        picked = hidden[rows[mask], inputs.positions[mask]]  # [N, H]
+        texts = slots // mask.shape[1]
+        rows = texts if inputs.rows is None else inputs.rows[texts]
+        picked = hidden[rows, inputs.positions.flatten()[slots]]  # [N, H]
         head = output_layer(self.model)
         after = self.after_head
         out = topk_cross_entropy(
             picked,
             head.weight,
-            inputs.labels[mask],
+            inputs.labels.flatten()[slots],
             self.k,
             bias=head.bias,
             scale=after.scale,
             softcap=after.softcap,
             vocab_size=after.entries,
+            impl=self.kernel,
+            use=self.use,
         )
 
         def spread(flat: Tensor) -> Tensor:
             """[N, ...] at unmasked positions -> [B, T, ...] with 0 at masked positions."""
-            full = flat.new_zeros(*mask.shape, *flat.shape[1:])
-            full[mask] = flat
-            return full
+            full = flat.new_zeros(mask.numel(), *flat.shape[1:]).index_copy(0, slots, flat)
+            return full.view(*mask.shape, *flat.shape[1:])
 
-        logits = spread(_all_logits(picked, head, after)) if self.with_logits else None
         return PivotSignal(
             values=spread(out.values),
             ids=spread(out.ids),
@@ -219,13 +232,26 @@ class SignalModel(nn.Module):
             mask=mask,
             nll=spread(out.nll),
             labels=inputs.labels,
-            logits=logits,
+            hidden=spread(picked) if self.with_logits else None,
+            head=OutputHead(head, after, autocast_factors(picked.device)) if self.with_logits else None,
         )
 
 
-def _all_logits(hidden: Tensor, head: nn.Linear, after: AfterHead) -> Tensor:
-    """All logits [N, V], in the precision of the kernel, so that they equal the kept ones under autocast too."""
-    dtype = torch.promote_types(hidden.dtype, torch.float32)
-    with torch.autocast(hidden.device.type, enabled=False):
-        bias = None if head.bias is None else head.bias.to(dtype)
-        return after.logits(linear(hidden.to(dtype), head.weight.to(dtype), bias))
+@dataclass(frozen=True)
+class OutputHead:
+    """The output embedding of a model, with what comes after it. See `signals.Head`."""
+
+    embedding: nn.Linear
+    after: AfterHead
+    factors: torch.dtype | None
+    """see `logits_at`"""
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of entries."""
+        return self.after.entries
+
+    def logits(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """The logits [N, m] of the hidden states [N, H] at the ids [N, m], with gradient."""
+        head, after = self.embedding, self.after
+        return logits_at(hidden, head.weight, head.bias, ids, after.scale, after.softcap, self.factors)

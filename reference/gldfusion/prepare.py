@@ -22,6 +22,7 @@ from gldfusion.errors import InputError
 from gldfusion.examples import load_examples, read_examples
 from gldfusion.files import hash_checkpoint, hash_json
 from gldfusion.inputs import require_embedded
+from gldfusion.kernels.dispatch import require_kernel
 from gldfusion.memory import PeakMemory
 from gldfusion.model import SignalModel, load_model, load_tokenizer, vocabulary_size
 from gldfusion.objective import TotalLoss
@@ -83,12 +84,13 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
         require_map_folder()
     check_paths(recipe)
     check_batch_size(recipe.train, accelerator.num_processes)
+    require_kernel(recipe.train.kernel, accelerator.device, kept(recipe))
     examples = load_examples(recipe.data, recipe.data_seed)
     tokenizer = load_tokenizer(recipe.pivot, recipe.trust_remote_code)
     k = kept(recipe) if loss.terms else 1
     pivot = load_model(recipe.pivot, trust_remote_code=recipe.trust_remote_code)
     set_attention(pivot, recipe.train.attention)
-    model = SignalModel(pivot, k, with_logits="logits" in loss.needs)
+    model = SignalModel(pivot, k, loss.needs, recipe.train.kernel)
     specs = recipe.used_sources
     sources = [open_source(s, recipe, examples, accelerator.device, loss.needs) for s in specs]
     data = FusionData(examples, tokenizer, recipe.train.max_length, sources, recipe.special_tokens_in_text)
@@ -104,10 +106,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
         loss.translate(tokenizer, {s.name: source_tokenizer(s, recipe.trust_remote_code) for s in specs}, sources)
     coverage = check_coverage(data, recipe.min_coverage)
     model, optimizer = accelerator.prepare(model, make_optimizer(model, recipe.train))
-    used = [
-        (s.name, s.weight, s.control, s.cache is None, s.dtype, o.checkpoint_hash)
-        for s, o in zip(specs, sources, strict=True)
-    ]
+    used = [source_identity(s, o) for s, o in zip(specs, sources, strict=True)]
     identity = {
         "recipe": hash_json(recipe.deciding()),
         "pivot": hash_checkpoint(recipe.pivot),
@@ -179,6 +178,24 @@ def warn_of_special(data: FusionData, special: str) -> None:
         )
 
 
+def source_identity(spec: SourceSpec, source: SourceSignals) -> dict[str, object]:
+    """What determines the signals of a source and their share of the loss.
+
+    Args:
+        spec: the source in the recipe.
+        source: the opened source.
+    """
+    inner = source.source if isinstance(source, Control) else source
+    return {
+        "name": spec.name,
+        "weight": spec.weight,
+        "control": spec.control,
+        "dtype": spec.dtype,
+        "checkpoint": source.checkpoint_hash,
+        "cache": inner.content if isinstance(inner, SourceCache) else None,
+    }
+
+
 def kept(recipe: Recipe) -> int | None:
     """How many logits are kept per position. None means all."""
     return None if recipe.k == "full" else recipe.k
@@ -226,6 +243,7 @@ def open_source(
             trust_remote_code=recipe.trust_remote_code,
             packing=recipe.train.packing,
             special=recipe.special_tokens_in_text,
+            stay=spec.control == "none",  # controls draw from numpy arrays
         )
     elif k is None:
         raise InputError(f"source {spec.name}: k: full needs a live source\nset k, or remove the source's `cache` key")
@@ -233,6 +251,7 @@ def open_source(
         source = SourceCache(spec.name, spec.cache, k)
         source.require(needed_columns(needs))
         require_same_reading(spec, source, recipe)
+        source.require_settings(max_length=recipe.train.max_length, dtype=spec.dtype)
         if spec.checkpoint.is_dir() and hash_checkpoint(spec.checkpoint) != source.checkpoint_hash:
             raise InputError(
                 f"source {spec.name}: the cache {spec.cache} was made by another checkpoint than {spec.checkpoint}\n"

@@ -140,6 +140,8 @@ class TrainSpec(Model):
     training totals say how many"""
     precision: Literal["no", "bf16"] = "no"
     """autocast of the forward pass. Weights and losses are float32 in both cases"""
+    kernel: Literal["auto", "chunked", "triton"] = "auto"
+    """implementation of the output layer and its loss; `topk_cross_entropy` says what `auto` chooses"""
     save_every: int = Field(default=500, gt=0)
     """steps between saved training states, from which an interrupted fusion resumes"""
     probe_every: int = Field(default=0, ge=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ class Signal:
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """Returns the signal with `function` applied to every tensor in it."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: function(tensor) for name, tensor in held.items() if tensor is not None})
+        return replace(self, **{name: function(value) for name, value in held.items() if isinstance(value, Tensor)})
 
     def narrow(self, k: int | None) -> Self:
         """Returns the signal with the k largest logits only. None keeps all of them.
@@ -95,7 +95,40 @@ class PivotSignal(Signal):
     labels: Tensor | None = None
     """[B, T] ids of the labels"""
     logits: Tensor | None = None
-    """[B, T, V] all logits in the order of the vocabulary; only for losses with "logits" in `needs`"""
+    """[B, T, V] all logits in the order of the vocabulary. A model gives `hidden` and `head` instead"""
+    hidden: Tensor | None = None
+    """[B, T, H] final hidden states; only for losses with "logits" in `needs`"""
+    head: Head | None = None
+    """the output layer that turns `hidden` into logits"""
+
+    @property
+    def vocabulary(self) -> int:
+        """V, the number of entries of the output layer."""
+        return self.head.vocabulary if self.head else self.need("logits").shape[-1]
+
+    def logprobs_at(self, ids: Tensor) -> Tensor:
+        """The log-probabilities [..., m] of m ids [..., m] at each position, with gradient.
+
+        Raises:
+            InputError: the signal was made without what a loss with "logits" in its `needs` reads.
+        """
+        if self.head is None or self.hidden is None:
+            return self.need("logits").log_softmax(-1).gather(-1, ids)
+        rows = self.hidden.flatten(0, -2), ids.flatten(0, -2)
+        return self.head.logits(*rows).view_as(ids) - self.need("lse")[..., None]
+
+
+class Head(Protocol):
+    """An output layer."""
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of its entries."""
+        ...
+
+    def logits(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """The logits [N, m] of the hidden states [N, H] at the ids [N, m], with gradient."""
+        ...
 
 
 def valid_pairs(pivot_mask: Tensor, source_mask: Tensor, pairs: Tensor) -> Tensor:
@@ -114,8 +147,10 @@ def valid_pairs(pivot_mask: Tensor, source_mask: Tensor, pairs: Tensor) -> Tenso
     return real & pivot_mask.gather(1, i) & source_mask.gather(1, j)
 
 
-def at_pairs(pivot: PivotSignal, source: Signal, pairs: Tensor) -> tuple[PivotSignal, Signal]:
-    """Selects the U valid pairs: row u of one signal is paired with row u of the other.
+def at_pairs(pivot: PivotSignal, source: Signal, pairs: Tensor) -> tuple[PivotSignal, Signal, Tensor]:
+    """Selects both signals at the pairs: row p of one signal is paired with row p of the other.
+
+    Rows that join no two unmasked positions hold 0. They are kept, because counting the others would wait for a GPU.
 
     Args:
         pivot: fields [B, T, ...].
@@ -123,11 +158,21 @@ def at_pairs(pivot: PivotSignal, source: Signal, pairs: Tensor) -> tuple[PivotSi
         pairs: [B, P, 2] of (pivot position, source position), padded with -1.
 
     Returns:
-        Both signals with fields [U, ...], in the pivot's dtype.
+        Both signals with fields [B, P, ...], in the pivot's dtype, and which pairs are valid: [B, P] bool.
     """
-    b, row = valid_pairs(pivot.mask, source.mask, pairs).nonzero(as_tuple=True)
-    i, j = pairs[b, row].unbind(-1)
-    return pivot.map(lambda tensor: tensor[b, i]), source.map(lambda tensor: tensor[b, j]).as_dtype(pivot.values.dtype)
+    valid = valid_pairs(pivot.mask, source.mask, pairs)
+    i, j = pairs.clamp_min(0).unbind(-1)
+    b = torch.arange(len(pairs), device=pairs.device)[:, None]
+
+    def chosen(at: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda tensor: _cleared(tensor[b, at], valid)
+
+    return pivot.map(chosen(i)), source.map(chosen(j)).as_dtype(pivot.values.dtype), valid
+
+
+def _cleared(tensor: Tensor, valid: Tensor) -> Tensor:
+    """The tensor [B, P, ...] with 0, or False, where `valid` [B, P] is False."""
+    return tensor.masked_fill(~(valid if tensor.ndim == 2 else valid[..., None]), 0)
 
 
 def required(value: T | None, loss: str, what: str) -> T:

@@ -75,7 +75,8 @@ class Example:
 class SequenceSignal:
     """The output of a source at the T labelled positions of one text, already shifted.
 
-    A field is None if the source is a cache that does not store it.
+    A field is None if the source is a cache that does not store it. All fields but `starts` are tensors on the source's
+    device if a `LiveSource` was opened with `stay`.
     """
 
     values: NDArray[np.float32]
@@ -158,7 +159,7 @@ def require_finite(source: str, example: Example, signal: SequenceSignal) -> Non
     Raises:
         InputError: a value is infinite or NaN. The message names the source, the example and the number of positions.
     """
-    fields = [getattr(signal, name) for name in signal.held if name != "ids"]
+    fields = [np.asarray(getattr(signal, name)) for name in signal.held if name != "ids"]
     bad = sum(~np.isfinite(field).all(axis=tuple(range(1, field.ndim))) for field in fields)
     if count := int(np.count_nonzero(bad)):
         raise InputError(
@@ -185,6 +186,7 @@ class LiveSource:
         trust_remote_code: bool = False,
         special: Special = "parse",
         packing: bool = True,
+        stay: bool = False,
     ) -> None:
         """Loads the model.
 
@@ -202,6 +204,8 @@ class LiveSource:
             trust_remote_code: whether code that the checkpoint brings may run.
             special: how special tokens that are typed in the texts are read; see `specials`.
             packing: whether texts share rows, if the model can do that.
+            stay: leave the signals on the device as tensors. Otherwise they become numpy arrays, for which the program
+                waits.
 
         Raises:
             InputError: the folder is not a checkpoint, k is larger than the vocabulary, the model is refused by the
@@ -226,6 +230,7 @@ class LiveSource:
         self.batch_size = batch_size
         reason = reason_to_pad(self.model, self.device) if packing else "the recipe turns packing off"
         self.packer = packer_of(self.model, reason)
+        self.stay = stay
 
     def starts(self, examples: Sequence[Example]) -> list[list[int]]:
         """See `SourceSignals.starts`."""
@@ -239,9 +244,14 @@ class LiveSource:
         for first in range(0, len(order), self.batch_size):  # texts of similar length need little padding
             part = order[first : first + self.batch_size]
             out.update(zip(part, self._forward([encoded[i] for i in part]), strict=True))
-        for i, signal in out.items():
-            require_finite(self.name, examples[i], signal)
-        return [out.get(i, empty_signal(self.model.k)) for i in range(len(examples))]
+        if not self.stay or self.device.type == "cpu":  # on a GPU the loss is checked instead, at the end of the step
+            for i, signal in out.items():
+                require_finite(self.name, examples[i], signal)
+        empty = empty_signal(self.model.k)
+        if self.stay:
+            tensors: dict[str, Any] = {name: torch.from_numpy(getattr(empty, name)) for name in LOGIT_FIELDS}
+            empty = replace(empty, **{name: tensor.to(self.device) for name, tensor in tensors.items()})
+        return [out.get(i, empty) for i in range(len(examples))]
 
     def _encode(self, example: Example) -> Encoded:
         encoded = encode_example(self.tokenizer, example, self.max_length, self.special)
@@ -252,7 +262,10 @@ class LiveSource:
     def _forward(self, encoded: Sequence[Encoded]) -> list[SequenceSignal]:
         rows = None if self.packer is None else self.packer.rows([len(e.ids) for e in encoded])
         signal = self.model(collate(encoded, rows).to(self.device))
-        fields = {name: _array(signal.need(name)) for name in LOGIT_FIELDS}
+        fields: dict[str, Any] = {name: signal.need(name) for name in LOGIT_FIELDS}
+        fields = {
+            name: (t.float() if t.is_floating_point() else t) if self.stay else _array(t) for name, t in fields.items()
+        }
         return [
             SequenceSignal(
                 **{name: rows[row, : len(e.starts)] for name, rows in fields.items()},

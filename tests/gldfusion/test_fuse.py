@@ -24,9 +24,9 @@ from gldfusion.fuse import Fusion, forward, fuse
 from gldfusion.losses import make_loss
 from gldfusion.model import SignalModel, load_tokenizer
 from gldfusion.optim import learning_rate, make_optimizer
-from gldfusion.prepare import prepare
+from gldfusion.prepare import open_source, prepare, source_identity
 from gldfusion.recipe import Recipe, SourceSpec, TermSpec, TrainSpec
-from gldfusion.sources import Example
+from gldfusion.sources import Example, LiveSource
 from gldfusion.work import prepare_step
 
 RecipeMaker = Callable[..., Recipe]
@@ -213,6 +213,8 @@ def test_the_output_folder(
     assert fusion["identity"]["pivot"] == hash_checkpoint(models["pivot"])
     assert fusion["sources"] == {name: hash_checkpoint(models[name]) for name in ("llama", "qwen2")}
     assert len(fusion["identity"]["data"]) == 64
+    assert fusion["processes"] == 1
+    assert [entry["processes"] for entry in training_log(output)] == [1, 1, 1]
     assert fusion["versions"]["torch"] == torch.__version__
     card = (output / "README.md").read_text()
     assert "0.8 sft + 0.5 uld + 0.25 gld" in card
@@ -302,6 +304,7 @@ def test_controls(make_recipe: RecipeMaker, models: dict[str, Path], tmp_path: P
         ({"evaluate_every": 1}, r"train.evaluate_every is set, but there is nothing to evaluate on\nname texts with"),
         ({"terms": (TermSpec(loss="ulf", weight=1),)}, r"unknown loss 'ulf' \(did you mean \"uld\"\?\)"),
         ({"terms": (TermSpec(loss="uld", weight=1, options={"k": 11}),)}, r"asks for k = 11 .* holds 10"),
+        ({"kernel": "triton"}, "kernel: triton needs a CUDA device\nset kernel: auto"),
         ({"max_length": 2}, "no example has a labelled position"),
         ({"pivot": Path("/nowhere")}, "not a checkpoint: /nowhere is not a folder"),
         ({"data": Path("/nowhere")}, "training data not found: expected a file at /nowhere"),
@@ -316,12 +319,13 @@ def test_bad_input(make_recipe: RecipeMaker, tmp_path: Path, changes: dict[str, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_source_without_usable_positions(make_recipe: RecipeMaker, examples: list[Example], tmp_path: Path) -> None:
-    """Stored logits of texts that were cut before their responses."""
-    recipe = cached(make_recipe(max_length=2), tmp_path, examples)
-    whole = recipe.model_copy(update={"train": recipe.train.model_copy(update={"max_length": 128})})
+def test_a_source_without_usable_positions(
+    make_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A source that cuts every text before its response."""
+    monkeypatch.setattr(LiveSource, "starts", lambda self, examples: [[] for _ in examples])
     with pytest.raises(InputError, match=r"source llama: 0.0% of the pivot's labelled positions .* expected some\n"):
-        fuse(whole, tmp_path / "out")
+        fuse(make_recipe(), tmp_path / "out")
 
 
 def test_a_cache_that_does_not_fit(
@@ -337,6 +341,63 @@ def test_a_cache_that_does_not_fit(
         fuse(recipe.model_copy(update={"k": 11}), tmp_path / "out")
     with pytest.raises(InputError, match="k: full needs a live source"):
         fuse(recipe.model_copy(update={"k": "full"}), tmp_path / "out")
+
+
+def test_a_cache_of_other_settings_is_refused(
+    make_recipe: RecipeMaker, examples: list[Example], tmp_path: Path
+) -> None:
+    """Texts that were cut at another length have other labelled positions, and another precision gives other logits."""
+    recipe = cached(make_recipe(), tmp_path / "cache", examples)
+    longer = recipe.model_copy(update={"train": recipe.train.model_copy(update={"max_length": 96})})
+    with pytest.raises(InputError, match=r"made with max_length 128, the recipe says max_length 96\nname another"):
+        fuse(longer, tmp_path / "out")
+    halves = tuple(s.model_copy(update={"dtype": "bfloat16"}) for s in recipe.sources)
+    with pytest.raises(InputError, match=r"made with dtype float32, the recipe says dtype bfloat16\n"):
+        fuse(recipe.model_copy(update={"sources": halves}), tmp_path / "out")
+
+
+@pytest.mark.parametrize("control", ["none", "permuted_ids"])
+def test_the_content_of_a_cache_is_part_of_the_identity(
+    make_recipe: RecipeMaker, examples: list[Example], tmp_path: Path, control: str
+) -> None:
+    recipe = cached(make_recipe(), tmp_path / "cache", examples)
+    needs = frozenset({"ids", "lse"})
+    spec = recipe.sources[0].model_copy(update={"control": control})
+    source = open_source(spec, recipe, examples, torch.device("cpu"), needs)
+    before = source_identity(spec, source)
+    inner: Any = getattr(source, "source", source)
+    assert before["cache"] == inner.meta["content"]
+    inner.meta["content"] = "another template"
+    assert source_identity(spec, source) != before
+
+
+def test_the_kernel_of_a_recipe_changes_rounding_only(make_recipe: RecipeMaker, tmp_path: Path) -> None:
+    logs = [training_log(fuse(make_recipe(kernel=kernel), tmp_path / kernel)) for kernel in ("auto", "chunked")]
+    for auto, chunked in zip(*logs, strict=True):
+        assert auto["terms"] == pytest.approx(chunked["terms"], rel=1e-4)
+
+
+@pytest.mark.parametrize("steps", ["1", "4"])
+def test_the_environment_does_not_scale_the_gradients(
+    make_recipe: RecipeMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: str
+) -> None:
+    recipe = make_recipe(optimizer="sgd", steps=1, max_grad_norm=1e9)
+    want = weights(fuse(recipe, tmp_path / "plain"))
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", steps)
+    found = weights(fuse(recipe, tmp_path / "launched"))
+    assert all(torch.equal(found[name], tensor) for name, tensor in want.items())
+
+
+def test_another_precision_of_the_launcher_is_refused(
+    make_recipe: RecipeMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    with pytest.raises(InputError, match=r"asks for precision bf16, the recipe for no\nlaunch without"):
+        fuse(make_recipe(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert fuse(make_recipe(precision="bf16", steps=1), tmp_path / "same").is_dir()
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # what the launcher sets by default
+    assert fuse(make_recipe(precision="bf16", steps=1), tmp_path / "default").is_dir()
 
 
 def test_whole_vocabularies(make_recipe: RecipeMaker, tmp_path: Path) -> None:

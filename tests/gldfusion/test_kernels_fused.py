@@ -8,24 +8,66 @@ import pytest
 import torch
 from torch import Tensor
 
-from gldbench.benches.equality import CASES, SMALL, Case, differences, fused, results
+from gldbench.benches.equality import CASES, SMALL, USES, Case, differences, fused, results
 from gldfusion.errors import InputError
-from gldfusion.kernels import chunked, dispatch, early, topk_cross_entropy
+from gldfusion.kernels import chunked, dispatch, early, largest, logits_at, lookup, topk_cross_entropy
 from gldfusion.kernels import fused as fused_module
-from gldfusion.kernels.arguments import Inputs
+from gldfusion.kernels.arguments import Inputs, Use
 from gldfusion.kernels.chunked import Chunked
 from gldfusion.kernels.naive import naive
+from gldfusion.kernels.output_layer import Options
 from gldfusion.memory import PeakMemory
 
 TILES = {"small": SMALL, "one": Chunked(), "narrow": Chunked(rows=5, columns=2)}
 EXACT = 1e-12
 
 
+@pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("tiles", TILES)
 @pytest.mark.parametrize("name", CASES)
-def test_equal_to_naive(name: str, tiles: str) -> None:
-    found = differences(fused(TILES[tiles]), CASES[name], torch.float64)
+def test_equal_to_naive(name: str, tiles: str, use: Use) -> None:
+    found = differences(fused(TILES[tiles], use), CASES[name], torch.float64)
     assert {field for field, difference in found.items() if difference > EXACT} == set(), found
+
+
+@pytest.fixture
+def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code that runs on a GPU: it may read no number, so it does not look for ties first and only asserts."""
+    for module in (largest, chunked, early, dispatch):
+        monkeypatch.setattr(module, "on_host", lambda tensor: False)
+
+
+@pytest.mark.usefixtures("as_on_a_device")
+@pytest.mark.parametrize("name", CASES)
+def test_what_runs_on_a_device_is_equal_to_naive(name: str) -> None:
+    found = differences(fused(SMALL), CASES[name], torch.float64)
+    assert {field for field, difference in found.items() if difference > EXACT} == set(), found
+
+
+@pytest.mark.usefixtures("as_on_a_device")
+def test_a_broken_promise_fails_on_a_device() -> None:
+    *inputs, labels = Case().tensors(torch.float64)
+    out = fused(SMALL, "sum")(*inputs, labels, 3, Case().options)
+    with pytest.raises(RuntimeError, match="single nonzero value, but got zero"):
+        (out.nll * torch.arange(len(out.nll))).sum().backward()
+
+
+def test_logits_that_are_kept_are_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many rows as fit in `kept`, in whole tiles: 6 of 7. Without them all 7 are computed twice."""
+    computed: list[int] = []
+    real = Chunked.gradient
+
+    def spy(self: Chunked, hidden: Tensor, *rest: Any) -> Tensor:
+        computed.append(len(hidden))
+        return real(self, hidden, *rest)
+
+    monkeypatch.setattr(Chunked, "gradient", spy)
+    for kept, again in ((23 * 7, 0), (23 * 6, 1), (0, 7)):
+        computed.clear()
+        *inputs, labels = Case().tensors(torch.float64)
+        out = fused(Chunked(rows=3, columns=23, kept=kept))(*inputs, labels, 3, Case().options)
+        (out.nll.sum() + out.lse.sum()).backward()
+        assert sum(computed) == again
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -62,13 +104,17 @@ def test_a_tie_at_the_edge_of_the_top_k_is_seen(monkeypatch: pytest.MonkeyPatch)
     """Planted: torch.topk's own order of ties."""
     real = torch.Tensor.topk
 
-    def last_first(self: Tensor, k: int, dim: int = -1) -> Any:
-        values, ids = real(self.flip(dim), k, dim=dim)
-        return values, self.shape[dim] - 1 - ids
+    def last_first(self: Tensor, k: int, dim: int = -1, largest: bool = True) -> Any:
+        found = real(self.flip(dim), k, dim=dim, largest=largest)
+        return type(found)((found.values, self.shape[dim] - 1 - found.indices))
 
     monkeypatch.setattr(torch.Tensor, "topk", last_first)
-    assert differences(fused(SMALL), CASES["ties"], torch.float64)["ids"] == 0
-    monkeypatch.setattr(torch.Tensor, "any", lambda self, *_, **__: self.new_zeros(()))
+    hidden, weight, bias, labels = CASES["ties"].tensors(torch.float64)
+    logits = hidden @ weight.T + bias
+    sorted_ids = logits.sort(dim=1, descending=True, stable=True).indices[:, :7]
+    assert torch.equal(fused(SMALL)(hidden, weight, bias, labels, 7, CASES["ties"].options).ids, sorted_ids)
+    assert torch.equal(naive(hidden, weight, bias, labels, 7, CASES["ties"].options).ids, sorted_ids)
+    monkeypatch.setattr(largest, "_in_order", lambda z, values, ids: (values, ids))
     hidden, weight = torch.ones(1, 1), torch.zeros(50, 1)
     planted = fused(SMALL)(hidden, weight, None, torch.zeros(1).long(), 3, Case(entries=50).options)
     assert planted.ids.tolist() != [[0, 1, 2]]
@@ -120,24 +166,26 @@ def test_a_prepared_gradient_serves_where_it_is_exact(name: str, monkeypatch: py
         *inputs, labels = case.tensors(torch.float64)
         return torch.autograd.grad(loss(function(*inputs, labels, case.k, case.options)), inputs)
 
-    for got, want in zip(gradients(fused(SMALL)), gradients(naive), strict=True):
+    for got, want in zip(gradients(fused(SMALL, "sum")), gradients(naive), strict=True):
         torch.testing.assert_close(got, want, rtol=0, atol=EXACT)
     assert asked == [serves]
 
 
 def test_a_frozen_head_is_served_whatever_the_weights_of_positions() -> None:
     hidden, weight, bias, labels = Case(frozen=True).tensors(torch.float64)
-    out = fused(SMALL)(hidden, weight, bias, labels, 3, Case().options)
+    out = fused(SMALL, "sum")(hidden, weight, bias, labels, 3, Case().options)
     node = out.nll.grad_fn
     assert node is not None
     given = (torch.arange(7.0).double(), None, None, None, None, None)
-    assert node.early.serves(fused_module.row_gradients(given, labels, out, Case().options))  # type: ignore[attr-defined]
+    assert node.help.serves(fused_module.row_gradients(given, labels, out, Case().options))  # type: ignore[attr-defined]
 
 
 def test_nothing_is_prepared_without_gradients() -> None:
     hidden, weight, bias, labels = Case().tensors(torch.float64)
     with torch.no_grad():
-        _, prepared = Chunked().sweep(Inputs(hidden, weight, bias, labels), 3, Case().options, (False, False, False))
+        _, prepared = Chunked().sweep(
+            Inputs(hidden, weight, bias, labels), 3, Case().options, (False, False, False), "sum"
+        )
         assert not topk_cross_entropy(hidden, weight, labels, 2, impl="chunked").nll.requires_grad
     assert prepared is None
 
@@ -194,9 +242,10 @@ def test_a_second_derivative_is_refused() -> None:
         torch.autograd.grad(lse, hidden, create_graph=True)
 
 
-def test_backward_can_be_repeated() -> None:
+@pytest.mark.parametrize("use", USES)
+def test_backward_can_be_repeated(use: Use) -> None:
     hidden, weight, _, labels = Case().tensors(torch.float64)
-    out = topk_cross_entropy(hidden, weight, labels, 2, impl="chunked")
+    out = topk_cross_entropy(hidden, weight, labels, 2, impl="chunked", use=use)
     loss = out.nll.sum()
     first, again = (torch.autograd.grad(loss, (hidden, weight), retain_graph=True) for _ in range(2))
     torch.testing.assert_close(first, again, rtol=0, atol=EXACT)  # the prepared gradient, and computed anew
@@ -211,7 +260,8 @@ def test_a_loss_that_is_not_finite_shows(impl: Any) -> None:
     assert nll.isnan().tolist() == [i == 2 for i in range(len(nll))]
 
 
-def test_memory_is_a_tile_not_all_logits() -> None:
+@pytest.mark.parametrize("use", USES)
+def test_memory_is_a_tile_not_all_logits(use: Use) -> None:
     hidden, weight = torch.randn(1024, 8), torch.randn(60_000, 8)
     hidden.requires_grad_()
     memory = PeakMemory(torch.device("cpu"))
@@ -219,7 +269,8 @@ def test_memory_is_a_tile_not_all_logits() -> None:
     if before is None:
         pytest.skip("peak memory is not known here")
     case = Case(entries=60_000)
-    fused(Chunked(held=2**21))(hidden, weight, None, torch.zeros(1024).long(), 4, case.options).nll.sum().backward()
+    tiles = Chunked(held=2**21, kept=2**21)
+    fused(tiles, use)(hidden, weight, None, torch.zeros(1024).long(), 4, case.options).nll.sum().backward()
     peak = memory.read()
     assert peak is not None
     assert peak - before < 1024 * 60_000 * 4 / 3  # one copy of the logits: 234 MiB
@@ -230,6 +281,13 @@ def test_auto_takes_one_tile_at_once() -> None:
     assert dispatch.automatic(4096, 100_352, 16) == "chunked"
     assert dispatch.automatic(4096, 100_352, 100_352) == "naive"
     assert chunked.Chunked.rows * chunked.Chunked.columns == dispatch.ONE_TILE
+
+
+def test_tiles_are_chosen_for_the_device() -> None:
+    host, device = Chunked.on(torch.device("cpu")), Chunked.on(torch.device("cuda"))
+    assert host == Chunked()
+    assert device.rows * device.columns > 10 * host.rows * host.columns
+    assert device.held >= device.rows * device.columns
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -253,3 +311,35 @@ def test_wrong_arguments(name: str) -> None:
     changed, message = WRONG[name]
     with pytest.raises(InputError, match=message):
         topk_cross_entropy(**(given | changed))
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("ids", [1, 40])
+def test_logits_at_chosen_ids(ids: int, softcap: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They and their gradients are those of all logits. An id may come twice; with many ids all logits are computed."""
+    monkeypatch.setattr(lookup, "BUDGET", 12)  # two rows at a time
+    case = Case(positions=7, width=5, entries=23)
+    hidden, weight, bias, _ = case.tensors(torch.float64)
+    assert bias is not None
+    at = torch.randint(23, (7, ids), generator=torch.Generator().manual_seed(3))
+    pull = torch.randn(7, ids, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    dense = Options(23, scale=1.5, softcap=softcap).logits(hidden @ weight.T + bias).gather(1, at)
+    found = logits_at(hidden, weight, bias, at, 1.5, softcap)
+    torch.testing.assert_close(found, dense, rtol=0, atol=EXACT)
+    inputs = (hidden, weight, bias)
+    for got, want in zip(*(torch.autograd.grad((x * pull).sum(), inputs) for x in (found, dense)), strict=True):
+        torch.testing.assert_close(got, want, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("ids", [1, 40])
+def test_looked_up_logits_are_rounded_like_those_of_the_kernel(ids: int) -> None:
+    """As on CUDA under autocast: factors in bfloat16, products and sums in float32."""
+    hidden, weight, _, _ = Case(bias=False).tensors(torch.float32)
+    at = torch.randint(23, (7, ids), generator=torch.Generator().manual_seed(3))
+    found = logits_at(hidden, weight, None, at, factors=torch.bfloat16)
+    rounded = (hidden.bfloat16().float() @ weight.bfloat16().float().T).gather(1, at)
+    torch.testing.assert_close(found, rounded, rtol=1e-6, atol=1e-6)
+    assert not torch.allclose(found, (hidden @ weight.T).gather(1, at), rtol=1e-6, atol=1e-6)
+    pull = torch.randn(found.shape, generator=torch.Generator().manual_seed(4))
+    gradients = [torch.autograd.grad((x * pull).sum(), (hidden, weight)) for x in (found, rounded)]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=2e-2, atol=2e-2)  # plain casts round gradients too

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from gldbench.benches.equality import CASES, Case, differences, fused
+from gldbench.benches.equality import CASES, USES, Case, differences, fused
 from gldfusion.errors import InputError
 from gldfusion.kernels import topk_cross_entropy
+from gldfusion.kernels.chunked import Chunked
+from gldfusion.kernels.dispatch import require_kernel
 
 pytest.importorskip("triton", reason="triton is not installed")
 HALVES = [torch.bfloat16, torch.float16]
@@ -43,16 +45,25 @@ def test_the_cpu_is_refused() -> None:
         topk_cross_entropy(hidden, weight, labels, 2, impl="triton")
 
 
-def _compiled(name: str, dtype: str, options: dict[str, Any]) -> Any:
-    """A kernel's binary for compute capability 9.0, with the tile sizes that are used there."""
+def test_what_a_recipe_may_ask_of_triton() -> None:
+    """These checks need no GPU: they look at the name of the device."""
+    require_kernel("triton", torch.device("cuda"), 10)
+    require_kernel("chunked", torch.device("cpu"), None)
+    for device, k, message in (("cpu", 10, "a CUDA device"), ("cuda", 200, "k = 200"), ("cuda", None, "whole vocab")):
+        with pytest.raises(InputError, match=message):
+            require_kernel("triton", torch.device(device), k)
+
+
+def _compiled(name: str, dtype: str, options: dict[str, Any], number: int = 0) -> Any:
+    """A kernel's binary for compute capability 9.0, with the tile sizes `number` of HOPPER."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     from gldfusion.kernels import triton_kernels
-    from gldfusion.kernels.triton_gpu import TritonTiles
+    from gldfusion.kernels.triton_gpu import HOPPER
 
-    kernel, tiles = getattr(triton_kernels, name), TritonTiles()
+    kernel, tiles = getattr(triton_kernels, name), HOPPER[number]
     special = {"x_ptr": f"*{dtype}", "w_ptr": f"*{dtype}", "out_ptr": f"*{dtype}", "b_ptr": f"*{dtype}"}
     special |= {"labels_ptr": "*i64", "single_ptr": "*i64", "ids_ptr": "*i32", "scale": "fp32", "softcap": "fp32"}
     signature = {
@@ -61,7 +72,7 @@ def _compiled(name: str, dtype: str, options: dict[str, Any]) -> Any:
         else special.get(argument, "*fp32" if argument.endswith("_ptr") else "i32")
         for argument in kernel.arg_names
     }
-    sizes = {"SLOTS": 16, "BLOCK_N": tiles.block_n, "BLOCK_V": tiles.block_v, "BLOCK_H": tiles.block_h}
+    sizes = {"SLOTS": 16, **tiles.kwargs}
     constants = {key: value for key, value in (sizes | options).items() if key in kernel.arg_names}
     aligned = {
         (at,): [["tt.divisibility", 16]]
@@ -69,7 +80,7 @@ def _compiled(name: str, dtype: str, options: dict[str, Any]) -> Any:
         if argument.endswith("_ptr") or argument == "h"
     }
     source = ASTSource(kernel, signature, constants, aligned)
-    settings = {"num_warps": tiles.warps, "num_stages": tiles.stages}
+    settings = {"num_warps": tiles.num_warps, "num_stages": tiles.num_stages}
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=settings)
 
 
@@ -86,6 +97,39 @@ def test_compiles_for_hopper_without_a_gpu(
     assert ".target sm_90a" in compiled.asm["ptx"]
     assert "wgmma.mma_async" in compiled.asm["ptx"]  # the tensor cores of Hopper, not the older path
     assert compiled.metadata.shared <= SHARED_MEMORY
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
+@pytest.mark.parametrize("number", [2, 5])  # the largest tiles
+@pytest.mark.parametrize("name", ["sweep_kernel", "gradient_kernel"])
+def test_the_largest_tiles_fit_hopper(name: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    compiled = _compiled(name, "bf16", {"HAS_BIAS": False, "HAS_CAP": False, "EVEN": True}, number)
+    assert "wgmma.mma_async" in compiled.asm["ptx"]
+    assert compiled.metadata.shared <= SHARED_MEMORY
+
+
+def test_the_part_of_a_program_fits_every_tile_size() -> None:
+    from gldfusion.kernels.triton_gpu import HOPPER, WIDEST, TritonTiles
+
+    assert max(config.kwargs["BLOCK_V"] for config in HOPPER) == WIDEST
+    x = torch.zeros(300, 8)
+    for entries in (5000, 151_936, 100):
+        assert TritonTiles(tuned=True, parts=3)._share(x, entries) % WIDEST == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", HALVES)
+def test_chunked_multiplies_halves_on_tensor_cores(dtype: torch.dtype, cuda: str) -> None:
+    """Outputs as exact as float32 sums of the same rounded numbers; gradients as du in half precision."""
+    case = Case(positions=300, width=512, entries=5000, k=16, padding=64, scale=0.1)
+    for use in USES:
+        found = differences(fused(Chunked.on(torch.device(cuda)), use), case, dtype, torch.float64, cuda)
+        gradients = {field: found.pop(field) for field in list(found) if field.startswith("d ")}
+        assert found.pop("ids") <= 2  # near ties
+        assert max(found.values()) < 1e-4, found
+        assert max(gradients.values()) < 4 * torch.finfo(dtype).eps, gradients
 
 
 @pytest.fixture

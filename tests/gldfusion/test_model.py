@@ -45,8 +45,10 @@ def test_signals_are_the_models_own_logits(config: PreTrainedConfig, k: int | No
     inputs = Inputs(input_ids=ids, attention_mask=torch.ones_like(ids), positions=positions, mask=mask, labels=labels)
     logits = model(input_ids=ids).logits.float()
     with torch.no_grad():
-        found = SignalModel(model, k, with_logits=True)(inputs)
-    torch.testing.assert_close(found.logits, logits)
+        found = SignalModel(model, k, {"logits"})(inputs)
+    asked = torch.arange(3).expand(2, 6, 3)
+    torch.testing.assert_close(found.logprobs_at(asked), logits.log_softmax(-1)[..., :3])
+    assert found.vocabulary == logits.shape[-1]
     torch.testing.assert_close(found.values, logits.topk(k or 40).values)
     torch.testing.assert_close(found.lse, logits.logsumexp(-1))
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")

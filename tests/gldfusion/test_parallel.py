@@ -92,6 +92,9 @@ def test_the_log_counts_all_processes(fused: Path) -> None:
         [json.loads(line) for line in (fused / name / "training_log.jsonl").read_text().splitlines()]
         for name in ("one", "right")
     )
+    assert {entry["processes"] for entry in one} == {1}
+    assert {entry["processes"] for entry in two} == {2}
+    assert json.loads((fused / "right" / "fusion.json").read_text())["processes"] == 2
     for ours, theirs in zip(one, two, strict=True):
         assert ours["tokens"] == theirs["tokens"]
         assert ours["terms"] == pytest.approx(theirs["terms"], rel=1e-4)

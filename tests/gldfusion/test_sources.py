@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from gldfusion import chat
+from gldfusion.data import stack_signals
 from gldfusion.errors import InputError
 from gldfusion.model import load_model, load_tokenizer
 from gldfusion.sources import DTYPES, LOGIT_FIELDS, Control, Example, LiveSource, SequenceSignal
@@ -248,3 +249,13 @@ def test_a_source_on_another_device_than_the_pivot(
     )
     for a, b in zip(here.read(examples), there.read(examples), strict=True):
         np.testing.assert_allclose(b.values, a.values, atol=2e-3)
+
+
+def test_signals_that_stay_on_the_device_are_the_same(models: dict[str, Path], examples: list[Example]) -> None:
+    """A text whose response was cut off has an empty signal in both forms."""
+    arrays, tensors = (LiveSource("llama", models["llama"], 5, 30, stay=stay).read(examples) for stay in (False, True))
+    assert any(len(signal.values) == 0 for signal in arrays)
+    for name in LOGIT_FIELDS:
+        assert all(isinstance(getattr(signal, name), torch.Tensor) for signal in tensors)
+        assert torch.equal(getattr(stack_signals(arrays), name), getattr(stack_signals(tensors), name))
+    assert torch.equal(stack_signals(arrays).mask, stack_signals(tensors).mask)

@@ -134,6 +134,25 @@ class SourceCache:
                 "name another folder and build it with `gldbench cache`: it stores what the recipe's terms need"
             )
 
+    def require_settings(self, **settings: object) -> None:
+        """Checks that the cache was made with these settings of meta.json, for example `max_length` and `dtype`.
+
+        Raises:
+            InputError: it was made with others. Its logits would not be those of the recipe.
+        """
+        for name, value in settings.items():
+            if self.meta[name] != value:
+                raise InputError(
+                    f"source {self.name}: its cache {self.cache} was made with {name} {self.meta[name]}, "
+                    f"the recipe says {name} {value}\n"
+                    "name another cache folder and fill it with `gldbench cache`, or change the recipe"
+                )
+
+    @property
+    def content(self) -> str:
+        """The hash of what determines the stored logits: weights, tokenizer, template, dtype and max_length."""
+        return self.meta["content"]
+
     def starts(self, examples: Sequence[Example]) -> list[list[int]]:
         """See `SourceSignals.starts`."""
         return [starts_of(columns, row).tolist() for columns, row in self._rows(examples)]

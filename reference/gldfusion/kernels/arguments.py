@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -19,16 +19,23 @@ class Inputs(NamedTuple):
     """[V or more]"""
     labels: Tensor
     """[N] vocabulary ids"""
+    factors: torch.dtype | None = None
+    """the dtype to which both factors of a product are rounded, for the tensor cores of a GPU. None: they are not"""
 
     @property
     def compute(self) -> torch.dtype:
         """The dtype of both factors of every matrix product."""
-        return torch.promote_types(self.hidden.dtype, self.weight.dtype)
+        return self.factors or torch.promote_types(self.hidden.dtype, self.weight.dtype)
 
     @property
     def accumulate(self) -> torch.dtype:
         """The dtype of sums and results: float32, or float64 for float64 inputs."""
-        return torch.promote_types(self.compute, torch.float32)
+        return torch.promote_types(torch.promote_types(self.hidden.dtype, self.weight.dtype), torch.float32)
+
+
+Use = Literal["any", "sum"]
+"""What the caller promises of the incoming gradients. "sum": only `nll` and `values` have one, and that of `nll` is one
+number at all labelled positions, as for a sum or a mean of the label loss. "any": nothing is promised"""
 
 
 class RowGradients(NamedTuple):

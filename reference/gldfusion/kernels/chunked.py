@@ -1,6 +1,7 @@
 """Computes tiles of logits in plain torch, on any device.
 
-Half-precision factors are converted to float32 tile by tile. So products are exact and sums are float32, as in `naive`.
+On a CPU, half-precision factors are converted to float32 tile by tile. On CUDA, tensor cores multiply them. So products
+are exact and sums are float32 on both, as in `naive`. No number is read from a device, so the program never waits.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gldfusion.kernels.arguments import Inputs, RowGradients
+from gldfusion.kernels.arguments import Inputs, RowGradients, Use
 from gldfusion.kernels.early import Early
+from gldfusion.kernels.largest import largest, on_host
 from gldfusion.kernels.naive import TopKCrossEntropy
 from gldfusion.kernels.output_layer import Options
+from gldfusion.kernels.products import for_product, product
 
 MAX_SINGLES = 256
 """largest k for which the forward pass prepares the gradient: each kept logit costs an addition of a row of weights"""
@@ -28,39 +31,56 @@ class Chunked:
     columns: int = 4096
     held: int = 2**25
     """number of logits in memory at once if the forward pass prepares the gradient"""
+    kept: int = 2**27
+    """number of logits that stay in memory until the backward pass if the gradient cannot be prepared. They are those
+    of the first positions, and need not be computed again"""
+
+    @classmethod
+    def on(cls, device: torch.device) -> Chunked:
+        """Tiles for a device. A GPU needs large products to be busy, and has the memory for them."""
+        return cls(rows=4096, columns=32_768, held=2**27, kept=2**28) if device.type == "cuda" else cls()
 
     def sweep(
-        self, inputs: Inputs, k: int, options: Options, wanted: tuple[bool, bool, bool]
-    ) -> tuple[TopKCrossEntropy, Early | None]:
+        self, inputs: Inputs, k: int, options: Options, wanted: tuple[bool, bool, bool], use: Use
+    ) -> tuple[TopKCrossEntropy, Early | Kept | None]:
         """See `fused.Tiles.sweep`.
 
-        It prepares the gradient if k is at most MAX_SINGLES and the inputs are in the dtype of the sums.
+        It prepares the gradient if k is at most MAX_SINGLES and, on a CPU, if the inputs are in the dtype of the sums.
         """
         running = Running.empty(inputs, k)
-        if any(wanted) and k <= MAX_SINGLES and inputs.hidden.dtype == inputs.weight.dtype == inputs.accumulate:
+        exact = inputs.hidden.dtype == inputs.weight.dtype == inputs.accumulate
+        if not any(wanted):
+            self._vocabulary_outside(inputs, options, running)
+            return running.result(options.entries), None
+        if use == "sum" and k <= MAX_SINGLES and (exact or inputs.hidden.is_cuda):
             early = Early.empty(inputs, wanted, options)
             self._positions_outside(inputs, options, running, early)
             return running.result(options.entries), early
-        self._vocabulary_outside(inputs, options, running)
-        return running.result(options.entries), None
+        rows = min(len(inputs.hidden), self.kept // options.entries)
+        kept = Kept(inputs.hidden.new_empty(rows, options.entries, dtype=inputs.accumulate))
+        self._vocabulary_outside(inputs, options, running, kept)
+        return running.result(options.entries), kept
 
-    def _vocabulary_outside(self, inputs: Inputs, options: Options, running: Running) -> None:
+    def _vocabulary_outside(self, inputs: Inputs, options: Options, running: Running, kept: Kept | None = None) -> None:
         """Loops over the vocabulary outside and over positions inside: each block of weights is converted once."""
         for at in self._blocks(options):
-            block, bias = _widened(inputs, at)
+            block, bias = _factors(inputs, at)
             for start in range(0, len(inputs.hidden), self.rows):
                 part = slice(start, start + self.rows)
-                running.add(part, _logits(inputs.hidden[part].to(block), block, bias, options), at.start)
+                z = _logits(inputs.hidden[part], block, bias, options, inputs.accumulate)
+                if kept is not None:
+                    kept.keep(part, at, z)
+                running.add(part, z, at.start)
 
     def _positions_outside(self, inputs: Inputs, options: Options, running: Running, early: Early) -> None:
         """Loops over positions outside: all logits of a few positions are kept until their softmax is used."""
         rows = max(1, self.held // options.entries)
-        held = inputs.hidden.new_empty(min(rows, len(inputs.hidden)), options.entries)
+        held = inputs.hidden.new_empty(min(rows, len(inputs.hidden)), options.entries, dtype=inputs.accumulate)
         for start in range(0, len(inputs.hidden), rows):
             part = slice(start, min(start + rows, len(inputs.hidden)))
-            x, logits = inputs.hidden[part], held[: part.stop - start]
+            x, logits = inputs.hidden[part].to(inputs.compute), held[: part.stop - start]
             for at in self._blocks(options):
-                tile = _logits(x, *_widened(inputs, at), options)
+                tile = _logits(x, *_factors(inputs, at), options, inputs.accumulate)
                 logits[:, at] = tile
                 running.add(part, tile, at.start)
             lse, labelled = running.lse(part), x * early.labelled[part, None]
@@ -69,7 +89,9 @@ class Chunked:
                 softmax = logits[:, at].sub_(lse[:, None]).exp_()
                 if not isinstance(slope, float) or slope != 1:
                     softmax.mul_(slope)
-                early.add(part, at, softmax, labelled, inputs.weight[at])
+                early.add(
+                    part, at, for_product(softmax, inputs.compute), labelled, inputs.weight[at].to(inputs.compute)
+                )
 
     def _blocks(self, options: Options) -> Iterator[slice]:
         for first in range(0, options.entries, self.columns):
@@ -79,19 +101,39 @@ class Chunked:
         self, hidden: Tensor, block: Tensor, bias: Tensor | None, first: int, given: RowGradients, options: Options
     ) -> Tensor:
         """See `fused.Tiles.gradient`. The result is in the dtype `Inputs.accumulate`."""
-        dtype = given.lse.dtype
-        z = _logits(hidden.to(dtype), block.to(dtype), bias, options)
-        slope = options.slope(z)
-        rest = None if given.spread is None else (z - given.mean[:, None]).mul_(given.spread[:, None])
-        out = z.zero_() if given.soft is None else z.sub_(given.lse[:, None]).exp_().mul_(given.soft[:, None])
-        if rest is not None:
-            out.add_(rest)
-        if given.shift is not None:
-            out.add_(given.shift[:, None])
-        at = given.columns - first
-        inside = (at >= 0) & (at < len(block))
-        out.scatter_add_(1, at.clamp(0, len(block) - 1), given.amounts * inside)
-        return out if isinstance(slope, float) and slope == 1 else out.mul_(slope)
+        return gradient_of(_logits(hidden, block, bias, options, given.lse.dtype), first, given, options)
+
+
+@dataclass
+class Kept:
+    """The logits of the first positions, for the backward pass. It overwrites them, so they serve once only."""
+
+    logits: Tensor
+    """[n, V]"""
+
+    def keep(self, part: slice, at: slice, z: Tensor) -> None:
+        """Stores what a tile has of the first n positions."""
+        rows = self.logits[part, at]
+        rows.copy_(z[: len(rows)])
+
+    def covers(self, part: slice) -> bool:
+        """Whether all positions of a tile are stored."""
+        return part.stop <= len(self.logits)
+
+
+def gradient_of(z: Tensor, first: int, given: RowGradients, options: Options) -> Tensor:
+    """du [n, c] from the logits z [n, c] of c entries from `first` on, in place of z. See the equation in `fused`."""
+    slope = options.slope(z)
+    rest = None if given.spread is None else (z - given.mean[:, None]).mul_(given.spread[:, None])
+    out = z.zero_() if given.soft is None else z.sub_(given.lse[:, None]).exp_().mul_(given.soft[:, None])
+    if rest is not None:
+        out.add_(rest)
+    if given.shift is not None:
+        out.add_(given.shift[:, None])
+    at = given.columns - first
+    inside = (at >= 0) & (at < z.shape[1])
+    out.scatter_add_(1, at.clamp(0, z.shape[1] - 1), given.amounts * inside)
+    return out if isinstance(slope, float) and slope == 1 else out.mul_(slope)
 
 
 @dataclass
@@ -154,18 +196,14 @@ class Running:
     def _keep_largest(self, part: slice, z: Tensor, first: int) -> None:
         """Merges the k largest logits of a tile into the running ones. Equal logits stay in the order of their ids."""
         values, ids, k = self.values[part], self.ids[part], self.values.shape[1]
-        found, at = z.topk(min(k + 1, z.shape[1]), dim=1)
-        better = found[:, 0] > values[:, -1]  # not if equal: earlier entries have lower ids
-        tied = better & (found[:, 1:] == found[:, :-1]).any(1)
-        if tied.any():  # topk may return any of several equal logits, in any order
-            ordered = z[tied].sort(dim=1, descending=True, stable=True)
-            found[tied], at[tied] = (t[:, : found.shape[1]] for t in (ordered.values, ordered.indices))
-        rows = better.nonzero()[:, 0]
-        both = torch.cat([values[rows], found[rows, :k]], 1)
-        both_ids = torch.cat([ids[rows], at[rows, :k] + first], 1)
-        both, order = both.sort(dim=1, descending=True, stable=True)
-        values[rows] = both[:, :k]
-        ids[rows] = both_ids.gather(1, order[:, :k])
+        found, at = largest(z, min(k, z.shape[1]))
+        at = at + first
+        if on_host(z):  # many rows keep what they have
+            better = found[:, 0] > values[:, -1]  # not if equal: earlier entries have lower ids
+            rows = better.nonzero()[:, 0]
+            values[rows], ids[rows] = _merged(values[rows], ids[rows], found[rows], at[rows])
+        else:
+            values[:], ids[:] = _merged(values, ids, found, at)
 
     def lse(self, part: slice) -> Tensor:
         """[n] log-sum-exp of the entries that were seen."""
@@ -184,13 +222,23 @@ class Running:
         )
 
 
-def _widened(inputs: Inputs, at: slice) -> tuple[Tensor, Tensor | None]:
-    """The weights [c, H] and the bias [c] of the entries `at`, in the dtype `Inputs.accumulate`."""
-    dtype = inputs.accumulate
-    return inputs.weight[at].to(dtype), None if inputs.bias is None else inputs.bias[at].to(dtype)
+def _merged(values: Tensor, ids: Tensor, found: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """The k largest [n, k] of the running `values` and of the logits `found` at later ids `at`, and their ids."""
+    k = values.shape[1]
+    both, order = torch.cat([values, found], 1).sort(dim=1, descending=True, stable=True)
+    return both[:, :k], torch.cat([ids, at], 1).gather(1, order[:, :k])
 
 
-def _logits(hidden: Tensor, block: Tensor, bias: Tensor | None, options: Options) -> Tensor:
-    """The logits [n, c] of n rows `hidden` [n, H] at c entries with the weights `block` [c, H]."""
-    product = hidden @ block.T if bias is None else torch.addmm(bias, hidden, block.T)
-    return options.logits_(product)
+def _factors(inputs: Inputs, at: slice) -> tuple[Tensor, Tensor | None]:
+    """The weights [c, H] of the entries `at` as factors of a product, and their bias [c] in the dtype of the sums.
+
+    On a CPU the weights are converted to the dtype of the sums here, once for all positions.
+    """
+    dtype = inputs.compute if inputs.weight.is_cuda else inputs.accumulate
+    return inputs.weight[at].to(dtype), None if inputs.bias is None else inputs.bias[at].to(inputs.accumulate)
+
+
+def _logits(hidden: Tensor, block: Tensor, bias: Tensor | None, options: Options, dtype: torch.dtype) -> Tensor:
+    """The logits [n, c] of n rows `hidden` [n, H] at c entries with the weights `block` [c, H], in `dtype`."""
+    u = product(hidden.to(block.dtype), block.T, dtype)
+    return options.logits_(u if bias is None else u.add_(bias))

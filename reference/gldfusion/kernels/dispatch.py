@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from gldfusion.errors import InputError, did_you_mean
+from gldfusion.kernels.arguments import Use
 from gldfusion.kernels.chunked import Chunked
 from gldfusion.kernels.fused import FusedTopK, Tiles
+from gldfusion.kernels.largest import on_host
 from gldfusion.kernels.naive import TopKCrossEntropy, naive
-from gldfusion.kernels.output_layer import Options
+from gldfusion.kernels.output_layer import MAX_TRITON_K, Options
+from gldfusion.kernels.products import autocast_factors
 
 Implementation = Literal["auto", "naive", "chunked", "triton"]
 IMPLEMENTATIONS = ("auto", "naive", "chunked", "triton")
@@ -33,12 +36,15 @@ def topk_cross_entropy(
     softcap: float | None = None,
     vocab_size: int | None = None,
     impl: Implementation = "auto",
+    use: Use = "any",
 ) -> TopKCrossEntropy:
     """Computes the label loss, the top-k logits and vocabulary statistics of logits = hidden weight^T + bias.
 
     Nothing is shifted here: row i of `hidden` is the state that predicts `labels[i]`. Half-precision inputs are
-    multiplied and accumulated in float32, under autocast too. If `weight` requires no gradient, none is computed, so a
-    frozen head is cheaper. For a tied embedding autograd adds the gradients of its two uses, as usual.
+    multiplied and accumulated in float32. On a CPU that holds under autocast too. On CUDA under autocast, the factors
+    of every product are rounded to the autocast dtype for the tensor cores, and the sums are float32. If `weight`
+    requires no gradient, none is computed, so a frozen head is cheaper. For a tied embedding autograd adds the
+    gradients of its two uses, as usual.
 
     Args:
         hidden: [N, H] final hidden states.
@@ -54,6 +60,10 @@ def topk_cross_entropy(
             an NVIDIA GPU; it has been interpreted and compiled, but never run on a GPU, so it must be asked for by
             name. "auto" takes "naive" if all logits fit in one tile (2 million logits) or if k is more than a quarter
             of the vocabulary, otherwise "chunked". Only "naive" can be differentiated twice.
+        use: "sum" promises that the loss uses `nll` only through its sum or mean over the labelled positions, and
+            `lse`, `mean` and `var` not at all. Then "chunked" prepares the gradient in the forward pass, in little
+            memory. If the promise is broken, a CPU computes the gradient anew, and a device fails with an assertion.
+            "any" promises nothing; then "chunked" keeps up to `Chunked.kept` logits until the backward pass.
 
     Returns:
         N positions, in the order of `hidden`.
@@ -70,8 +80,10 @@ def topk_cross_entropy(
     chosen = automatic(len(hidden), options.entries, k) if impl == "auto" else impl
     if chosen == "naive":
         return naive(hidden, weight, bias, labels, k, options)
-    tiles: Tiles = _triton() if chosen == "triton" else Chunked()
-    out = FusedTopK.apply(hidden, weight, bias, labels, k, options, tiles, torch.is_grad_enabled())
+    tiles: Tiles = _triton() if chosen == "triton" else Chunked.on(hidden.device)
+    out = FusedTopK.apply(
+        hidden, weight, bias, labels, k, options, tiles, torch.is_grad_enabled(), use, autocast_factors(hidden.device)
+    )
     return TopKCrossEntropy(*cast(tuple[Tensor, ...], out))
 
 
@@ -80,12 +92,36 @@ def automatic(positions: int, entries: int, k: int) -> Literal["naive", "chunked
     return "naive" if positions * entries <= ONE_TILE or 4 * k > entries else "chunked"
 
 
+def require_kernel(impl: str, device: torch.device, k: int | None) -> None:
+    """Checks that an implementation can run, before a training starts.
+
+    Args:
+        impl: "auto", "chunked" or "triton".
+        device: where it is to run.
+        k: number of kept logits per position. None: the whole vocabulary.
+
+    Raises:
+        InputError: it is "triton", which needs an NVIDIA GPU, the package triton, and a small k.
+    """
+    if impl != "triton":
+        return
+    if device.type != "cuda" or not find_spec("triton"):
+        missing = "a CUDA device" if device.type != "cuda" else "the package triton"
+        raise InputError(f"kernel: triton needs {missing}\nset kernel: auto in the recipe")
+    if k is None or k > MAX_TRITON_K:
+        kept = "the whole vocabulary" if k is None else f"k = {k}"
+        raise InputError(
+            f"kernel: triton keeps at most {MAX_TRITON_K} logits per position, the recipe asks for {kept}\n"
+            "lower k, or set kernel: chunked in the recipe"
+        )
+
+
 def _triton() -> Tiles:
     if not find_spec("triton"):
         raise InputError('triton is not installed\ninstall gldbench[kernels], or use impl="chunked"')
     from gldfusion.kernels.triton_gpu import TritonTiles  # an optional dependency
 
-    return TritonTiles()
+    return TritonTiles(tuned=True)
 
 
 def _options(
@@ -123,7 +159,7 @@ def _options(
 
 def _check_labels(labels: Tensor, entries: int, ignore_index: int) -> None:
     good = ((labels >= 0) & (labels < entries)) | (labels == ignore_index)
-    if labels.is_cuda:
+    if not on_host(labels):
         torch._assert_async(good.all())  # does not wait for the device  # pyright: ignore[reportPrivateImportUsage]
     elif not good.all():
         wrong = int(labels[~good][0])

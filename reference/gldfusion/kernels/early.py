@@ -6,9 +6,9 @@ that comes from nll and lse is
     dX = diag(g) (S W),  dW = S^T diag(g) X,  g = g_nll + g_lse
 
 S W does not depend on g, and S^T diag(g) X needs g only up to a factor. A mean over the labelled positions sends the
-same g to each of them and 0 to the others. So the forward pass computes S^T diag(labelled) X. The backward pass checks
-whether g is of this form (`Early.serves`); otherwise it computes the tiles again. The terms of single logits (the label
-and the top-k) are added row by row of W and X.
+same g to each of them and 0 to the others. So the forward pass computes S^T diag(labelled) X, if the caller promises
+such a g (`arguments.Use`). The backward pass checks it (`Early.serves`); otherwise it computes the tiles again. The
+terms of single logits (the label and the top-k) are added row by row of W and X.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from gldfusion.kernels.arguments import Inputs, RowGradients
+from gldfusion.kernels.largest import on_host
 from gldfusion.kernels.output_layer import Options
+from gldfusion.kernels.products import add_product
 
 
 @dataclass
@@ -56,24 +58,35 @@ class Early:
             block: weights [c, H] of the entries.
         """
         if self.dx is not None:
-            self.dx[part].addmm_(softmax, block)
+            add_product(self.dx[part], softmax, block)
         if self.dw is not None:
-            self.dw[at].addmm_(softmax.T, hidden)
+            add_product(self.dw[at], softmax.T, hidden)
         if self.db is not None:
-            self.db[at] += self.labelled[part].to(softmax) @ softmax
+            self.db[at] += (softmax * self.labelled[part, None]).sum(0, dtype=self.db.dtype)
 
     def serves(self, given: RowGradients) -> bool:
         """Whether the sums fit the incoming gradients.
 
-        They do if g is one number at the labelled positions and 0 at the others, and mean and var have no gradient.
+        They do if g is one number at the labelled positions and 0 at the others, and mean and var have no gradient. On
+        a device, the first is not read but asserted, because the caller has promised it (`arguments.Use`).
         """
-        if given.soft is None or given.spread is not None or given.shift is not None:
+        if given.soft is None or given.spread is not None or given.shift is not None or not len(given.soft):
             return False
         if self.dw is None and self.db is None:
             return True  # dX alone fits any g
-        there = given.soft[self.labelled]
-        rest = given.soft[~self.labelled]
-        return len(there) > 0 and bool((there == there[0]).all()) and not bool(rest.any())
+        least, most = self._range(given.soft)
+        fits = (least == most) & (given.soft.masked_fill(self.labelled, 0) == 0).all()
+        if on_host(fits):
+            return bool(fits)
+        torch._assert_async(fits | ~self.labelled.any())  # pyright: ignore[reportPrivateImportUsage]
+        return True
+
+    def _range(self, soft: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the largest g at the labelled positions."""
+        return (
+            soft.masked_fill(~self.labelled, torch.inf).amin(0, keepdim=True),
+            soft.masked_fill(~self.labelled, -torch.inf).amax(0, keepdim=True),
+        )
 
     def finish(
         self, inputs: Inputs, given: RowGradients, slopes: Tensor | float
@@ -86,7 +99,7 @@ class Early:
             slopes: dz/du [N, m] at the single logits of `given`.
         """
         assert given.soft is not None
-        factor = given.soft[self.labelled][:1]
+        factor = self._range(given.soft)[1].nan_to_num(0.0, 0.0, 0.0)  # infinite if no position is labelled
         amounts = given.amounts * slopes
         real = given.columns.clamp(0, len(inputs.weight) - 1)  # an ignored label is no id, but its amount is 0
         if self.dx is not None:
@@ -100,4 +113,8 @@ class Early:
                 self.dx.addcmul_(inputs.weight[column].to(amount), amount[:, None])
             if self.dw is not None:
                 self.dw.index_add_(0, column, inputs.hidden.to(amount) * amount[:, None])
-        return self.dx, self.dw, None if self.db is None or inputs.bias is None else self.db.to(inputs.bias.dtype)
+        return (
+            None if self.dx is None else self.dx.to(inputs.hidden.dtype),
+            None if self.dw is None else self.dw.to(inputs.weight.dtype),
+            None if self.db is None or inputs.bias is None else self.db.to(inputs.bias.dtype),
+        )

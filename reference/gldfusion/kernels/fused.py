@@ -7,8 +7,9 @@ number of vocabulary entries, and g the incoming gradients. The gradient of the 
     du = dz * dz/du;   dX = du W,  dW = du^T X,  dbias = sum du
 
 No tile needs another one. So the memory is one tile, O(N k) results, and the gradients themselves (accumulated in
-float32). If the forward pass has already prepared the softmax part (`early`), the backward pass only adds the terms of
-single logits.
+float32). Two things save the second computation. If the forward pass has already prepared the softmax part (`early`),
+the backward pass only adds the terms of single logits. Otherwise the forward pass may keep the logits of the first
+positions (`chunked.Kept`).
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ import torch
 from torch import Tensor
 
 from gldfusion.errors import InputError
-from gldfusion.kernels.arguments import Inputs, RowGradients
+from gldfusion.kernels.arguments import Inputs, RowGradients, Use
+from gldfusion.kernels.chunked import Kept, gradient_of
 from gldfusion.kernels.early import Early
 from gldfusion.kernels.naive import TopKCrossEntropy
 from gldfusion.kernels.output_layer import Options
+from gldfusion.kernels.products import add_product, for_product
 
 
 class Tiles(Protocol):
@@ -39,8 +42,8 @@ class Tiles(Protocol):
         ...
 
     def sweep(
-        self, inputs: Inputs, k: int, options: Options, wanted: tuple[bool, bool, bool]
-    ) -> tuple[TopKCrossEntropy, Early | None]:
+        self, inputs: Inputs, k: int, options: Options, wanted: tuple[bool, bool, bool], use: Use
+    ) -> tuple[TopKCrossEntropy, Early | Kept | None]:
         """Runs the forward pass.
 
         Args:
@@ -48,10 +51,11 @@ class Tiles(Protocol):
             k: number of logits to keep per position.
             options: the output layer.
             wanted: whether hidden, weight and bias will need gradients. This pass may prepare them.
+            use: what is known of the incoming gradients.
 
         Returns:
-            The result, in which `nll` may hold any value at ignored labels, and the prepared gradients, if there are
-            any.
+            The result, in which `nll` may hold any value at ignored labels, and what helps the backward pass, if
+            anything does.
         """
         ...
 
@@ -88,14 +92,19 @@ class FusedTopK(torch.autograd.Function):
         options: Options,
         tiles: Tiles,
         training: bool,
+        use: Use = "any",
+        factors: torch.dtype | None = None,
     ) -> tuple[Tensor, ...]:
-        """The fields of `TopKCrossEntropy`. `training`: whether gradients may be needed."""
+        """The fields of `TopKCrossEntropy`.
+
+        `training` says whether gradients may be needed; `arguments` explains `use` and `factors`.
+        """
         wanted = ctx.needs_input_grad[:3] if training else (False, False, False)
         with torch.autocast(hidden.device.type, enabled=False):
-            out, ctx.early = tiles.sweep(Inputs(hidden, weight, bias, labels), k, options, wanted)
+            out, ctx.help = tiles.sweep(Inputs(hidden, weight, bias, labels, factors), k, options, wanted, use)
         out = out._replace(nll=out.nll.masked_fill(labels == options.ignore_index, 0))
         ctx.save_for_backward(hidden, weight, bias, labels, *out)
-        ctx.options, ctx.tiles = options, tiles
+        ctx.options, ctx.tiles, ctx.factors = options, tiles, factors
         ctx.mark_non_differentiable(out.ids)
         ctx.set_materialize_grads(False)
         return tuple(out)
@@ -109,16 +118,17 @@ class FusedTopK(torch.autograd.Function):
                 'use impl="naive" for second derivatives'
             )
         hidden, weight, bias, labels, *saved = ctx.saved_tensors
-        inputs, out = Inputs(hidden, weight, bias, labels), TopKCrossEntropy(*saved)
+        inputs, out = Inputs(hidden, weight, bias, labels, ctx.factors), TopKCrossEntropy(*saved)
         given = row_gradients(gradients, labels, out, ctx.options)
-        early, ctx.early = ctx.early, None  # its sums become the gradients, so it serves one backward pass only
+        prepared, ctx.help = ctx.help, None  # it is overwritten, so it serves one backward pass only
         with torch.autocast(hidden.device.type, enabled=False):
-            if early is not None and early.serves(given):
-                found = early.finish(inputs, given, single_slopes(gradients, out, ctx.options))
+            if isinstance(prepared, Early) and prepared.serves(given):
+                found = prepared.finish(inputs, given, single_slopes(gradients, out, ctx.options))
             else:
-                del early  # frees its memory before new gradients need as much
-                found = accumulate(inputs, given, ctx.needs_input_grad[:3], ctx.options, ctx.tiles)
-        return *found, None, None, None, None, None
+                kept = prepared if isinstance(prepared, Kept) else None
+                del prepared  # frees the memory of sums that do not serve, before new gradients need as much
+                found = accumulate(inputs, given, ctx.needs_input_grad[:3], ctx.options, ctx.tiles, kept)
+        return *found, *[None] * 7
 
 
 def row_gradients(
@@ -161,7 +171,12 @@ def single_slopes(gradients: tuple[Tensor | None, ...], out: TopKCrossEntropy, o
 
 
 def accumulate(
-    inputs: Inputs, given: RowGradients, wanted: tuple[bool, bool, bool], options: Options, tiles: Tiles
+    inputs: Inputs,
+    given: RowGradients,
+    wanted: tuple[bool, bool, bool],
+    options: Options,
+    tiles: Tiles,
+    kept: Kept | None = None,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Computes tile after tile of du and adds it to the gradients.
 
@@ -171,11 +186,12 @@ def accumulate(
         wanted: which of the three gradients to compute.
         options: the output layer.
         tiles: the implementation.
+        kept: logits that the forward pass kept. They are overwritten.
 
     Returns:
         dX, dW and dbias, in the dtypes of hidden, weight and bias; None for those that are not wanted.
     """
-    hidden, weight, bias, _ = inputs
+    hidden, weight, bias = inputs[:3]
     dx = torch.zeros_like(hidden, dtype=inputs.accumulate) if wanted[0] else None
     dw = torch.zeros_like(weight) if wanted[1] else None  # the rows of padding stay 0
     db = torch.zeros_like(bias, dtype=inputs.accumulate) if bias is not None and wanted[2] else None
@@ -186,13 +202,17 @@ def accumulate(
         for start in range(0, len(hidden), tiles.rows):
             part = slice(start, start + tiles.rows)
             x = hidden[part].to(inputs.compute)
-            du = tiles.gradient(x, block, offset, first, given.rows(part), options)
+            if kept is not None and kept.covers(slice(start, min(part.stop, len(hidden)))):
+                du = gradient_of(kept.logits[part, at], first, given.rows(part), options)
+            else:
+                du = tiles.gradient(x, block, offset, first, given.rows(part), options)
+            if db is not None:
+                db[at] += du.sum(0, dtype=db.dtype)
+            du = for_product(du, inputs.compute)
             if dx is not None:
                 add_product(dx[part], du, block)
             if dw_block is not None:
                 add_product(dw_block, du.T, x)
-            if db is not None:
-                db[at] += du.sum(0, dtype=db.dtype)
         if dw is not None and dw_block is not None and dw_block.dtype != dw.dtype:
             dw[at] = dw_block
     return (
@@ -200,13 +220,3 @@ def accumulate(
         dw,
         None if db is None or bias is None else db.to(bias.dtype),
     )
-
-
-def add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
-    """out += a b, in the dtype of `out`. On CUDA, tensor cores multiply half-precision factors."""
-    if a.dtype == b.dtype == out.dtype:
-        out.addmm_(a, b)
-    elif out.is_cuda:
-        torch.addmm(out, a, b.to(a.dtype), out_dtype=out.dtype, out=out)
-    else:
-        out.addmm_(a.to(out.dtype), b.to(out.dtype))

@@ -20,7 +20,7 @@ from torch import Tensor
 from triton import knobs
 
 from gldfusion.errors import InputError
-from gldfusion.kernels.arguments import Inputs, RowGradients
+from gldfusion.kernels.arguments import Inputs, RowGradients, Use
 from gldfusion.kernels.early import Early
 from gldfusion.kernels.naive import TopKCrossEntropy
 from gldfusion.kernels.output_layer import MAX_TRITON_K, Options
@@ -29,6 +29,28 @@ from gldfusion.kernels.triton_kernels import gradient_kernel, sweep_kernel
 STATISTICS = 5
 """number of statistics per row and part of the vocabulary: largest logit, sum of exp(z - largest), mean, sum of squares
 around the mean, logit of the label"""
+
+
+HOPPER = tuple(
+    triton.Config({"BLOCK_N": n, "BLOCK_V": v, "BLOCK_H": 64}, num_warps=warps, num_stages=stages)
+    for n, v, warps, stages in (
+        (128, 128, 8, 3),
+        (128, 128, 4, 4),
+        (128, 256, 8, 3),
+        (64, 128, 4, 4),
+        (64, 256, 8, 3),
+        (256, 128, 8, 3),
+    )
+)
+"""tile sizes among which `tuned` kernels choose. They fit the shared memory of compute capability 9.0 in bfloat16; the
+tuner drops those that do not fit in float32"""
+TUNED = {
+    sweep_kernel: triton.autotune(configs=list(HOPPER), key=["h", "v", "k"])(sweep_kernel),
+    gradient_kernel: triton.autotune(configs=list(HOPPER), key=["h", "c", "singles"])(gradient_kernel),
+}
+"""the kernels, with tile sizes that are measured at the first call for a width, a vocabulary and a dtype"""
+WIDEST = 256
+"""largest BLOCK_V of HOPPER"""
 
 
 @dataclass(frozen=True)
@@ -49,11 +71,14 @@ class TritonTiles:
     """warps per program"""
     stages: int = 3
     """pipeline stages of the loop over hidden dimensions"""
+    tuned: bool = False
+    """measure the tile sizes of HOPPER at the first call and use the fastest. The six fields above then have no effect
+    on the tiles in registers"""
     parts: int | None = None
     """number of programs that share the vocabulary of a row. None: enough for two programs per multiprocessor"""
 
     def sweep(
-        self, inputs: Inputs, k: int, options: Options, wanted: tuple[bool, bool, bool]
+        self, inputs: Inputs, k: int, options: Options, wanted: tuple[bool, bool, bool], use: Use
     ) -> tuple[TopKCrossEntropy, Early | None]:
         """See `fused.Tiles.sweep`. It prepares no gradient."""
         _check(inputs, k)
@@ -75,12 +100,12 @@ class TritonTiles:
         statistics = torch.empty(STATISTICS, parts, n, device=x.device)
         values = torch.empty(n, parts, k, device=x.device)
         ids = torch.empty(n, parts, k, dtype=torch.int32, device=x.device)
-        sweep_kernel[triton.cdiv(n, self.block_n), parts](
+        self._kernel(sweep_kernel)[lambda sizes: (triton.cdiv(n, sizes["BLOCK_N"]), parts)](
             x, w, w if inputs.bias is None else inputs.bias, inputs.labels, statistics, values, ids,
             n, entries, x.shape[1], k, share, options.scale, options.softcap or 1.0,
             SLOTS=triton.next_power_of_2(k), **self._constants(x, inputs.bias, options),
         )  # fmt: skip
-        counts = torch.tensor([min(share, entries - part * share) for part in range(parts)], device=x.device)
+        counts = (entries - share * torch.arange(parts, device=x.device)).clamp_max(share)
         return _merge(statistics, counts, values.flatten(1), ids.flatten(1).clamp_max(entries - 1).long(), k), None
 
     def gradient(
@@ -92,7 +117,8 @@ class TritonTiles:
         du = torch.empty(n, c, dtype=hidden.dtype, device=hidden.device)
         zeros = torch.zeros(n, device=hidden.device)
         soft, spread, shift = (zeros if g is None else g.contiguous() for g in (given.soft, given.spread, given.shift))
-        gradient_kernel[triton.cdiv(n, self.block_n), triton.cdiv(c, self.block_v)](
+        grid = lambda sizes: (triton.cdiv(n, sizes["BLOCK_N"]), triton.cdiv(c, sizes["BLOCK_V"]))  # noqa: E731
+        self._kernel(gradient_kernel)[grid](
             hidden, block, block if bias is None else bias, given.lse, soft, given.mean, spread, shift,
             given.columns - first, given.amounts.contiguous(), du,
             n, c, width, given.columns.shape[1], options.scale, options.softcap or 1.0,
@@ -100,25 +126,36 @@ class TritonTiles:
         )  # fmt: skip
         return du
 
+    def _kernel(self, kernel: Any) -> Any:
+        return TUNED[kernel] if self.tuned else kernel
+
     def _constants(self, x: Tensor, bias: Tensor | None, options: Options) -> dict[str, Any]:
-        return {
+        given = {
             "HAS_BIAS": bias is not None,
             "HAS_CAP": options.softcap is not None,
-            "EVEN": x.shape[1] % self.block_h == 0,
-            "BLOCK_N": self.block_n,
-            "BLOCK_V": self.block_v,
-            "BLOCK_H": self.block_h,
-            "num_warps": self.warps,
-            "num_stages": self.stages,
+            "EVEN": x.shape[1] % (64 if self.tuned else self.block_h) == 0,
         }
+        return (
+            given
+            if self.tuned
+            else given
+            | {
+                "BLOCK_N": self.block_n,
+                "BLOCK_V": self.block_v,
+                "BLOCK_H": self.block_h,
+                "num_warps": self.warps,
+                "num_stages": self.stages,
+            }
+        )
 
     def _share(self, x: Tensor, entries: int) -> int:
-        """The number of vocabulary entries per program, a multiple of `block_v`."""
-        tiles, parts = triton.cdiv(entries, self.block_v), self.parts
+        """The number of vocabulary entries per program, a multiple of every `BLOCK_V` that may be chosen."""
+        block = WIDEST if self.tuned else self.block_v
+        tiles, parts = triton.cdiv(entries, block), self.parts
         if parts is None:
             programs = 2 * torch.cuda.get_device_properties(x.device).multi_processor_count
             parts = triton.cdiv(programs, triton.cdiv(len(x), self.block_n))
-        return triton.cdiv(tiles, min(parts, tiles)) * self.block_v
+        return triton.cdiv(tiles, min(parts, tiles)) * block
 
 
 def _merge(statistics: Tensor, counts: Tensor, values: Tensor, ids: Tensor, k: int) -> TopKCrossEntropy:

@@ -23,7 +23,7 @@ class Gkd:
     distribution T, the pivot's distribution S and M = beta T + (1 - beta) S. One unit is a paired position.
 
     As for `kl`, the source must have the *same tokenizer* as the pivot, both distributions are reduced to the source's
-    kept ids and one bucket for all others, and the pivot's signal must hold all its logits. For beta -> 0, loss / beta
+    kept ids and one bucket for all others. For beta -> 0, loss / beta
     tends to KL(T || S). For beta -> 1, loss / (1 - beta) tends to KL(S || T).
 
     This is GKD's divergence only, on the texts of the data. GKD also trains on texts that the pivot writes itself.
@@ -55,10 +55,10 @@ class Gkd:
     def __call__(self, pivot: PivotSignal, source: Signal | None, pairs: Tensor | None) -> Tensor:
         """The sum over the paired positions; see `Loss.__call__`."""
         source, pairs = required(source, "gkd", "a source"), required(pairs, "gkd", "pairs")
-        ours, theirs = paired_buckets(pivot, source, pairs, self.temperature)
+        ours, theirs, valid = paired_buckets(pivot, source, pairs, self.temperature)
         middle = torch.logaddexp(theirs + math.log(self.beta), ours + math.log1p(-self.beta))
-        to_theirs = (theirs.exp() * (theirs - middle)).sum()
-        return self.beta * to_theirs + (1 - self.beta) * (ours.exp() * (ours - middle)).sum()
+        to_theirs, to_ours = (theirs.exp() * (theirs - middle)).sum(-1), (ours.exp() * (ours - middle)).sum(-1)
+        return torch.where(valid, self.beta * to_theirs + (1 - self.beta) * to_ours, 0).sum()
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None) -> int:
         """The number of pairs that join two unmasked positions; see `Loss.count`."""

@@ -115,18 +115,19 @@ class Gld:
         """The sum over the sequences; see `Loss.__call__`. `pairs` is not used."""
         source = required(source, "gld", "a source").as_dtype(pivot.values.dtype)
         sequences = _both(pivot.mask, source.mask)
-        kept = [signal.narrow(self.k).map(lambda t: t[sequences]) for signal in (pivot, source)]
+        kept = [signal.narrow(self.k) for signal in (pivot, source)]
         if self.nodes == "vocab":
-            return self._on_vocabulary(*(signal.cleared() for signal in kept))
+            return self._on_vocabulary(*(signal.map(lambda t: t[sequences]).cleared() for signal in kept))
         if self.distance in OF_GRAPHS:
-            return OF_GRAPHS[self.distance](*(self._graph(signal) for signal in kept)).sum()
+            found = OF_GRAPHS[self.distance](*(self._graph(signal) for signal in kept))
+            return torch.where(sequences, found, 0).sum()
         f, g = (self._features(signal) for signal in kept)
         if self.distance == "ggw" and f.shape[-1] != g.shape[-1]:
             raise InputError(
                 f"gld with distance ggw needs equal numbers of rank nodes: pivot {f.shape[-1]}, source {g.shape[-1]}\n"
                 f"set k: {min(f.shape[-1], g.shape[-1])} in the gld options, or distance: flb, anova, slb or exact"
             )
-        return OF_FEATURES[self.distance](f, g).sum()
+        return torch.where(sequences, OF_FEATURES[self.distance](f, g), 0).sum()
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None = None) -> int:
         """The number of sequences in which both pivot and source have a labelled position."""

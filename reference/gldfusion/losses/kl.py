@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from gldfusion.losses.buckets import paired_buckets
@@ -23,8 +24,8 @@ class Kl:
     is a lower bound of the full KL (data processing inequality). If the source keeps its whole vocabulary, they are
     equal.
 
-    The loss needs the pivot's probabilities at ids that the *source* kept, so the pivot's signal must hold all its
-    logits (`PivotSignal.logits`). Their number grows with the vocabulary: use this loss for controls on small models.
+    The loss needs the pivot's probabilities at ids that the *source* kept (`PivotSignal.logprobs_at`). They are
+    computed at these ids only, which costs little beside the rest of a step.
 
     Attributes:
         temperature: tau > 0. Both distributions over the k + 1 buckets become p^(1/tau) / sum p^(1/tau), because the
@@ -49,8 +50,8 @@ class Kl:
     def __call__(self, pivot: PivotSignal, source: Signal | None, pairs: Tensor | None) -> Tensor:
         """The sum over the paired positions; see `Loss.__call__`."""
         source, pairs = required(source, "kl", "a source"), required(pairs, "kl", "pairs")
-        ours, theirs = paired_buckets(pivot, source, pairs, self.temperature)
-        return (theirs.exp() * (theirs - ours)).sum()
+        ours, theirs, valid = paired_buckets(pivot, source, pairs, self.temperature)
+        return torch.where(valid, (theirs.exp() * (theirs - ours)).sum(-1), 0).sum()
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None) -> int:
         """The number of pairs that join two unmasked positions; see `Loss.count`."""

@@ -7,10 +7,9 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from gldfusion.losses.options import check_options
-from gldfusion.signals import PivotSignal, Signal, at_pairs, required, valid_pairs
+from gldfusion.signals import PivotSignal, Signal, at_pairs, required
 from gldfusion.vocab import Strategy
 
 
@@ -28,7 +27,7 @@ class Minced:
 
     The subtracted entropy has no gradient; it makes the loss 0 for an identical source. CE is linear in P, so each
     source's term is computed alone and multiplied by the source's share of the sequence. As for `kl`, the pivot's
-    signal must hold all its logits.
+    probabilities are computed only at the ids that the source's kept tokens are mapped to.
 
     FuseLLM's total loss is lambda CE(label) + (1 - lambda) CE(P, Q) with lambda = 0.9. In a recipe that is
     `lambda: 0.1`, one minced term of weight 0.1, and weight 1 for every source. There are three differences. FuseLLM
@@ -69,17 +68,15 @@ class Minced:
     def weighed(self, pivot: PivotSignal, source: Signal | None, pairs: Tensor | None, share: Tensor) -> Tensor:
         """The sum, with each sequence multiplied by the source's share [B] of it; see `Choosing.weighed`."""
         source, pairs = required(source, "minced", "a source"), required(pairs, "minced", "pairs")
-        share = share.to(pivot.nll.dtype)
-        valid = valid_pairs(pivot.mask, source.mask, pairs)
-        row, _ = valid.nonzero(as_tuple=True)
-        ours, theirs = at_pairs(pivot, source, pairs)
-        told, kept = _carried(theirs, ours.need("logits").shape[-1])
-        logprobs = ours.need("logits").log_softmax(-1)
+        share = share.to(pivot.nll.dtype)[:, None]
+        ours, theirs, valid = at_pairs(pivot, source, pairs)
+        ids, told, kept = _carried(theirs, ours.vocabulary)
+        logprobs = ours.logprobs_at(ids)
         known = torch.where(kept, torch.xlogy(told, told) - told * logprobs, 0).sum(-1)
         rest, our_rest = _rest(told.sum(-1)), _rest(torch.where(kept, logprobs.exp(), 0).sum(-1))
-        divergence = known + rest * (rest.log() - our_rest.log())  # [U]
+        divergence = known + rest * (rest.log() - our_rest.log())  # [B, P]
         alone = pivot.mask & ~_paired(pivot.mask, pairs, valid)
-        return (share[row] * divergence).sum() + (share[:, None] * torch.where(alone, pivot.nll, 0)).sum()
+        return (share * (torch.where(valid, divergence, 0))).sum() + (share * torch.where(alone, pivot.nll, 0)).sum()
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None) -> int:
         """The number of labelled positions. At each of them the shares of all sources sum to 1."""
@@ -92,36 +89,40 @@ class Minced:
         It is infinite for a sequence without a paired position. The probability outside the kept tokens is divided
         evenly among all other tokens, so a label that the source did not keep has an equal part of it.
         """
-        valid = valid_pairs(pivot.mask, source.mask, pairs)
-        row, _ = valid.nonzero(as_tuple=True)
-        ours, theirs = at_pairs(pivot, source, pairs)
-        told, kept = _carried(theirs, ours.need("logits").shape[-1])
-        label = ours.need("labels")[:, None]
-        even = _rest(told.sum(-1)) / (~kept).sum(-1).clamp_min(1)
-        chance = torch.where(kept.gather(1, label).squeeze(1), told.gather(1, label).squeeze(1), even)
+        ours, theirs, valid = at_pairs(pivot, source, pairs)
+        ids, told, kept = _carried(theirs, ours.vocabulary)
+        even = _rest(told.sum(-1)) / (ours.vocabulary - kept.sum(-1)).clamp_min(1)
+        is_label = kept & (ids == ours.need("labels")[..., None])
+        chance = torch.where(is_label.any(-1), torch.where(is_label, told, 0).sum(-1), even)
         surprise = -chance.clamp_min(torch.finfo(chance.dtype).tiny).log()
-        sums = surprise.new_zeros(len(pivot.mask)).index_add(0, row, surprise)
+        sums = torch.where(valid, surprise, 0).sum(-1)
         return torch.where(valid.any(-1), sums / valid.sum(-1).clamp_min(1), torch.inf)
 
     def shares(self, scores: Tensor) -> Tensor:
         """The sources' shares [S, B] from their scores [S, B]; they sum to 1. Of equal scores the first is the best."""
         if self.select == "average":
             return torch.softmax((-scores).exp(), 0)
-        return one_hot(scores.argmin(0), len(scores)).T.to(scores.dtype)
+        return torch.zeros_like(scores).scatter_(0, scores.argmin(0, keepdim=True), 1)
 
 
-def _carried(source: Signal, vocabulary: int) -> tuple[Tensor, Tensor]:
-    """Moves the kept probabilities [U, k] of a source to the pivot's vocabulary.
+def _carried(source: Signal, vocabulary: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Moves the kept probabilities [B, P, k] of a source to the pivot's vocabulary. Those that meet are added.
 
     Returns:
-        The probabilities [U, V], and [U, V] bool: which of them the source kept.
+        [B, P, k] each: different ids of the pivot, the probability at each of them, and which entries are in use. The
+        others have the id 0 and the probability 0.
     """
-    mapped = source.need("mapped")
-    known = (mapped >= 0) & (mapped < vocabulary)
-    at = torch.where(known, mapped, 0)
-    probabilities = torch.where(known, (source.values - source.need("lse")[..., None]).exp(), 0)
-    told = probabilities.new_zeros(len(at), vocabulary).scatter_add(1, at, probabilities)
-    return told, torch.zeros_like(told).scatter_add(1, at, known.to(told.dtype)) > 0
+    mapped, none = source.need("mapped"), vocabulary
+    named = torch.where((mapped >= 0) & (mapped < vocabulary), mapped, none)
+    ordered, order = named.sort(-1)
+    new = torch.ones_like(ordered, dtype=torch.bool)
+    new[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    place = new.cumsum(-1) - 1  # equal ids share a place
+    probabilities = (source.values - source.need("lse")[..., None]).exp().gather(-1, order)
+    ids = torch.full_like(mapped, none).scatter(-1, place, ordered)
+    kept = ids != none
+    told = torch.zeros_like(probabilities).scatter_add(-1, place, probabilities)
+    return torch.where(kept, ids, 0), torch.where(kept, told, 0), kept
 
 
 def _rest(kept: Tensor) -> Tensor:
@@ -131,7 +132,5 @@ def _rest(kept: Tensor) -> Tensor:
 
 def _paired(mask: Tensor, pairs: Tensor, valid: Tensor) -> Tensor:
     """Which positions of the pivot have a valid pair: [B, T] bool."""
-    row, place = valid.nonzero(as_tuple=True)
-    out = torch.zeros_like(mask)
-    out[row, pairs[row, place, 0]] = True
-    return out
+    times = torch.zeros_like(mask, dtype=torch.long).scatter_add(1, pairs[..., 0].clamp_min(0), valid.long())
+    return times > 0

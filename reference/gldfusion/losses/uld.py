@@ -58,11 +58,11 @@ class Uld:
     def __call__(self, pivot: PivotSignal, source: Signal | None, pairs: Tensor | None) -> Tensor:
         """The sum over the paired positions; see `Loss.__call__`."""
         source, pairs = required(source, "uld", "a source"), required(pairs, "uld", "pairs")
-        pivot, source = at_pairs(pivot.narrow(self.k), source.narrow(self.k), pairs)
+        pivot, source, valid = at_pairs(pivot.narrow(self.k), source.narrow(self.k), pairs)
         ours, theirs = self._probabilities(pivot), self._probabilities(source)
         width = max(ours.shape[-1], theirs.shape[-1])
         ours, theirs = (pad(probability, (0, width - probability.shape[-1])) for probability in (ours, theirs))
-        return (ours - theirs).abs().sum()
+        return torch.where(valid, (ours - theirs).abs().sum(-1), 0).sum()
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None) -> int:
         """The number of pairs that join two unmasked positions; see `Loss.count`."""
@@ -70,7 +70,7 @@ class Uld:
         return int(valid_pairs(pivot_mask, source_mask, pairs).sum())
 
     def _probabilities(self, signal: Signal) -> Tensor:
-        """The probabilities [U, k]. They are in descending order because `signal.values` is, so no sort is needed."""
+        """The probabilities [B, P, k]. They need no sort: `signal.values` is in descending order."""
         z = signal.values
         if self.standardize == "topk":
             z = z - z.mean(-1, keepdim=True)

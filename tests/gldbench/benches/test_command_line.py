@@ -13,13 +13,15 @@ import pandas as pd
 import pytest
 import torch
 
-from gldbench.benches import cache, coverage, cross_entropy, equality, generation, uld
+from gldbench.benches import cache, coverage, cross_entropy, equality, generation, gpu_report, steps, uld
 
 ChainMaker = Callable[..., Path]
 SCRIPTS: dict[ModuleType, str] = {
     cross_entropy: "run",
     uld: "run",
     equality: "table",
+    steps: "run",
+    gpu_report: "measure",
     cache: "run",
     coverage: "_byte_bpe",
     generation: "open_checkpoint",
@@ -70,6 +72,13 @@ BAD = [
     (uld, "--output FILE", "--output: cannot write to the folder"),
     (equality, "--output FILE", "--output: cannot write to the folder"),
     (equality, "--quickly", "unrecognized arguments: --quickly"),
+    (steps, "--length 0", "--length: expected a whole number of at least 1, got 0"),
+    (steps, "--only sft sft+ulds", 'no contender is called "sft+ulds" (did you mean "sft+uld"?)'),
+    (steps, "--kernel cuda", "--kernel: invalid choice: 'cuda'"),
+    (steps, "--output FILE", "--output: cannot write to the folder"),
+    (gpu_report, "--device gpu", '--device: expected cpu, cuda or cuda:N, got "gpu"'),
+    (gpu_report, "--device cuda:99", "--device: got cuda:99, but torch finds"),
+    (gpu_report, "--dry-run --output FILE", "--output: cannot write to the folder"),
     (cache, "--tokens 0", "--tokens: expected a whole number of at least 1, got 0"),
     (cache, "--length -5", "--length: expected a whole number of at least 1, got -5"),
     (cache, "--k 200000", "--k: expected at most 151936"),

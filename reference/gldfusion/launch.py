@@ -1,0 +1,63 @@
+"""Starts Accelerate so that its launcher and the environment cannot change what the recipe says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType, GradientAccumulationPlugin
+
+from gldfusion.errors import InputError
+from gldfusion.progress import tracking_folder
+from gldfusion.recipe import TrainSpec
+
+
+def start_accelerator(train: TrainSpec, tracker: str | None, output: Path) -> Accelerator:
+    """Joins the processes of this fusion. Precision and micro-batches are those of the recipe.
+
+    Args:
+        train: the recipe's settings of the training.
+        tracker: name of the tracker that gets the log; None: there is none.
+        output: the fused checkpoint. The files of the tracker go beside it.
+
+    Raises:
+        InputError: the launcher or the environment asks for another precision, or for gradients that DeepSpeed divides.
+    """
+    require_precision(train.precision)
+    AcceleratorState._reset_state()  # otherwise the precision of this process's first fusion applies to all later ones
+    accelerator = Accelerator(
+        mixed_precision=train.precision,
+        cpu=not torch.cuda.is_available(),
+        log_with=tracker,
+        project_dir=str(tracking_folder(output)) if tracker else None,
+        # Without this, ACCELERATE_GRADIENT_ACCUMULATION_STEPS would divide every gradient: the loss is already a sum.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
+    plugin = accelerator.state.deepspeed_plugin
+    if accelerator.distributed_type == DistributedType.DEEPSPEED and plugin is not None:
+        steps = plugin.gradient_accumulation_steps
+        if steps not in (1, "1", "auto"):
+            raise InputError(
+                f"DeepSpeed is asked for gradient_accumulation_steps {steps}, which would divide every gradient\n"
+                "set it to 1; train.micro_batch_size of the recipe splits a step"
+            )
+    return accelerator
+
+
+def require_precision(precision: str) -> None:
+    """Checks that the launcher asks for the recipe's precision.
+
+    `accelerate launch` sets "no" if it is given no --mixed_precision, so "no" leaves the choice to the recipe.
+
+    Raises:
+        InputError: it asks for another one.
+    """
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    if asked not in ("no", precision):
+        raise InputError(
+            f"accelerate (ACCELERATE_MIXED_PRECISION) asks for precision {asked}, the recipe for {precision}\n"
+            f"launch without --mixed_precision and unset the variable, or change train.precision of the recipe"
+        )
