@@ -118,6 +118,7 @@ def make_loss(size: StepSize, terms: Sequence[str]) -> TotalLoss:
         train=TrainSpec(steps=1, batch_size=size.sequences, learning_rate=1e-4),
     )
     loss = TotalLoss(recipe)
+    loss.tokens = {SOURCE: size.vocabulary}  # the source has the pivot's vocabulary
     random = torch.Generator().manual_seed(2)
     for term in loss.terms:
         if "mapped" in term.loss.needs:

@@ -14,7 +14,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gldbench.benches import steps
 from gldbench.benches.steps import StepSize, make_batch, make_loss, make_model
 from gldfusion.kernels import chunked, dispatch, early, largest
-from gldfusion.losses import buckets
 from gldfusion.model import SignalModel
 
 SIZE = StepSize(sequences=2, length=12, width=64, layers=1, vocabulary=400, k=4)
@@ -44,7 +43,7 @@ class Waits(TorchDispatchMode):
 
 @pytest.fixture
 def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (largest, chunked, early, dispatch, buckets):
+    for module in (largest, chunked, early, dispatch):
         monkeypatch.setattr(module, "on_host", lambda tensor: False)
 
 
