@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess as Process
 from pathlib import Path
 
 import pytest
 
+from gldbench.commands.fuse import fuse
 from gldfusion.files import hash_file
 
 STEPS = 12
@@ -51,6 +54,7 @@ def steps_of_log(path: Path) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_fusion_that_is_killed_twelve_times_ends_in_the_same_weights(models: dict[str, Path], tmp_path: Path) -> None:
     lines = (json.dumps({"prompt": f"Number {i}?", "response": f"{i} and {i + 1}. " * (1 + i % 7)}) for i in range(30))
     (tmp_path / "data.jsonl").write_text("\n".join(lines))
@@ -60,35 +64,44 @@ def test_a_fusion_that_is_killed_twelve_times_ends_in_the_same_weights(models: d
     content |= {"terms": [{"loss": "uld", "weight": 1}], "min_coverage": 0, "train": train | {"log_every": 1}}
     (tmp_path / "recipe.yaml").write_text(json.dumps(content))
 
-    def start(output: Path) -> subprocess.Popen[bytes]:
-        arguments = ["fuse", str(tmp_path / "recipe.yaml"), "--output", str(output), "--tracker", "none"]
-        with (tmp_path / "stderr.txt").open("ab") as errors:
-            return subprocess.Popen([sys.executable, "-m", "gldbench.cli", *arguments], stderr=errors)
-
-    assert start(tmp_path / "undisturbed").wait(120) == 0
-    said = (tmp_path / "stderr.txt").read_bytes()
+    arguments = ["fuse", str(tmp_path / "recipe.yaml"), "--output", str(tmp_path / "undisturbed"), "--tracker", "none"]
+    command = [sys.executable, "-m", "gldbench.cli", *arguments]
+    said = subprocess.run(command, check=True, capture_output=True, timeout=300).stderr
     assert b"\r" not in said
     assert b"\x1b" not in said
     assert said.count(b"\nstep ") == STEPS
+
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["gldbench.commands.fuse", "gldfusion.fuse"])  # torch is imported once
+
+    def start(output: Path) -> Process:
+        process = server.Process(
+            target=fuse, args=(tmp_path / "recipe.yaml", output), kwargs={"tracker": "none", "limit": 1}
+        )
+        process.start()
+        return process
+
     output = tmp_path / "killed"
     for moment in MOMENTS:
         process = start(output)
         wait(lambda moment=moment: reached(output, moment), process)
         process.kill()
-        process.wait(60)
+        process.join(60)
         log = tmp_path / ".killed.state" / "training_log.jsonl"
         assert steps_of_log(log) == list(range(1, 1 + len(steps_of_log(log)))), moment
-    assert start(output).wait(120) == 0
+    last = start(output)
+    last.join(200)
+    assert last.exitcode == 0
     assert hash_file(output / "model.safetensors") == hash_file(tmp_path / "undisturbed" / "model.safetensors")
     assert steps_of_log(output / "training_log.jsonl") == list(range(1, STEPS + 1))
     hidden = {name for name in os.listdir(tmp_path) if name.startswith(".")}
     assert hidden == {".killed.lock", ".undisturbed.lock"}
 
 
-def wait(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+def wait(ready: Callable[[], bool], process: Process) -> None:
     """Waits until a moment has come. The process must still be running then."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not ready():
-        assert process.poll() is None, "it ended before the moment"
+        assert process.is_alive(), "it ended before the moment"
         assert time.monotonic() < end
         time.sleep(0.0005)
