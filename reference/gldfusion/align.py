@@ -109,31 +109,6 @@ def _messages(prompt: str, reply: str) -> list[Message]:
     return [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply}]
 
 
-def pack(texts: Sequence[Encoded], sizes: Sequence[int]) -> Encoded:
-    """Joins several texts, each with its own prompt, into one row. No position of one text is paired with another text.
-
-    Args:
-        texts: the texts in one tokenisation.
-        sizes: for each text, the bytes of all its replies and one more for each reply's end:
-            `sum(len(reply.encode()) + 1 for reply in replies)`. Two models that cut the same texts at different places
-            count the same bytes with it.
-    """
-    ids, starts, replies, byte = list[int](), list[int](), list[tuple[int, int]](), 0
-    for text, size in zip(texts, sizes, strict=True):
-        spans = ((text.n_prompt, len(text.ids)),) if text.replies is None else text.replies
-        replies += [(first + len(ids), last + len(ids)) for first, last in spans]
-        starts += [start if start < 0 else start + byte for start in text.starts]
-        ids += text.ids
-        byte += size
-    return Encoded(
-        ids=ids,
-        n_prompt=texts[0].n_prompt,
-        starts=starts,
-        truncated=any(text.truncated for text in texts),
-        replies=tuple(replies),
-    )
-
-
 def pair(starts_a: Sequence[int], starts_b: Sequence[int]) -> list[tuple[int, int]]:
     """The positions (i, j) whose labels start at the same byte.
 

@@ -100,7 +100,7 @@ class TermSpec(Model):
     """options of the loss, by name; `help` of its class explains them"""
 
 
-LATER = frozenset({"epochs", "packing", "attention", "log_every", "evaluate_every"})
+LATER = frozenset({"epochs", "packing", "attention", "log_every", "evaluate_every", "kernel"})
 """keys of `TrainSpec` that older runs do not know"""
 
 

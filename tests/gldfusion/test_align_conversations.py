@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from gldfusion import coverage
-from gldfusion.align import Encoded, encode, pack, pair
+from gldfusion.align import Encoded, encode, pair
 from gldfusion.coverage import coverage_report
 from gldfusion.data import FusionData, read_examples
 from gldfusion.errors import InputError
@@ -128,47 +126,6 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(models: dict[str, Pat
         InputError, match=r"rewrites earlier turns: .* before turn 4 does not contain turn 2 .*\ntrain on single turns"
     ):
         talk(tokenizer)
-
-
-def packed(name: str, models: dict[str, Path], texts: list[tuple[tuple[str, str], ...]], lengths: list[int]) -> Encoded:
-    tokenizer = load_tokenizer(models[name])
-    sizes = [sum(len(reply.encode()) + 1 for _, reply in turns) for turns in texts]
-    return pack([talk(tokenizer, n, turns) for turns, n in zip(texts, lengths, strict=True)], sizes)
-
-
-@settings(deadline=None, max_examples=25)
-@given(
-    replies=st.lists(
-        st.lists(st.sampled_from(["a", "é b", "🙂", "return x", ""]), min_size=1, max_size=2), min_size=1, max_size=3
-    ),
-    cuts=st.tuples(st.integers(14, 40), st.integers(14, 40)),
-)
-def test_packed_texts_pair_as_they_do_alone(
-    models: dict[str, Path], replies: list[list[str]], cuts: tuple[int, int]
-) -> None:
-    """Two packings, cut at different lengths: the pairs of each text, moved to where it stands, and no others."""
-    texts = [tuple((f"q{i}", reply) for i, reply in enumerate(turns)) for turns in replies]
-    sides = [
-        packed(name, models, texts, [cut] * len(texts)) for name, cut in zip(("pivot", "llama"), cuts, strict=True)
-    ]
-    expected, at = [], [0, 0]
-    for turns in texts:
-        ours, theirs = (
-            talk(load_tokenizer(models[n]), cut, turns) for n, cut in zip(("pivot", "llama"), cuts, strict=True)
-        )
-        expected += [(i + at[0], j + at[1]) for i, j in pair(ours.starts, theirs.starts)]
-        at = [at[0] + len(ours.starts), at[1] + len(theirs.starts)]
-    assert pair(sides[0].starts, sides[1].starts) == expected
-
-
-def test_packing_without_sizes_would_pair_across_texts(models: dict[str, Path]) -> None:
-    """The planted bug: bytes counted anew in each text."""
-    one = (("q", "ab"),), (("q", "cd"),)
-    tokenizer = load_tokenizer(models["pivot"])
-    anew = pack([talk(tokenizer, 100, turns) for turns in one], [0, 0])
-    right = pack([talk(tokenizer, 100, turns) for turns in one], [3, 3])
-    assert pair(right.starts, right.starts) == [(i, i) for i in range(len(right.starts))]
-    assert pair(anew.starts, anew.starts) != [(i, i) for i in range(len(anew.starts))]
 
 
 def conversation(folder: Path) -> Path:
