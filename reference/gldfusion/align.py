@@ -1,9 +1,9 @@
 """Pairs the positions of two models on one text: two positions are paired if their labels start at the same byte.
 
 Pairing reads the replies only, so a BOS token or a chat template on one side shifts nothing. Bytes are counted from the
-start of the first reply. The replies of a conversation, and the texts of a packed row, are counted one after the other;
-between two of them is one byte, at which the end of the first one starts. The end of a reply can have several tokens
-(`turns.turn_end`); only the first of them starts at a byte.
+start of the first reply. The replies of a conversation are counted one after the other; between two of them is one
+byte, at which the end of the first one starts. The end of a reply can have several tokens (`turns.turn_end`); only the
+first of them starts at a byte.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gldfusion.tokens import tokens
 
 @dataclass(frozen=True)
 class Encoded:
-    """A prompt and its response, a conversation, or a packed row of several texts (`pack`), in one tokenisation."""
+    """A prompt and its response, or a conversation, in one tokenisation."""
 
     ids: list[int]
     """the prompt, the response and the tokens that end it"""
