@@ -88,6 +88,7 @@ def test_tasks_are_listed(installed: Path, empty: Path) -> None:
     assert {task["name"] for task in found} == {path.parent.name for path in (ROOT / "tasks").glob("*/task.yaml")}
 
 
+@pytest.mark.slow
 def test_no_value_differs_from_the_baselines(installed: Path, empty: Path) -> None:
     """Speeds depend on what else the machine does, so only values count here."""
     guards: dict[str, Any] = json.loads(call(installed / "gldbench", "check", "--json", folder=empty, codes=(0, 1)))
@@ -106,6 +107,7 @@ def test_a_distance_is_bounded(installed: Path, empty: Path) -> None:
     assert 0 < low <= high
 
 
+@pytest.mark.slow
 def test_a_small_experiment_runs(installed: Path, empty: Path) -> None:
     shutil.copy(MINI, empty / "mini.yaml")
     document = json.loads(call(installed / "gldbench", "run", "mini.yaml", "--workers", "2", "--json", folder=empty))

@@ -77,6 +77,7 @@ def test_what_killed_processes_held_is_taken_over(
     assert len(SourceCache("s", tmp_path / "cache").read(read_examples(data))) == TEXTS
 
 
+@pytest.mark.slow
 def test_workers(models: dict[str, Path], data: Path, tmp_path: Path) -> None:
     """Two worker processes by one call; what one cannot do is told as if there were none."""
     arguments: dict[str, Any] = {"cache": tmp_path / "cache", "k": 6, "max_length": 128}
