@@ -29,6 +29,7 @@ from gldfusion.kernels import logits_at, topk_cross_entropy
 from gldfusion.kernels.arguments import Use
 from gldfusion.kernels.dispatch import Implementation
 from gldfusion.kernels.products import autocast_factors
+from gldfusion.kernels.scratch import Scratch
 from gldfusion.paths import require_checkpoint
 from gldfusion.probe import AfterHead, hidden_states, measure, output_layer, require_own_logits
 from gldfusion.signals import PivotSignal
@@ -194,6 +195,7 @@ class SignalModel(nn.Module):
         self.kernel: Implementation = kernel
         statistics = {"lse", "moments", "logits"} & set(needs)
         self.use: Use = "any" if statistics else "sum"
+        self.scratch = Scratch()
         require_own_logits(self)
 
     def forward(self, inputs: Inputs) -> PivotSignal:
@@ -216,6 +218,7 @@ class SignalModel(nn.Module):
             vocab_size=after.entries,
             impl=self.kernel,
             use=self.use,
+            scratch=self.scratch,
         )
 
         def spread(flat: Tensor) -> Tensor:

@@ -229,7 +229,7 @@ class Recipe(Model):
             exclude={
                 **dict.fromkeys(("name", "pivot", "data", "data_seed", "validation", "sources"), True),
                 **dict.fromkeys(("min_coverage", "trust_remote_code"), True),
-                "train": {"steps", "epochs", "micro_batch_size", *watching},
+                "train": {"steps", "epochs", "micro_batch_size", "kernel", *watching},
             },
         )
 

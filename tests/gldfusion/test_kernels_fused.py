@@ -16,6 +16,7 @@ from gldfusion.kernels.arguments import Inputs, Use
 from gldfusion.kernels.chunked import Chunked
 from gldfusion.kernels.naive import naive
 from gldfusion.kernels.output_layer import Options
+from gldfusion.kernels.scratch import Scratch
 from gldfusion.memory import PeakMemory
 
 TILES = {"small": SMALL, "one": Chunked(), "narrow": Chunked(rows=5, columns=2)}
@@ -343,3 +344,30 @@ def test_looked_up_logits_are_rounded_like_those_of_the_kernel(ids: int) -> None
     pull = torch.randn(found.shape, generator=torch.Generator().manual_seed(4))
     gradients = [torch.autograd.grad((x * pull).sum(), (hidden, weight)) for x in (found, rounded)]
     torch.testing.assert_close(gradients[0], gradients[1], rtol=2e-2, atol=2e-2)  # plain casts round gradients too
+
+
+def test_a_buffer_serves_again_but_never_twice_at_once() -> None:
+    """Two forward passes before a backward pass have buffers of their own; a smaller one fits into a larger one."""
+    scratch = Scratch()
+
+    def run(entries: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        *inputs, labels = Case(entries=entries).tensors(torch.float64)
+        out = topk_cross_entropy(*inputs[:2], labels, 3, bias=inputs[2], impl="chunked", scratch=scratch)
+        return out.nll.sum() + out.lse.square().sum(), tuple(inputs)
+
+    def gradients(entries: int) -> tuple[Tensor, ...]:
+        *inputs, labels = Case(entries=entries).tensors(torch.float64)
+        out = naive(*inputs, labels, 3, Case(entries=entries).options)
+        return torch.autograd.grad(out.nll.sum() + out.lse.square().sum(), inputs)
+
+    held = [run(40), run(23), run(40)]
+    for (loss, inputs), entries in zip(held, (40, 23, 40), strict=True):
+        for got, want in zip(torch.autograd.grad(loss, inputs), gradients(entries), strict=True):
+            torch.testing.assert_close(got, want, rtol=0, atol=EXACT)
+    where = scratch.take(7, 40, torch.float64, torch.device("cpu"))
+    scratch.give_back(where)
+    again = scratch.take(7, 23, torch.float64, torch.device("cpu"))
+    assert again.data_ptr() == where.data_ptr()
+    assert scratch.take(7, 23, torch.float64, torch.device("cpu")).data_ptr() != again.data_ptr()
+    scratch.give_back(again)
+    assert scratch.take(7, 40, torch.float32, torch.device("cpu")).data_ptr() != again.data_ptr()

@@ -7,17 +7,19 @@ are exact and sums are float32 on both, as in `naive`. No number is read from a 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from gldfusion.kernels.arguments import Inputs, RowGradients, Use
 from gldfusion.kernels.early import Early
+from gldfusion.kernels.kept import Kept, gradient_of
 from gldfusion.kernels.largest import largest, on_host
 from gldfusion.kernels.naive import TopKCrossEntropy
 from gldfusion.kernels.output_layer import Options
 from gldfusion.kernels.products import for_product, product
+from gldfusion.kernels.scratch import Scratch
 
 MAX_SINGLES = 256
 """largest k for which the forward pass prepares the gradient: each kept logit costs an addition of a row of weights"""
@@ -34,11 +36,16 @@ class Chunked:
     kept: int = 2**27
     """number of logits that stay in memory until the backward pass if the gradient cannot be prepared. They are those
     of the first positions, and need not be computed again"""
+    scratch: Scratch = field(default_factory=Scratch, compare=False)
+    """where the memory for held and kept logits comes from"""
 
     @classmethod
-    def on(cls, device: torch.device) -> Chunked:
+    def on(cls, device: torch.device, scratch: Scratch | None = None) -> Chunked:
         """Tiles for a device. A GPU needs large products to be busy, and has the memory for them."""
-        return cls(rows=4096, columns=32_768, held=2**27, kept=2**28) if device.type == "cuda" else cls()
+        scratch = scratch or Scratch()
+        if device.type == "cuda":
+            return cls(rows=4096, columns=32_768, held=2**27, kept=2**28, scratch=scratch)
+        return cls(scratch=scratch)
 
     def sweep(
         self, inputs: Inputs, k: int, options: Options, wanted: tuple[bool, bool, bool], use: Use
@@ -57,7 +64,7 @@ class Chunked:
             self._positions_outside(inputs, options, running, early)
             return running.result(options.entries), early
         rows = min(len(inputs.hidden), self.kept // options.entries)
-        kept = Kept(inputs.hidden.new_empty(rows, options.entries, dtype=inputs.accumulate))
+        kept = Kept(self._take(rows, options, inputs), self.scratch)
         self._vocabulary_outside(inputs, options, running, kept)
         return running.result(options.entries), kept
 
@@ -75,7 +82,7 @@ class Chunked:
     def _positions_outside(self, inputs: Inputs, options: Options, running: Running, early: Early) -> None:
         """Loops over positions outside: all logits of a few positions are kept until their softmax is used."""
         rows = max(1, self.held // options.entries)
-        held = inputs.hidden.new_empty(min(rows, len(inputs.hidden)), options.entries, dtype=inputs.accumulate)
+        held = self._take(min(rows, len(inputs.hidden)), options, inputs)
         for start in range(0, len(inputs.hidden), rows):
             part = slice(start, min(start + rows, len(inputs.hidden)))
             x, logits = inputs.hidden[part].to(inputs.compute), held[: part.stop - start]
@@ -93,6 +100,11 @@ class Chunked:
                     part, at, for_product(softmax, inputs.compute), labelled, inputs.weight[at].to(inputs.compute)
                 )
 
+        self.scratch.give_back(held)
+
+    def _take(self, rows: int, options: Options, inputs: Inputs) -> Tensor:
+        return self.scratch.take(rows, options.entries, inputs.accumulate, inputs.hidden.device)
+
     def _blocks(self, options: Options) -> Iterator[slice]:
         for first in range(0, options.entries, self.columns):
             yield slice(first, min(first + self.columns, options.entries))
@@ -102,38 +114,6 @@ class Chunked:
     ) -> Tensor:
         """See `fused.Tiles.gradient`. The result is in the dtype `Inputs.accumulate`."""
         return gradient_of(_logits(hidden, block, bias, options, given.lse.dtype), first, given, options)
-
-
-@dataclass
-class Kept:
-    """The logits of the first positions, for the backward pass. It overwrites them, so they serve once only."""
-
-    logits: Tensor
-    """[n, V]"""
-
-    def keep(self, part: slice, at: slice, z: Tensor) -> None:
-        """Stores what a tile has of the first n positions."""
-        rows = self.logits[part, at]
-        rows.copy_(z[: len(rows)])
-
-    def covers(self, part: slice) -> bool:
-        """Whether all positions of a tile are stored."""
-        return part.stop <= len(self.logits)
-
-
-def gradient_of(z: Tensor, first: int, given: RowGradients, options: Options) -> Tensor:
-    """du [n, c] from the logits z [n, c] of c entries from `first` on, in place of z. See the equation in `fused`."""
-    slope = options.slope(z)
-    rest = None if given.spread is None else (z - given.mean[:, None]).mul_(given.spread[:, None])
-    out = z.zero_() if given.soft is None else z.sub_(given.lse[:, None]).exp_().mul_(given.soft[:, None])
-    if rest is not None:
-        out.add_(rest)
-    if given.shift is not None:
-        out.add_(given.shift[:, None])
-    at = given.columns - first
-    inside = (at >= 0) & (at < z.shape[1])
-    out.scatter_add_(1, at.clamp(0, z.shape[1] - 1), given.amounts * inside)
-    return out if isinstance(slope, float) and slope == 1 else out.mul_(slope)
 
 
 @dataclass

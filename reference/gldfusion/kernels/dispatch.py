@@ -17,6 +17,7 @@ from gldfusion.kernels.largest import on_host
 from gldfusion.kernels.naive import TopKCrossEntropy, naive
 from gldfusion.kernels.output_layer import MAX_TRITON_K, Options
 from gldfusion.kernels.products import autocast_factors
+from gldfusion.kernels.scratch import Scratch
 
 Implementation = Literal["auto", "naive", "chunked", "triton"]
 IMPLEMENTATIONS = ("auto", "naive", "chunked", "triton")
@@ -37,6 +38,7 @@ def topk_cross_entropy(
     vocab_size: int | None = None,
     impl: Implementation = "auto",
     use: Use = "any",
+    scratch: Scratch | None = None,
 ) -> TopKCrossEntropy:
     """Computes the label loss, the top-k logits and vocabulary statistics of logits = hidden weight^T + bias.
 
@@ -64,6 +66,7 @@ def topk_cross_entropy(
             `lse`, `mean` and `var` not at all. Then "chunked" prepares the gradient in the forward pass, in little
             memory. If the promise is broken, a CPU computes the gradient anew, and a device fails with an assertion.
             "any" promises nothing; then "chunked" keeps up to `Chunked.kept` logits until the backward pass.
+        scratch: holds the memory of these logits between two calls of "chunked". None: each call asks the system.
 
     Returns:
         N positions, in the order of `hidden`.
@@ -80,7 +83,7 @@ def topk_cross_entropy(
     chosen = automatic(len(hidden), options.entries, k) if impl == "auto" else impl
     if chosen == "naive":
         return naive(hidden, weight, bias, labels, k, options)
-    tiles: Tiles = _triton() if chosen == "triton" else Chunked.on(hidden.device)
+    tiles: Tiles = _triton() if chosen == "triton" else Chunked.on(hidden.device, scratch)
     out = FusedTopK.apply(
         hidden, weight, bias, labels, k, options, tiles, torch.is_grad_enabled(), use, autocast_factors(hidden.device)
     )

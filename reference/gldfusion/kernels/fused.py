@@ -9,7 +9,7 @@ number of vocabulary entries, and g the incoming gradients. The gradient of the 
 No tile needs another one. So the memory is one tile, O(N k) results, and the gradients themselves (accumulated in
 float32). Two things save the second computation. If the forward pass has already prepared the softmax part (`early`),
 the backward pass only adds the terms of single logits. Otherwise the forward pass may keep the logits of the first
-positions (`chunked.Kept`).
+positions (`kept.Kept`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from torch import Tensor
 
 from gldfusion.errors import InputError
 from gldfusion.kernels.arguments import Inputs, RowGradients, Use
-from gldfusion.kernels.chunked import Kept, gradient_of
 from gldfusion.kernels.early import Early
+from gldfusion.kernels.kept import Kept, gradient_of
 from gldfusion.kernels.naive import TopKCrossEntropy
 from gldfusion.kernels.output_layer import Options
 from gldfusion.kernels.products import add_product, for_product
@@ -128,6 +128,8 @@ class FusedTopK(torch.autograd.Function):
                 kept = prepared if isinstance(prepared, Kept) else None
                 del prepared  # frees the memory of sums that do not serve, before new gradients need as much
                 found = accumulate(inputs, given, ctx.needs_input_grad[:3], ctx.options, ctx.tiles, kept)
+                if kept is not None:
+                    kept.release()
         return *found, *[None] * 7
 
 
