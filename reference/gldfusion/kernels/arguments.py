@@ -45,7 +45,7 @@ class RowGradients(NamedTuple):
     """
 
     soft: Tensor | None
-    """g_nll + g_lse, the factor of p"""
+    """g_nll + g_lse, the factor of p; 1 after `folded`"""
     lse: Tensor
     spread: Tensor | None
     """2 g_var / V, the factor of (z - mean)"""
@@ -56,6 +56,24 @@ class RowGradients(NamedTuple):
     """[n, m] the vocabulary ids at which `amounts` are added: the label and the top-k ids"""
     amounts: Tensor
     """[n, m] what is added there"""
+
+    def folded(self) -> tuple[Self, Tensor]:
+        """Puts the size of `soft` into `lse`, because |g| p = exp(z - lse + log |g|) saves a product with every tile.
+
+        Returns:
+            The same with `soft` 1 and with the other factors multiplied by the signs of `soft`; and these signs [n], by
+            which each row of du has still to be multiplied.
+        """
+        if self.soft is None:
+            return self, torch.ones_like(self.lse)
+        signs = torch.where(self.soft < 0, -1, 1).to(self.lse)
+        return self._replace(
+            soft=torch.ones_like(self.lse),
+            lse=self.lse - self.soft.abs().log(),
+            spread=None if self.spread is None else self.spread * signs,
+            shift=None if self.shift is None else self.shift * signs,
+            amounts=self.amounts * signs[:, None],
+        ), signs
 
     def rows(self, part: slice) -> Self:
         """Returns the same for a part of the rows."""

@@ -69,7 +69,7 @@ class Tiles(Protocol):
             block: weights [c, H] of c vocabulary entries, in the same dtype.
             bias: [c], in the dtype `Inputs.accumulate`, or None.
             first: id of the first of these entries.
-            given: what the gradient needs of these rows.
+            given: what the gradient needs of these rows, `folded`.
             options: the output layer.
 
         Returns:
@@ -197,6 +197,8 @@ def accumulate(
     dx = torch.zeros_like(hidden, dtype=inputs.accumulate) if wanted[0] else None
     dw = torch.zeros_like(weight) if wanted[1] else None  # the rows of padding stay 0
     db = torch.zeros_like(bias, dtype=inputs.accumulate) if bias is not None and wanted[2] else None
+    given, signs = given.folded()
+    signed = hidden * signs[:, None].to(hidden.dtype)  # du^T diag(signs) X
     for first in range(0, options.entries, tiles.columns):
         at = slice(first, min(first + tiles.columns, options.entries))
         block, offset = weight[at].to(inputs.compute), None if bias is None else bias[at].to(inputs.accumulate)
@@ -209,16 +211,16 @@ def accumulate(
             else:
                 du = tiles.gradient(x, block, offset, first, given.rows(part), options)
             if db is not None:
-                db[at] += du.sum(0, dtype=db.dtype)
+                db[at] += (du * signs[part, None]).sum(0, dtype=db.dtype)
             du = for_product(du, inputs.compute)
             if dx is not None:
                 add_product(dx[part], du, block)
             if dw_block is not None:
-                add_product(dw_block, du.T, x)
+                add_product(dw_block, du.T, signed[part].to(inputs.compute))
         if dw is not None and dw_block is not None and dw_block.dtype != dw.dtype:
             dw[at] = dw_block
     return (
-        None if dx is None else dx.to(hidden.dtype),
+        None if dx is None else dx.mul_(signs[:, None]).to(hidden.dtype),
         dw,
         None if db is None or bias is None else db.to(bias.dtype),
     )

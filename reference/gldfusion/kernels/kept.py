@@ -35,10 +35,13 @@ class Kept:
 
 
 def gradient_of(z: Tensor, first: int, given: RowGradients, options: Options) -> Tensor:
-    """du [n, c] from the logits z [n, c] of c entries from `first` on, in place of z. See the equation in `fused`."""
+    """du [n, c] from the logits z [n, c] of c entries from `first` on, in place of z. See the equation in `fused`.
+
+    The gradients must be `folded`.
+    """
     slope = options.slope(z)
     rest = None if given.spread is None else (z - given.mean[:, None]).mul_(given.spread[:, None])
-    out = z.zero_() if given.soft is None else z.sub_(given.lse[:, None]).exp_().mul_(given.soft[:, None])
+    out = z.zero_() if given.soft is None else z.sub_(given.lse[:, None]).exp_()
     if rest is not None:
         out.add_(rest)
     if given.shift is not None:
