@@ -36,8 +36,9 @@ sandbox:
 demo: setup sandbox
 	$(BIN)/gldbench run tiny $$($(BIN)/python -c "from gldbench import sandbox; print('--unsafe-code' * bool(sandbox.trouble()))")
 
+# Two workers share two cores, so torch has one thread in each.
 test: setup sandbox
-	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not gpu and not browser"
 
 test-full: setup sandbox
 	$(BIN)/python -m pytest -m "not gpu and not browser"
