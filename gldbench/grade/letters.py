@@ -28,7 +28,12 @@ _LETTER = re.compile(
     r"with)\b|\s+\()"
     r"|([B-E])(?=\s)|([a-e])(?=\s*[.):]?\s*\Z))"
 )
-_SECOND = re.compile(rf"[ \t]*(?:(?:,|/|;|&|\||\band\b|\bor\b)[ \t]*)+(?:option\s+)?(?:{_MARKED}|{_ENDED})(?!{_VERB})")
+_PERHAPS = r"(?:possibly|perhaps|maybe|even|potentially|else|also)"
+_SECOND = re.compile(
+    rf"[)\]]?[ \t]*\(?(?:(?:,|/|;|&|\||\band\b|\bor\b)[ \t]*)+(?:{_PERHAPS}\s+)*(?:option\s+)?"
+    rf"(?:{_MARKED}|{_ENDED})(?!{_VERB})"
+)
+"""what names a second letter after the first one, as in "A, or possibly B" and "A (or B)"."""
 _RUN = re.compile(r"(?:\s+[A-E]){2,}(?!\w)")
 _SEVERAL = re.compile(r"[A-E]{2,5}\W*|[A-E](?:\s*[,/&]\s*[A-E])+\b.*|\W*[(\[]?[A-E][)\]]?(?:\W+[A-E]\b)+\W*", re.DOTALL)
 _ALONE = re.compile(r"\W{0,10}[A-E]\W{0,10}")
@@ -116,7 +121,10 @@ def chosen_letter(output: str, choices: Sequence[str] = (), stop: Sequence[str] 
 
 def _statements(text: str) -> list[Statement]:
     """ "C is correct", "the ending that makes most sense is C", "I would go with C"."""
-    found: list[Statement] = [Statement(match.start(), match[1], "cue") for match in last_places(_CORRECT, text)]
+    found = [
+        Statement(match.start(), f"{match[1] or ''}{match[2]}", "cue")  # "A or B is correct" settles on neither
+        for match in last_places(_CORRECT, text)
+    ]
     for match in last_places(_CHOICE, text):
         found += after(text, match.end())
     return found
@@ -164,7 +172,8 @@ _FIRST = re.compile(
 _DISMISSED = re.compile(r"[^.\n]{0,40}?(?:\b(?:not|wrong|incorrect|false|ruled out|eliminated?)\b|n't\b)")
 _SAID_WRONG = re.compile(rf"\s+(?:is|are|was|would|does|can)\b{_DISMISSED.pattern}")
 _CORRECT = re.compile(
-    r"(?<!nor )(?<!neither )(?<![\w'’])[(\[]?([A-E])[)\].:]*\s+(?:makes (?:the )?most sense"
+    r"(?<!nor )(?<!neither )(?<![\w'’])((?:[(\[]?[A-E][)\]]?(?:[ \t]?/[ \t]?|[ \t]+or[ \t]+)){1,4})?"
+    r"[(\[]?([A-E])[)\].:]*\s+(?:makes (?:the )?most sense"
     r"|(?:is|seems|must be|would be)(?:\s+(?!not\b|never\b|less\b|neither\b)\w+){0,3}?"
     r"\s+(?:correct|right|best|answer)\b)"
 )

@@ -100,7 +100,42 @@ UNSAID = [
     "Neither (B) nor (C).",
     'The answer is C.\nAction: Answer("None of the Above")',
     "<think>The answer is C",
+    "The answer is either A or B.",
+    "Either A or B.",
+    "Either (A) or (B)",
+    "It is either A or B.",
+    "The answer is between A and B.",
+    "A or B is correct.",
+    "Either A or B is correct.",
+    "Either (A) or (B) is the best answer.",
+    "A/B is correct.",
+    "I do not know whether A or B is correct.",
+    "The answer is A, or possibly B.",
+    "The answer is A (or B).",
+    "The answer is (A) or perhaps (B).",
+    "I would go with A, maybe B.",
 ]
+SETTLED = [
+    ("B, not A or C", "B"),
+    ("The answer is B (not A or C).", "B"),
+    ("Either way, the answer is B.", "B"),
+    ("either way, the answer is B", "B"),
+    ("The answer is B. Either A or C would be wrong.", "B"),
+    ("It is either A or B. The answer is B.", "B"),
+    ("Either A or B could fit, but B is correct.", "B"),
+    ("Either A or B is correct. The answer is B.", "B"),
+    ("The answer is B, since A or C would be longer.", "B"),
+    ("The answer is B, and A is wrong.", "B"),
+    ("The answer is B (option C is tempting).", "B"),
+    ("B is correct, A or C is not.", "B"),
+    ("A is wrong and B is correct.", "B"),
+]
+"""outputs that weigh several letters, and settle on one"""
+
+
+@pytest.mark.parametrize(("output", "letter"), SETTLED)
+def test_a_letter_is_read_though_others_are_weighed(output: str, letter: str) -> None:
+    assert chosen_letter(output, CHOICES).letter == letter
 
 
 @pytest.mark.parametrize(("output", "letter"), SAID)
@@ -145,7 +180,9 @@ def test_five_options_and_letters_as_texts() -> None:
     assert chosen_letter("The answer is B", ("B", "A")).letter == "B"
 
 
-@pytest.mark.parametrize("text", ["answer is ", "(A) ", "A\n", "\\boxed{", "**", "the answer to ", "(", "'"])
+@pytest.mark.parametrize(
+    "text", ["answer is ", "(A) ", "A\n", "\\boxed{", "**", "the answer to ", "(", "'", "A or ", "A/"]
+)
 def test_a_letter_in_a_long_output_takes_no_time(text: str) -> None:
     start = time.process_time()
     chosen_letter(text * (200_000 // len(text)), CHOICES)
