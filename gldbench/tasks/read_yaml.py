@@ -16,7 +16,8 @@ from gldfusion.reading import one_line, plain_line, shown
 from gldfusion.yaml_reader import read_yaml
 
 FINDERS = ("number", "short_answer")
-"""scorers that find the answer themselves, under the filter "answer", where no pattern has this name"""
+"""scorers that find the answer themselves, under the filter "answer", where no pattern has this name and lm-eval has a
+task of its own"""
 
 
 def read_task(path: Path) -> Task:
@@ -40,16 +41,26 @@ def read_task(path: Path) -> Task:
             raise InputError(
                 f"{path}: answer_pattern {filter_name}: expected one group, which is the answer, got {groups} groups"
             )
-    found_without = {"answer"} if task.scorer in FINDERS else set()
-    if task.patterns and task.headline.filter not in found_without.union(task.patterns):
-        raise InputError(
-            f"{path}: headline.filter: expected a key of answer_pattern ({', '.join(task.patterns)}), "
-            f'got "{task.headline.filter}"'
-        )
+    _check_filter(path, task)
     _check_keys(path, task)
     if task.dataset.kind == "file" and not (task.dataset.file and task.dataset.sha256 and task.dataset.count):
         raise InputError(f"{path}: a dataset of kind file needs the keys file, sha256 and count")
     return task
+
+
+def _check_filter(path: Path, task: Task) -> None:
+    """Checks that every grader of the task has a score under the filter of the headline."""
+    wanted, found = task.headline.filter, set(task.patterns)
+    if not found or wanted in found or (wanted == "answer" and task.scorer in FINDERS and task.harness):
+        return
+    names = ", ".join(task.patterns)
+    if wanted == "answer" and task.scorer in FINDERS:
+        raise InputError(
+            f'{path}: answer_pattern: expected a filter "answer", which headline.filter names, got {names}\n'
+            "without the key harness, the grader lm_eval finds answers by answer_pattern alone\n"
+            f'add the filter "answer" to answer_pattern, or name {next(iter(task.patterns))} in headline.filter'
+        )
+    raise InputError(f'{path}: headline.filter: expected a key of answer_pattern ({names}), got "{wanted}"')
 
 
 def _check_keys(path: Path, task: Task) -> None:

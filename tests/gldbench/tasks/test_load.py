@@ -65,7 +65,7 @@ def test_every_task_can_be_graded(name: str) -> None:
     assert (task.kind == "loglikelihood") == (task.scorer == "loglikelihood")
     assert task.headline.grader in GRADERS
     assert GRADERS[task.headline.grader].applies(task)
-    assert task.headline.filter in task.patterns or not task.patterns or task.scorer in FINDERS
+    assert task.headline.filter in task.patterns or not task.patterns or (task.scorer in FINDERS and task.harness)
 
 
 def test_the_benchmarks_of_the_paper_are_there() -> None:
@@ -316,6 +316,8 @@ def test_missing_data_says_where_it_was_expected(toy: Path) -> None:
         ({"answer_pattern": {"answer": "("}}, "not a regular expression"),
         ({"answer_pattern": {"answer": "(a)(b)"}}, "expected one group, .* got 2"),
         ({"answer_pattern": {"last": "(a)"}, "scorer": "exact_match"}, 'headline.filter: expected .* got "answer"'),
+        ({"answer_pattern": {"last": "(a)"}, "scorer": "number"}, 'expected a filter "answer", .* got last'),
+        ({"answer_pattern": {"last": "(a)"}, "scorer": "short_answer"}, 'expected a filter "answer", .* got last'),
         ({"dataset": {"kind": "file", "licence": "MIT"}}, "needs the keys file, sha256 and count"),
         ({"reader": "mnlu"}, r'no reader is called "mnlu" \(did you mean "mmlu"'),
         ({"variants": {"bare": {"promt": "{q}"}}}, r'unknown key "variants.bare.promt" \(did you mean "prompt"'),
