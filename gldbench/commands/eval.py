@@ -33,6 +33,7 @@ HEADER: tuple[str, ...] = (
     "strict to lenient",
     "no answer",
     "errors",
+    "no grade",
     "prompts cut",
     "outputs cut",
     "answer limit",
@@ -106,6 +107,7 @@ def table(evaluation: Evaluation) -> list[tuple[str, ...]]:
                 f"{score.bracket[0]:.3f} to {score.bracket[1]:.3f}" if score.bracket else "",
                 str(score.without_answer),
                 str(score.failed),
+                str(score.ungraded),
                 str(score.truncated_prompts),
                 str(score.truncated_outputs),
                 str(score.max_tokens) if score.max_tokens == limit else f"{score.max_tokens} (task: {limit})",
@@ -119,12 +121,14 @@ def table(evaluation: Evaluation) -> list[tuple[str, ...]]:
     return lines
 
 
-def _cells(estimate: Estimate) -> tuple[str, str]:
+def _cells(estimate: Estimate | None) -> tuple[str, str]:
+    if estimate is None:
+        return "no grade", ""
     return f"{estimate.value:.3f}", f"{estimate.low:.3f} to {estimate.high:.3f}"
 
 
 def _average_line(subject: str, name: str, estimate: Estimate) -> tuple[str, ...]:
-    return (subject, name, str(estimate.n), *_cells(estimate), *[""] * 6)
+    return (subject, name, str(estimate.n), *_cells(estimate), *[""] * 7)
 
 
 def closing_line(evaluation: Evaluation) -> str:

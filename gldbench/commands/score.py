@@ -80,21 +80,27 @@ def _print(result: Mapping[str, Any]) -> None:
             "no grade" if value is None else f"{value:.4f}",
             str(own["no_answer"]),
             str(own["errors"]),
+            str(own["ungraded"]),
         )
         for grader, own in result["graders"].items()
         for name, metrics in own["filters"].items()
         for metric, value in metrics.items()
     ]
+    score = (
+        "no grade" if first["score"] is None else f"{first['score']:.4f} ({first['low']:.4f} to {first['high']:.4f})"
+    )
     print(
-        f"{result['task']}: {first['metric']} {first['score']:.4f} ({first['low']:.4f} to {first['high']:.4f}), "
+        f"{result['task']}: {first['metric']} {score}, "
         f"{result['n']} of {result['n_task']} items, by {first['grader']} under {first['filter']}"
     )
+    if first["ungraded"]:
+        print(f"{first['ungraded']} responses have no grade, and no score counts them; the notes say why")
     if samples := result["samples"]:
         fewest, most = samples["fewest"], samples["most"]
         print(f"{fewest if fewest == most else f'{fewest} to {most}'} responses per item; scores are means over them")
         for k, own in samples["pass_at"].items():
             print(f"pass@{k}: {own['score']:.4f} ({own['low']:.4f} to {own['high']:.4f})")
-    print_rows(("grader", "filter", "metric", "score", "no answer", "errors"), *lines)
+    print_rows(("grader", "filter", "metric", "score", "no answer", "errors", "no grade"), *lines)
     if first["strict"] is not None:
         print(f"marked answers only: {first['strict']:.4f}; by any rule: {first['lenient']:.4f}")
     for note in result["notes"]:

@@ -116,8 +116,9 @@ def _show_cases(graded: list[GivenCase], missed: list[GivenCase]) -> None:
     rows = [(kind, str(n), str(n - bad), "" if not bad else "MISSED") for kind, n, bad in _kinds(graded)]
     print_rows(("kind", "cases", "right", ""), *rows)
     for case in missed:
+        value = "no grade" if case.value is None else f"{case.value:g}"
         print(
-            f"line {case.line}: {case.task} {case.item_id}: expected {case.expect:g}, got {case.value:g} "
+            f"line {case.line}: {case.task} {case.item_id}: expected {case.expect:g}, got {value} "
             f"({case.status}, {case.how or 'none'}: {case.found[:60]!r}) for {case.output[-120:]!r}"
         )
     print(f"{len(graded) - len(missed)} of {len(graded)} cases are right")
@@ -169,9 +170,10 @@ def _show_outputs(rows: list[OutputsRow]) -> None:
             row.file.rpartition("/")[2],
             str(row.n),
             share(row.strict),
-            f"{row.score:.4f}",
+            share(row.score),
             share(row.lenient),
             str(row.errors),
+            str(row.ungraded),
             str(row.labelled),
             share(row.label),
             share(row.score_labelled),
@@ -180,5 +182,5 @@ def _show_outputs(rows: list[OutputsRow]) -> None:
         )
         for row in rows
     ]
-    names = ("task", "file", "n", "strict", "score", "lenient", "errors")
+    names = ("task", "file", "n", "strict", "score", "lenient", "errors", "no grade")
     print_rows((*names, "labelled", "label", "our score", "disagree", "share"), *cells)

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from gldbench import sandbox
 from gldbench.env import claim, environment
-from gldbench.evaluate.results import Evaluation, TaskScore, as_json
+from gldbench.evaluate.results import Evaluation, as_json
+from gldbench.evaluate.task_score import TaskScore
 from gldbench.generate.checkpoint import AS_STORED, Checkpoint, Engine, open_checkpoint, require_files
 from gldbench.generate.generate import BACKENDS, BATCH_SIZE, NOT_MEASURED, Responses, responses_for
 from gldbench.generate.plan import answer_limit

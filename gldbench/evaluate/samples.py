@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from gldbench.evaluate.results import TaskScore, estimate_json
+from gldbench.evaluate.results import estimate_json
+from gldbench.evaluate.task_score import TaskScore
 from gldbench.schema import Row, Task
 from gldbench.stats import item_mean
 from gldbench.stats.averages import BOOTSTRAP_SEED, has_strata, subtask_mean
@@ -48,20 +50,22 @@ def sample_json(task: Task, by_sample: Sequence[TaskScore]) -> dict[str, Any]:
 
     Returns:
         A dictionary with the keys "most" and "fewest" (samples of an item) and "pass_at": k -> score with interval. It
-        is empty if some score is neither 0 nor 1, because then no answer passes or fails.
+        is empty if some score is neither 0 nor 1, because then no answer passes or fails. A sample without a grade is
+        no try: an item that has no graded sample is left out, and k is at most the fewest graded samples of an item.
     """
     values: dict[str, list[float]] = {}
     clusters: dict[str, str] = {}
+    samples = Counter(row.item for score in by_sample for row in score.headline)
     for score in by_sample:
-        for row in score.headline:
-            values.setdefault(row.item, []).append(row.value or 0.0)
+        for row in score.graded:
+            values.setdefault(row.item, []).append(float(row.value or 0.0))
             clusters[row.item] = row.cluster
-    counts = [len(own) for own in values.values()]
     binary = all(value in (0.0, 1.0) for own in values.values() for value in own)
-    ks = [k for k in KS if k <= min(counts)] if binary else []
+    tries = min(map(len, values.values()), default=0)
+    ks = [k for k in KS if k <= tries] if binary else []
     return {
-        "fewest": min(counts),
-        "most": max(counts),
+        "fewest": min(samples.values()),
+        "most": max(samples.values()),
         "pass_at": {str(k): _pass_at(task, k, values, clusters) for k in ks},
     }
 

@@ -12,8 +12,9 @@ from typing import Any, Literal
 from gldbench import sandbox
 from gldbench.evaluate import foreign
 from gldbench.evaluate.foreign.given import Given, read_given
-from gldbench.evaluate.results import TaskScore, estimate_json, graders_json, headline_json
+from gldbench.evaluate.results import estimate_json, graders_json, headline_json
 from gldbench.evaluate.samples import mean_rows, sample_json
+from gldbench.evaluate.task_score import TaskScore
 from gldbench.grade import GRADERS
 from gldbench.grade.rows import RowLabels, bare_response, grade
 from gldbench.items.read import scored_items
@@ -125,8 +126,9 @@ def score(
     Returns:
         A dictionary with the keys "task", "n", "n_task", "headline", "by_subtask", "graders", "not_applicable",
         "notes", "changed_data", "format", "unmatched" and "samples". Scores are in [0, 1]; "n" of the task's "n_task"
-        items were graded; "graders" has an entry for each grader that applies. "samples" is null if every item has one
-        response; otherwise all scores are means over the samples, and it holds pass@k.
+        items have a response; "graders" has an entry for each grader that applies. A score is the mean over the
+        responses that the grader could grade, and "ungraded" counts the others; without any it is null. "samples" is
+        null if every item has one response; otherwise all scores are means over the samples, and it holds pass@k.
 
     Raises:
         InputError: a name, the data or a line of the file is not as it should be; the message names the line.
@@ -154,7 +156,7 @@ def score(
         "task": task.name,
         "n": len(graded.items),
         "n_task": len(graded.known),
-        "headline": headline_json(result) | _bracket(scores),
+        "headline": headline_json(result) | _bracket(scores) | {"ungraded": sum(one.ungraded for one in scores)},
         "by_subtask": None if by_subtask is None else estimate_json(by_subtask),
         "graders": _with_counts(graders_json(result.rows, task), [graders_json(rows, task) for rows in graded.rows]),
         "not_applicable": [name for name in with_headline(task, graders) if not GRADERS[name].applies(task)],
@@ -167,8 +169,8 @@ def score(
 
 
 def _bracket(scores: Sequence[TaskScore]) -> dict[str, Any]:
-    """The strict and the lenient score, as the mean over all responses."""
-    brackets = [(one.n, *one.bracket) for one in scores if one.bracket]
+    """The strict and the lenient score, as the mean over all graded responses."""
+    brackets = [(len(one.graded), *one.bracket) for one in scores if one.bracket]
     total = sum(n for n, _, _ in brackets)
     if not total:
         return {"strict": None, "lenient": None}
@@ -179,8 +181,8 @@ def _bracket(scores: Sequence[TaskScore]) -> dict[str, Any]:
 
 
 def _with_counts(graders: dict[str, Any], by_sample: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The graders' numbers, with the counts of answers not found and of errors over all samples."""
+    """The graders' numbers, with the counts of answers not found, of errors and of missing grades over all samples."""
     for name, own in graders.items():
-        for count in ("no_answer", "errors"):
+        for count in ("no_answer", "errors", "ungraded"):
             own[count] = sum(one[name][count] for one in by_sample)
     return graders

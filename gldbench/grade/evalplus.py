@@ -34,7 +34,9 @@ _CHECK = Limits(cpu_seconds=120, wall_seconds=400, memory_mb=6144, threads=64, f
 _COMPARING_MB = 4096
 
 Parts = Mapping[str, str]
-"""{"base": status, "plus": status}. A status is "pass", "fail", "timeout" or "error: ...\""""
+"""{"base": status, "plus": status}. A status is "pass", "fail", "timeout", "error: ..." for a program that fails, or
+"no grade: ..." where EvalPlus cannot test programs, because its reference fails"""
+NO_GRADE = "no grade: "
 
 
 def applies(task: Task) -> bool:
@@ -81,13 +83,20 @@ def _grade(name: str, response: Response, found: Extraction, parts: Parts | None
         status, reason = "error", found.reason
     elif "timeout" in asked:
         status, reason = "timeout", "EvalPlus: timeout"
-    elif errors := [part for part in asked if part.startswith("error")]:
-        status, reason = "error", f"EvalPlus: {errors[0]}"
+    elif errors := [part for part in asked if part.startswith((NO_GRADE, "error"))]:
+        status, reason = "error", f"EvalPlus: {errors[0].removeprefix(NO_GRADE)}"
     elif "fail" in asked:
         reason = "; ".join(part for part in ("EvalPlus: fail", reason) if part)
     reason = reason if sandboxed else "; ".join(part for part in (reason, UNSAFE) if part)
-    right = bool(asked) and all(part == "pass" for part in asked)
-    return Grade(item_id=response.item_id, filter=name, metric=METRIC, value=float(right), status=status, reason=reason)
+    value = float(bool(asked) and all(part == "pass" for part in asked))
+    return Grade(
+        item_id=response.item_id,
+        filter=name,
+        metric=METRIC,
+        value=None if any(part.startswith(NO_GRADE) for part in asked) else value,
+        status=status,
+        reason=reason,
+    )
 
 
 def check_solutions(dataset: str, records: Sequence[Mapping[str, Any]], solutions: Sequence[str]) -> list[Parts]:
@@ -112,7 +121,7 @@ def check_solutions(dataset: str, records: Sequence[Mapping[str, Any]], solution
     ]
     checks = [_check(dataset, records[place], calls[place]) for place in small]
     parts = dict(zip(small, map(_parts, check_programs(programs, checks)), strict=True))
-    unknown = "error: the results of the reference do not fit into memory"
+    unknown = f"{NO_GRADE}the results of the reference do not fit into memory"
     return [parts.get(place) or {"base": unknown, "plus": unknown} for place in range(len(records))]
 
 

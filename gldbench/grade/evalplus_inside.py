@@ -25,7 +25,8 @@ def check_outcomes(dataset: str, problem: dict[str, Any], memory_mb: int, outcom
         outcomes: what the program returned for the benchmark's own inputs, and then for those of EvalPlus.
 
     Returns:
-        The status on the benchmark's own inputs and on those of EvalPlus: "pass", "fail", "timeout" or "error: why".
+        The status on the benchmark's own inputs and on those of EvalPlus: "pass", "fail", "timeout" or
+        "no grade: why".
     """
     os.environ["EVALPLUS_MAX_MEMORY_BYTES"] = str(memory_mb * 2**20)
     from evalplus.eval import untrusted_check
@@ -43,7 +44,7 @@ def check_outcomes(dataset: str, problem: dict[str, Any], memory_mb: int, outcom
             reference = problem["prompt"] + problem["canonical_solution"]
             expected, seconds = trusted_exec(reference, inputs, entry, record_time=True, output_not_none=not_none)
         except (MemoryError, OSError) as error:
-            statuses.append(f"error: the reference raises {type(error).__name__}")
+            statuses.append(f"no grade: the reference raises {type(error).__name__}")
             continue
         sys.modules[STAND_IN] = _stand_in(own)
         source = f"from {STAND_IN} import call as {entry}"

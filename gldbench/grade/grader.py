@@ -16,7 +16,9 @@ class Grade:
     filter: str
     metric: str
     value: float | None
-    """in [0, 1]; None where another harness failed, or leaves the item out: its score of the item is not known"""
+    """in [0, 1]; None where there is no grade. A response that fails has the value 0: its program crashes, exceeds a
+    limit or needs a missing module, or the response is too long to parse. A grader that fails, or leaves the item out,
+    gives None: the response may be right or wrong, so that no mean may count it"""
     status: Status
     reason: str
     part: str = ""

@@ -42,8 +42,8 @@ class Answer:
 
     @property
     def right(self) -> bool | None:
-        """Whether the headline gives the full score; None if there is no headline."""
-        return None if self.headline is None else (self.headline.value or 0.0) >= 1.0
+        """Whether the headline gives the full score; None if there is no headline, or it has no value."""
+        return None if self.headline is None or self.headline.value is None else self.headline.value >= 1.0
 
     @property
     def answered(self) -> bool:
@@ -90,7 +90,8 @@ def chosen(items: Items, *, differ: bool = False, wrong: bool = False, no_answer
 
     def keep(view: ItemView) -> bool:
         own = [answer for answer in view.answers if answer is not None]
-        values = {answer.headline.value for answer in own if answer.headline is not None}
+        marks = [answer.headline for answer in own if answer.headline is not None]
+        values = {mark.value for mark in marks if mark.value is not None}
         return (
             (not differ or len(values) > 1)
             and (not wrong or any(answer.right is False for answer in own))

@@ -25,7 +25,8 @@ class GivenCase:
     output: str
     expect: float
     kind: str
-    value: float = 0.0
+    value: float | None = None
+    """None where the output has no grade"""
     status: str = ""
     how: str = ""
     found: str = ""
@@ -33,7 +34,7 @@ class GivenCase:
     @property
     def missed(self) -> bool:
         """Whether the grade is not the expected one."""
-        return not abs(self.value - self.expect) <= EQUAL  # an item without a grade has the value NaN
+        return self.value is None or not abs(self.value - self.expect) <= EQUAL
 
 
 def run_cases(path: Path, data: Path | Literal["hub"]) -> list[GivenCase]:

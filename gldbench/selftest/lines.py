@@ -22,11 +22,11 @@ from gldfusion.reading import parse_json, read_bytes
 class Judged:
     """The headline grade of one output."""
 
-    value: float
-    """in [0, 1]"""
-    strict: float
+    value: float | None
+    """in [0, 1]; None where the grader could not grade the output, which `reason` then explains"""
+    strict: float | None
     """the same, where only a marked answer counts"""
-    lenient: float
+    lenient: float | None
     """the same, where an answer counts that any of our rules finds"""
     status: str
     how: str
@@ -119,9 +119,9 @@ def judged(task: Task, items: Sequence[Item], outputs: Sequence[str]) -> list[Ju
     grades = [found[item.item_id] for item in own]
     return [
         Judged(
-            value=grade.value or 0.0,  # None: another harness failed, which its status says
-            strict=(grade.value or 0.0) if grade.how in (*MARKED, "") else 0.0,
-            lenient=max(grade.value or 0.0, loose.get(grade.item_id, 0.0)),
+            value=grade.value,
+            strict=grade.value if grade.value is None or grade.how in (*MARKED, "") else 0.0,
+            lenient=None if grade.value is None else max(grade.value, loose.get(grade.item_id, 0.0)),
             status=grade.status,
             how=grade.how,
             found=grade.found,

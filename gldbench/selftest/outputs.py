@@ -50,12 +50,14 @@ class OutputsRow:
     n: int
     strict: float | None
     """mean score, where only marked answers count; None for IFEval, which has no answer to find"""
-    score: float
-    """mean score of the headline"""
+    score: float | None
+    """mean score of the headline; None where no output could be graded"""
     lenient: float | None
     """mean score, where an answer counts that any of our rules finds; None for IFEval"""
     errors: int
-    """outputs with the status "error" or "timeout": they could not be graded"""
+    """outputs with the status "error" or "timeout\""""
+    ungraded: int
+    """outputs that could not be graded. No mean counts them, and they are no disagreements"""
     labelled: int
     """outputs with a label"""
     label: float | None
@@ -158,7 +160,7 @@ def _graded(
 
 
 def _disagree(output: Output, grade: Judged) -> bool:
-    return output.label is not None and abs(output.label - grade.value) >= DISAGREE
+    return output.label is not None and grade.value is not None and abs(output.label - grade.value) >= DISAGREE
 
 
 def _disagreement(task: Task, path: Path, item: Item, output: Output, grade: Judged) -> dict[str, Any]:
@@ -189,9 +191,10 @@ def _row(task: Task, file: str, pairs: Sequence[tuple[Output, Judged]]) -> Outpu
         file=file,
         n=len(pairs),
         strict=_mean([grade.strict for _, grade in pairs]) if bracket else None,
-        score=_mean([grade.value for _, grade in pairs]) or 0.0,
+        score=_mean([grade.value for _, grade in pairs]),
         lenient=_mean([grade.lenient for _, grade in pairs]) if bracket else None,
         errors=sum(grade.status in ("error", "timeout") for _, grade in pairs),
+        ungraded=sum(grade.value is None for _, grade in pairs),
         labelled=len(labelled),
         label=_mean([label for label, _ in labelled]),
         score_labelled=_mean([value for _, value in labelled]),
@@ -199,5 +202,6 @@ def _row(task: Task, file: str, pairs: Sequence[tuple[Output, Judged]]) -> Outpu
     )
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

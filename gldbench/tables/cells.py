@@ -185,13 +185,15 @@ def _cell(published: float | None, score: Mapping[str, Any] | None) -> Cell:
     if score is None:
         return Cell(published)
     head = score["headline"]
+    if head["score"] is None:  # no response could be graded
+        return Cell(published)
     return Cell(
         published=published,
         measured=Estimate(
             value=100 * head["score"],
             low=100 * head["low"],
             high=100 * head["high"],
-            n=score["n"],
+            n=score["n"] - head.get("ungraded", 0),  # absent in files of older versions
             method=head["interval"],
         ),
         n_task=score["n_task"],

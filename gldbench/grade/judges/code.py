@@ -108,11 +108,12 @@ def _marks(problem: Problem, found: Extraction, own: Verdict | None, note: str) 
     values = {"answer": own is not None and own.right}
     if problem.base:
         values[BASE] = own is not None and own.right_base
+    testable = own is not None or found.program is None
     return [
         Mark(
             filter=name,
             metric=METRIC,
-            value=float(value),
+            value=float(value) if testable else None,
             answered=found.program is not None,
             how=found.how,
             found=found.program or "",

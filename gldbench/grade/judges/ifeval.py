@@ -94,7 +94,7 @@ def _marks(library: Any, note: str, item: Item, output: str) -> list[Mark]:
     record = item.record
     names = record["instruction_id_list"]
     response = answers.visible(output).replace("\r\n", "\n").replace("\r", "\n").strip()
-    followed = {filter_name: [False] * len(names) for filter_name in ("strict", "loose")}
+    followed: dict[str, list[bool] | None] = {name: [False] * len(names) for name in ("strict", "loose")}
     status: Status | None = None
     if len(response) > LONGEST_OUTPUT:
         status, note = "error", TOO_LONG
@@ -105,7 +105,7 @@ def _marks(library: Any, note: str, item: Item, output: str) -> list[Mark]:
             followed["strict"] = [_follows(check, [response]) for check in checks]
             followed["loose"] = [_follows(check, _loosened(response)) for check in checks]
         except UnusableInstructionError as error:
-            status, note = "error", str(error)
+            followed, status, note = dict.fromkeys(followed), "error", str(error)
     return [
         mark
         for filter_name, values in followed.items()
@@ -193,16 +193,22 @@ def _english(text: str) -> bool:
 
 
 def _marks_of(
-    filter_name: str, names: Sequence[str], followed: Sequence[bool], note: str, answered: bool, status: Status | None
+    filter_name: str,
+    names: Sequence[str],
+    followed: Sequence[bool] | None,
+    note: str,
+    answered: bool,
+    status: Status | None,
 ) -> list[Mark]:
-    """One mark for the prompt and one for each instruction."""
-    broken = ", ".join(name for name, ok in zip(names, followed, strict=True) if not ok)
+    """One mark for the prompt and one for each instruction. `followed` is None where no instruction can be checked."""
+    values: Sequence[float | None] = [None] * len(names) if followed is None else [float(ok) for ok in followed]
+    broken = ", ".join(name for name, value in zip(names, values, strict=True) if value == 0)
     reason = "; ".join(part for part in (f"not followed: {broken}" if broken else "", note) if part)
     return [
         Mark(
             filter=filter_name,
             metric="prompt_level",
-            value=float(all(followed)),
+            value=None if followed is None else float(all(followed)),
             answered=answered,
             how="bare" if answered else "none",
             reason=note if status else reason,
@@ -212,14 +218,14 @@ def _marks_of(
             Mark(
                 filter=filter_name,
                 metric="instruction_level",
-                value=float(ok),
+                value=value,
                 answered=answered,
                 how="bare" if answered else "none",
-                reason=note if status else "" if ok else f"not followed: {name}",
+                reason=note if status else "" if value else f"not followed: {name}",
                 status=status,
                 part=str(place),
             )
-            for place, (name, ok) in enumerate(zip(names, followed, strict=True))
+            for place, (name, value) in enumerate(zip(names, values, strict=True))
         ),
     ]
 

@@ -25,8 +25,8 @@ class Mark:
 
     filter: str
     metric: str
-    value: float
-    """in [0, 1]"""
+    value: float | None
+    """in [0, 1]; None where the item itself prevents a grade (`grade.grader.Grade.value`)"""
     answered: bool
     """whether an answer was found in the output"""
     reason: str = ""

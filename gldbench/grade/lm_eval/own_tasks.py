@@ -7,6 +7,7 @@ seeds all random number generators anew.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -79,7 +80,8 @@ def _harness_task(task: Task, items: Sequence[Item], verdicts: Verdicts) -> Conf
     docs = datasets.Dataset.from_list([{"item_id": item.item_id, "target": item.target} for item in items])
 
     def verdict(doc: dict[str, str], answers: list[str]) -> dict[str, float]:
-        return {PATTERN_METRIC: verdicts[doc["item_id"], answers[0]][0] if answers[0] else 0.0}
+        value = verdicts[doc["item_id"], answers[0]][0] if answers[0] else 0.0
+        return {PATTERN_METRIC: math.nan if value is None else value}
 
     config = {
         "task": task.name,
@@ -143,7 +145,7 @@ def _grade(sample: Mapping[str, Any], response: Response, verdicts: Verdicts) ->
         item_id=response.item_id,
         filter=sample["filter"],
         metric=PATTERN_METRIC,
-        value=value,
+        value=None if math.isnan(value) else value,
         status=status,
         reason=reason,
     )

@@ -84,7 +84,7 @@ def _templates_compiled_once() -> Iterator[None]:
 
 
 def _own_task(task: Task, found: UpstreamTask, items: Sequence[Item], failures: Failures) -> ConfigurableTask:
-    """lm-eval's task over our items. Where its `process_results` raises, `failures` says so and the item scores 0."""
+    """lm-eval's task over our items. Where its `process_results` raises, `failures` says so, and the value is NaN."""
     config: dict[str, Any] = load_yaml(Path(lm_eval.__file__).parent / "tasks" / found.config)
     docs = datasets.Dataset.from_list([{"item_id": item.item_id, **found.doc(item)} for item in items])
     prepare = config.pop("process_docs", None)
@@ -116,7 +116,7 @@ def _guarded(process: Callable[..., dict[str, Any]], metrics: Sequence[str], fai
             return process(doc, results)
         except Exception as error:  # foreign code on any text: the row names the error
             failures[doc["item_id"]] = "error", f"lm-eval raised {type(error).__name__}: {str(error)[:120]}"
-            return dict.fromkeys(metrics, 0.0)
+            return dict.fromkeys(metrics, math.nan)
 
     return run
 
@@ -136,7 +136,7 @@ def _grades(sample: Mapping[str, Any], by_id: Mapping[str, Response], failures: 
                 item_id=item_id,
                 filter=sample["filter"],
                 metric=metric,
-                value=float(each),
+                value=None if math.isnan(each) else float(each),
                 status=status,
                 reason=reason,
                 part=part,

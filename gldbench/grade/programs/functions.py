@@ -8,8 +8,8 @@ from gldbench.sandbox import UNSAFE, Outcome, require
 from gldbench.sandbox.functions import Function, run_functions
 from gldbench.schema import Item, Status
 
-FunctionVerdict = tuple[float, Status, str]
-"""(1.0 where every test passes else 0.0, status, reason)"""
+FunctionVerdict = tuple[float | None, Status, str]
+"""(1.0 where every test passes else 0.0, status, reason); the value is None where the item has no tests"""
 
 
 def run_answers(items: Mapping[str, Item], answers: Mapping[str, str]) -> dict[str, FunctionVerdict]:
@@ -30,7 +30,7 @@ def run_answers(items: Mapping[str, Item], answers: Mapping[str, str]) -> dict[s
 
 def _verdict(item: Item, outcome: Outcome, note: str) -> FunctionVerdict:
     if not item.tests:
-        return 0.0, "error", "the item has no tests"
+        return None, "error", "the item has no tests"
     status, reason = outcome.status, outcome.reason
     if status == "ok" and outcome.value:
         reason = f"{outcome.value} of {len(item.tests)} tests fail"

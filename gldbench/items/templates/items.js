@@ -12,7 +12,7 @@
   let shown = [], selected = 0, a = 0, b = data.sides.length > 1 ? 1 : -1;
 
   const headline = (answer) => (answer && answer[HEADLINE] >= 0 ? answer[MARKS][answer[HEADLINE]] : null);
-  const right = (answer) => { const mark = headline(answer); return mark ? (mark[VALUE] || 0) >= 1 : null; };
+  const right = (answer) => { const mark = headline(answer); return mark && mark[VALUE] !== null ? mark[VALUE] >= 1 : null; };
   const answered = (answer) => { const mark = headline(answer); return !mark || !NO_ANSWER.includes(mark[STATUS]); };
   const score = (answer) => { const mark = headline(answer); return mark ? mark[VALUE] : null; };
   const sides = () => (b < 0 ? [a] : [a, b]);

@@ -9,14 +9,9 @@ import numpy as np
 import pytest
 
 from gldbench.commands.eval import HEADER, table
-from gldbench.evaluate.results import (
-    Evaluation,
-    TaskScore,
-    as_json,
-    averages,
-    graders_json,
-    quoted,
-)
+from gldbench.evaluate.results import Evaluation, as_json, averages, graders_json
+from gldbench.evaluate.samples import sample_json
+from gldbench.evaluate.task_score import TaskScore, quoted
 from gldbench.grade import GRADERS
 from gldbench.schema import Headline, Row, Task
 from gldbench.stats import wilson
@@ -27,7 +22,7 @@ from gldfusion.errors import InputError
 
 def rows_of(
     task: Task,
-    values: Sequence[float],
+    values: Sequence[float | None],
     clusters: Sequence[str] = (),
     metric: str = "",
     grader: str = "",
@@ -53,8 +48,8 @@ def rows_of(
             metric=metric or headline.metric,
             value=value,
             unit="fraction",
-            status="ok" if value else "no_answer",
-            reason="",
+            status="error" if value is None else "ok" if value else "no_answer",
+            reason="the harness failed" if value is None else "",
         )
         for i, value in enumerate(values)
     ]
@@ -84,6 +79,8 @@ def test_graded_scores_and_a_second_metric_under_the_same_filter() -> None:
     f1 = [1.0, 0.5, 0.25, 0.0, 0.4, 0.6]
     rows = rows_of(task, f1, passages) + rows_of(task, [1.0, 0, 0, 0, 0, 0], passages, metric="em")
     score = score_of(task, rows)
+    assert score.score is not None
+    assert score.mean is not None
     assert score.score.value == pytest.approx(sum(f1) / 6)
     assert score.score.n == 6
     assert score.score.method == "cluster bootstrap over 3 clusters of 6 items, t-stretched"
@@ -113,6 +110,7 @@ def test_a_benchmark_with_subtasks_says_both_means() -> None:
     clusters = ["navigate"] * 8 + ["snarks"] * 2
     rows = rows_of(task, [1] * 6 + [0, 0] + [0, 0], clusters)
     score = score_of(task, rows)
+    assert score.score is not None
     assert score.score.value == 0.6
     assert "2 clusters" in score.score.method
     assert score.by_subtask is not None
@@ -134,6 +132,57 @@ def test_the_number_beside_the_headline_has_its_graders_own_names() -> None:
     assert found["ours"]["filters"]["strict"] == {"prompt_level": 0.5, "instruction_level": 0.75}
     with pytest.raises(ValueError, match="no rows under its headline"):
         quoted(rows[2:], "ours", task)
+
+
+@pytest.mark.parametrize("grader", ["ours", "opencompass"])
+def test_no_mean_counts_a_response_that_the_grader_of_the_headline_could_not_grade(grader: str) -> None:
+    """Planted bug: `_values` counted it as 0, while the mean beside the headline left it out."""
+    filter_name, metric = GRADERS[grader].headline(load_task("gsm8k"))
+    task = dataclasses.replace(load_task("gsm8k"), headline=Headline(grader, filter_name, metric))
+    score = score_of(task, rows_of(task, [1, None, 1, 0, None]))
+    assert score.score == wilson(2, 3)
+    assert (score.ungraded, score.failed, score.bracket) == (2, 2, pytest.approx((2 / 3, 2 / 3)))
+    (found,) = as_json(evaluation_of(score))["scores"]
+    assert (found["headline"]["score"], found["headline"]["ungraded"]) == (pytest.approx(2 / 3), 2)
+    assert found["headline"]["score"] == found["graders"][grader]["score"]
+    assert found["graders"][grader]["ungraded"] == 2
+    assert found["notes"] == [
+        f"gsm8k: the grader {grader} gives 2 of 5 items no grade, which its score leaves out; "
+        "the first says: the harness failed"
+    ]
+    line = dict(zip(HEADER, table(evaluation_of(score))[1], strict=True))
+    assert (line["score"], line["no grade"]) == ("0.667", "2")
+
+
+def test_a_task_without_any_grade_has_no_score_and_enters_no_average() -> None:
+    gsm8k, bbh = load_task("gsm8k"), load_task("bbh")
+    score = score_of(gsm8k, rows_of(gsm8k, [None, None]))
+    assert (score.score, score.mean, score.bracket, score.ungraded) == (None, None, None, 2)
+    evaluation = evaluation_of(score, score_of(bbh, rows_of(bbh, [1, 0], ["navigate", "snarks"])))
+    head = as_json(evaluation)["scores"][0]["headline"]
+    assert {name: head[name] for name in ("score", "low", "high", "se", "strict", "ungraded")} == {
+        **dict.fromkeys(("score", "low", "high", "se", "strict")), "ungraded": 2,
+    }  # fmt: skip
+    assert averages(evaluation) == []
+    line = dict(zip(HEADER, table(evaluation)[1], strict=True))
+    assert (line["score"], line["95 % interval"], line["no grade"]) == ("no grade", "", "2")
+
+
+def test_a_mean_over_subtasks_needs_a_grade_in_each_of_them() -> None:
+    bbh = load_task("bbh")
+    clusters = ["navigate"] * 3 + ["snarks"] * 2
+    one_left = score_of(bbh, rows_of(bbh, [1, 0, 1, 1, None], clusters)).by_subtask
+    assert one_left is not None
+    assert one_left.value == pytest.approx((2 / 3 + 1) / 2)
+    assert score_of(bbh, rows_of(bbh, [1, 0, 1, None, None], clusters)).by_subtask is None
+
+
+def test_a_sample_without_a_grade_is_no_try() -> None:
+    task = load_task("gsm8k")
+    samples = [score_of(task, rows_of(task, values)) for values in ([1, None], [None, None], [0, None])]
+    found = sample_json(task, samples)
+    assert (found["fewest"], found["most"]) == (3, 3)
+    assert {k: own["score"] for k, own in found["pass_at"].items()} == {"1": 0.5, "2": 1.0}
 
 
 def evaluation_of(*scores: TaskScore) -> Evaluation:

@@ -94,7 +94,7 @@ def test_it_needs_no_output_of_a_reference_that_does_not_fit_into_memory(benchma
     lines = (benchmark_data / "mbpp_plus/test.jsonl").read_text(encoding="utf-8").split("\n")
     (record,) = [record for record in map(json.loads, filter(None, lines)) if record["task_id"] == "Mbpp/255"]
     (parts,) = evalplus.check_solutions("mbpp", [record], [reference(record)])
-    assert all(part.startswith("error: the results of the reference") for part in parts.values())
+    assert all(part.startswith("no grade: the results of the reference") for part in parts.values())
 
 
 def test_without_a_sandbox_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,16 +104,16 @@ def test_without_a_sandbox_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("checked", "status", "words"),
+    ("checked", "value", "status", "words"),
     [
-        (Checked(reason="the program's process ended before it answered"), "error", "ended before it answered"),
-        (Checked(reason="the program was killed", timeout=True), "timeout", "timeout"),
-        (Checked(["error: the reference raises MemoryError", "pass"]), "error", "MemoryError"),
-        (Checked(["fail", "pass"]), "ok", "EvalPlus: fail"),
+        (Checked(reason="the program's process ended before it answered"), 0.0, "error", "ended before it answered"),
+        (Checked(reason="the program was killed", timeout=True), 0.0, "timeout", "timeout"),
+        (Checked(["no grade: the reference raises MemoryError", "pass"]), None, "error", "MemoryError"),
+        (Checked(["fail", "pass"]), 0.0, "ok", "EvalPlus: fail"),
     ],
 )
 def test_a_failure_is_an_error_of_its_own_item(
-    monkeypatch: pytest.MonkeyPatch, checked: Checked, status: str, words: str
+    monkeypatch: pytest.MonkeyPatch, checked: Checked, value: float | None, status: str, words: str
 ) -> None:
     monkeypatch.setattr(launch, "trouble", lambda: "")
     monkeypatch.setattr(evalplus, "check_programs", lambda programs, checks: [checked, Checked(["pass", "pass"])])
@@ -121,7 +121,7 @@ def test_a_failure_is_an_error_of_its_own_item(
     grades = {
         g.item_id: g for g in evalplus.grade(load_task("humaneval_plus"), items, responses) if g.filter == "answer"
     }
-    assert (grades["a"].value, grades["a"].status) == (0.0, status)
+    assert (grades["a"].value, grades["a"].status) == (value, status)
     assert words in grades["a"].reason
     assert (grades["b"].value, grades["b"].status, grades["b"].reason) == (1.0, "ok", "")
 

@@ -48,6 +48,22 @@ def marks(record: dict[str, Any], *outputs: str) -> list[list[Mark]]:
     return code.judge_programs(load_task("humaneval"), [item(record)] * len(outputs), outputs)
 
 
+def test_an_item_that_cannot_be_tested_gives_no_grade(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The response may be right. Only an output without a program is wrong in any case."""
+    record = {"task_id": "HumanEval/0", "prompt": PROMPT, "canonical_solution": BODY, "entry_point": "f", "test": ""}
+    broken = code.Problem("HumanEval/0", "f", (), asserts.LIMITS, asserts.Check(""), trouble="the reference fails")
+    monkeypatch.setattr(code, "prepare", lambda records: [broken] * len(records))
+    (testable,), (without,) = marks(record, ALONE, "I do not know.")
+    assert (testable.value, testable.status, testable.reason.split(";")[0]) == (None, "error", "the reference fails")
+    assert (without.value, without.status) == (0.0, None)
+
+
+def test_a_function_without_tests_gives_no_grade() -> None:
+    task = load_task("world_list_functions")
+    ((mark,),) = code.judge_functions(task, [Item("world", "default", "0", "", "", "0", entry="f")], ["# x"])
+    assert (mark.value, mark.status, mark.reason) == (None, "error", "the item has no tests")
+
+
 @pytest.fixture(autouse=True)
 def unsafe_where_there_is_no_sandbox() -> Any:
     """The judge is the same with and without a sandbox. test_sandbox.py and test_hostile.py test the sandbox."""

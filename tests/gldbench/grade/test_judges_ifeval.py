@@ -34,7 +34,7 @@ def marks(output: str, *instructions: tuple[str, dict[str, object]]) -> list[Mar
     return own
 
 
-def values(own: list[Mark], filter_name: str) -> list[float]:
+def values(own: list[Mark], filter_name: str) -> list[float | None]:
     """The prompt's value, then those of its instructions."""
     return [mark.value for mark in own if mark.filter == filter_name]
 
@@ -148,7 +148,7 @@ def test_an_instruction_without_its_arguments_is_an_error_or_needs_none(name: st
     statuses = {mark.status for mark in own}
     assert statuses == ({None} if name in needs_none else {"error"})
     if name not in needs_none:
-        assert {mark.value for mark in own} == {0.0}
+        assert {mark.value for mark in own} == {None}
         assert name in own[0].reason
 
 
@@ -165,7 +165,7 @@ def test_an_instruction_without_its_arguments_is_an_error_or_needs_none(name: st
 )
 def test_what_cannot_be_checked_is_an_error(name: str, arguments: dict[str, object], words: str) -> None:
     own = marks("Some text.", (name, arguments), NO_COMMA)
-    assert {(mark.value, mark.status) for mark in own} == {(0.0, "error")}
+    assert {(mark.value, mark.status) for mark in own} == {(None, "error")}
     assert words in own[0].reason
 
 

@@ -143,8 +143,8 @@ def test_what_lm_evals_code_cannot_grade_is_an_error_of_that_item(monkeypatch: p
     assert [(g.item_id, g.metric, g.value, g.status) for g in grades] == [
         ("0", "exact_match", 1.0, "ok"),
         ("0", "math_verify", 1.0, "ok"),
-        ("1", "exact_match", 0.0, "error"),
-        ("1", "math_verify", 0.0, "error"),
+        ("1", "exact_match", None, "error"),
+        ("1", "math_verify", None, "error"),
     ]
     assert grades[-1].reason == "lm-eval raised IndexError: upstream bug"
 
