@@ -189,6 +189,24 @@ def _check(spec: Spec, path: Path) -> None:
                     f'{path}: methods.{name}.sources names "{source}"{did_you_mean(source, known)}\n'
                     f"known: {', '.join(sorted(known))}"
                 )
+        if any(term.weight > 0 for term in method.terms):
+            for source in method.sources or tuple(spec.world.sources):
+                _check_length(spec, source, path)
+
+
+def _check_length(spec: Spec, source: str, path: Path) -> None:
+    """Checks that the stored logits of a source were made for texts of the length that methods train on.
+
+    `worlds.build.store_logits` stores them with the source's `max_length`, and a fusion refuses others. That would
+    happen hours later, in the middle of the run.
+    """
+    stored, wanted = models_of(spec.world)[source].train.max_length, spec.fusion.train.max_length
+    if stored != wanted:
+        place = "world.control" if source == "control" else f"world.sources.{source}"
+        raise InputError(
+            f"{path}: fusion.train.max_length: expected {stored}, the max_length of {place}.train, got {wanted}\n"
+            "the logits of a source are stored for texts of its own max_length: give both the same value"
+        )
 
 
 def spec_path(name: str) -> Path:

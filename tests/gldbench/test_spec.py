@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -70,6 +73,37 @@ def test_mistakes_are_told_with_the_way_to_mend_them(tmp_path: Path, old: str, n
     with pytest.raises(InputError, match=message) as error:
         load_spec(str(path))
     assert len(str(error.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda spec: spec["fusion"]["train"].update(max_length=128), "world.sources.source-a"),
+        (lambda spec: spec["world"]["sources"]["source-b"]["train"].update(max_length=255), "world.sources.source-b"),
+        (lambda spec: spec["world"]["control"]["train"].update(max_length=64), "world.control"),
+    ],
+)
+def test_a_length_that_differs_from_that_of_the_stored_logits_is_refused_when_the_spec_is_read(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], place: str
+) -> None:
+    """Planted bug: the fusion refused the cache hours later, after the world was built."""
+    spec = json.loads(json.dumps(yaml.safe_load(MINI.read_text())))  # without YAML's shared parts
+    change(spec)
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(spec, sort_keys=False))
+    with pytest.raises(
+        InputError, match=rf"max_length: expected \d+, the max_length of {place}.train, got \d+"
+    ) as error:
+        load_spec(str(path))
+    assert len(str(error.value).splitlines()) <= 3
+
+
+def test_a_source_that_no_method_reads_may_have_another_length(tmp_path: Path) -> None:
+    spec = json.loads(json.dumps(yaml.safe_load(MINI.read_text())))
+    spec["world"]["sources"]["source-a"]["train"]["max_length"] = 64
+    spec["methods"] = {"sft": {}, "sft+kl": {"sources": ["control"], "terms": [{"loss": "kl", "weight": 0.5}]}}
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    load_spec(str(tmp_path / "spec.yaml"))
 
 
 @pytest.mark.parametrize("text", ["extends: {own}", "extends: {other}"])
