@@ -24,8 +24,11 @@ from gldbench.schema import Environment
 from gldbench.spec import Spec, subjects_of, unit_of
 from gldbench.store import Store
 from gldbench.worlds.build import fusion_sample, read_set, world_folder, world_jobs
-from gldfusion.files import lock, remove_all_leftovers
+from gldfusion.files import atomic_write, lock, remove_all_leftovers
 from gldfusion.progress import Progress
+
+LOST = "lost-responses.txt"
+"""file of a run that names the parts of responses that were lost, while they are repeated"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,8 +129,25 @@ def run_spec(
             for place in (folder, *filter(Path.is_dir, folder.iterdir())):
                 remove_all_leftovers(place)
         claim(run, env, yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False))
-        lost = any(name.startswith("responses/") for name in Store(run).settle())
-        return run_jobs(plan(spec, run, world, env, unsafe_code=unsafe_code, repeat=lost), workers, threads, report)
+        lost = _lost_responses(run)
+        Store(run).settle()
+        jobs = plan(spec, run, world, env, unsafe_code=unsafe_code, repeat=lost)
+        done = run_jobs(jobs, workers, threads, report)
+        (run / LOST).unlink(missing_ok=True)
+        return done
+
+
+def _lost_responses(run: Path) -> bool:
+    """Whether stored responses were lost and are not repeated yet.
+
+    The file `LOST` says so before `settle` takes the lost parts off the manifest, and until all jobs are done: a
+    process that is killed meanwhile does not make the next one forget the loss.
+    """
+    gone = Store(run).missing("responses")
+    if gone:
+        with atomic_write(run / LOST) as file:
+            file.write("".join(f"{name}\n" for name in gone).encode())
+    return (run / LOST).is_file()
 
 
 def _code_allowed(unsafe_code: bool) -> AbstractContextManager[None]:

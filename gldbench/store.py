@@ -84,6 +84,10 @@ class Store:
         self._units: dict[str, str] = {}
         """file name -> unit, for each part that this process has checked; a part never changes"""
 
+    def missing(self, kind: str) -> list[str]:
+        """The parts or plans that the manifest lists and that are not there."""
+        return [name for name in self._listed(kind) if not (self.root / name).exists()]
+
     def settle(self) -> list[str]:
         """Prepares the folder for more work. Only one process may do this at a time, and none may append meanwhile.
 
@@ -214,13 +218,10 @@ class Store:
         mend = "delete this file and run the same command again; it makes a new one"
         return [name for name in read_manifest(self.root, "run", mend) if name.startswith(f"{kind}/")]
 
-    def _missing(self, kind: str) -> list[str]:
-        return [name for name in self._listed(kind) if not (self.root / name).exists()]
-
     def _complete(self, kind: str) -> list[Path]:
         """The parts or plans in their order, after a check that none is missing."""
         # the second look is for a part that another process replaced between reading the list and looking for the file
-        if not self.partial and self._missing(kind) and (gone := self._missing(kind)):
+        if not self.partial and self.missing(kind) and (gone := self.missing(kind)):
             raise InputError(
                 f"{self.root / gone[0]} is missing: {MANIFEST} lists it{_others(len(gone) - 1)}\n"
                 "run the same command again that made the folder: it repeats only the missing work"

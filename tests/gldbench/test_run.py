@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ import pandas as pd
 import psutil
 import pytest
 
+import gldbench.run
+from gldbench.jobs import Job
+from gldbench.spec import load_spec, subjects_of, unit_of
 from gldbench.store import Store
 
 SPEC = Path(__file__).parent / "mini.yaml"
@@ -140,6 +144,36 @@ def test_a_run_does_not_go_on_over_a_damaged_folder(
     assert refused.returncode == 2
     assert f"{path} {problem}" in refused.stderr
     assert 2 <= len(refused.stderr.strip().splitlines()) <= 3
+
+
+def test_lost_responses_are_repeated_even_if_the_repetition_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted bug: only the first process knew of the loss, because `settle` takes lost parts off the manifest."""
+    spec, folder = load_spec(str(SPEC)), tmp_path / "mini"
+    found: list[bool] = []
+
+    def start(killed: bool = False) -> bool:
+        """Starts the run, which makes nothing. Returns whether every evaluation counts as done."""
+
+        def run_jobs(jobs: list[Job], *_: object) -> list[str]:
+            found.append(all(job.done() for job in jobs if job.name.startswith("evaluate ")))
+            if killed:
+                raise KeyboardInterrupt
+            return []
+
+        monkeypatch.setattr(gldbench.run, "run_jobs", run_jobs)
+        with suppress(KeyboardInterrupt):
+            gldbench.run.run_spec(spec, folder, 1, 1, lambda *_: None, unsafe_code=True)
+        return found.pop()
+
+    store = Store(folder)
+    for name, _, _ in subjects_of(spec):
+        store.append_rows([], unit_of(name))
+        store.append_responses([], f"responses of {name}")
+    assert start()
+    sorted((folder / "responses").glob("part-*.parquet"))[1].unlink()
+    assert [start(killed=True), start(killed=True), start(), start()] == [False, False, False, True]
 
 
 def kill_whole_tree(process: subprocess.Popen[Any]) -> None:
