@@ -71,6 +71,7 @@ class TotalLoss:
         needs: union of `Loss.needs` over the terms.
         tokens: source name -> the size of its vocabulary, for sources with the pivot's vocabulary. Ids from this one on
             are padding.
+        pivot_tokens: the size of the pivot's vocabulary; None before `check`.
         maps: term name -> [V_s] the pivot's id for each id of the source, for terms that need a vocabulary map.
     """
 
@@ -82,6 +83,7 @@ class TotalLoss:
         self.needs = frozenset[str]().union(*(term.loss.needs for term in self.terms))
         self.maps: dict[str, Tensor] = {}
         self.tokens: dict[str, int] = {}
+        self.pivot_tokens: int | None = None
 
     def check(self, sources: Sequence[SourceSignals], pivot_vocabulary: str, tokens: int) -> None:
         """Checks that every term can be computed on its source.
@@ -94,6 +96,7 @@ class TotalLoss:
         Raises:
             InputError: a term compares logits entry by entry, but its source has another vocabulary than the pivot.
         """
+        self.pivot_tokens = tokens
         vocabularies = {source.name: source.vocabulary_hash for source in sources}
         self.tokens = {name: tokens for name, vocabulary in vocabularies.items() if vocabulary == pivot_vocabulary}
         for term in self.terms:
@@ -173,6 +176,7 @@ class TotalLoss:
     def _shares(self, pivot: PivotSignal, read: Mapping[str, tuple[Signal, Tensor]]) -> dict[str, Tensor]:
         """For each term whose loss is `Choosing`: term name -> the share [B] of its source in each sequence."""
         shares: dict[str, Tensor] = {}
+        pivot = replace(pivot, tokens=self.pivot_tokens)
         for group in {term.group for term in self.terms if isinstance(term.loss, Choosing)}:
             terms = [term for term in self.terms if term.group == group]
             loss = terms[0].loss

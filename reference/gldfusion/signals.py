@@ -100,6 +100,8 @@ class PivotSignal(Signal):
     """[B, T, H] final hidden states; only for losses with "logits" in `needs`"""
     head: Head | None = None
     """the output layer that turns `hidden` into logits"""
+    tokens: int | None = None
+    """number of ids that are tokens: the later entries of the output layer are padding. None: all entries are tokens"""
 
     @property
     def vocabulary(self) -> int:

@@ -192,6 +192,16 @@ def test_the_source_that_predicts_the_labels_has_the_sequence() -> None:
     assert unpaired.isinf().all()
 
 
+def test_a_label_that_the_source_did_not_keep_has_an_even_part_of_the_rest_among_tokens() -> None:
+    """Planted bug: the entries that pad the output layer counted as tokens, so the part was too small."""
+    ours, theirs, pairs = signals(k=2)
+    ours = replace(ours, tokens=V - 2, labels=torch.full_like(ours.need("labels"), V - 3))
+    theirs = replace(theirs, mapped=torch.tensor([0, 1]).expand(2, 4, 2))
+    p = torch.softmax(theirs.need("logits"), -1).gather(-1, theirs.need("ids")).sum(-1)
+    expected = [-((1 - p[b, :n]) / (V - 2 - 2)).log().mean().item() for b, n in ((0, 4), (1, 2))]
+    assert Minced().scores(ours, theirs, pairs).tolist() == pytest.approx(expected)
+
+
 def test_shares_weigh_sequences() -> None:
     ours, theirs, pairs = signals()
     loss = Minced()
@@ -228,7 +238,11 @@ def test_across_vocabularies_through_the_whole_path(
         n: (fusion.loss._translated(t, batch.sources[t.source][0]), batch.sources[t.source][1])
         for n, t in zip(fusion.loss.names[1:], fusion.loss.terms, strict=True)
     }
+    seen: list[PivotSignal] = []
+    scores = Minced.scores
+    monkeypatch.setattr(Minced, "scores", lambda self, *given: seen.append(given[0]) or scores(self, *given))
     shares = fusion.loss._shares(fusion.model(batch.inputs), read)
+    assert {(one.tokens, one.vocabulary) for one in seen} == {(len(fusion.tokenizer), len(fusion.tokenizer) + 8)}
     assert set(shares) == {"llama/minced", "qwen2/minced", "twin/minced"}
     torch.testing.assert_close(torch.stack(list(shares.values())).sum(0), torch.ones(10))
     fuse(recipe, tmp_path / "out")

@@ -87,11 +87,13 @@ class Minced:
         """The mean of -log P(pivot's label) over the paired positions of each sequence: [B].
 
         It is infinite for a sequence without a paired position. The probability outside the kept tokens is divided
-        evenly among all other tokens, so a label that the source did not keep has an equal part of it.
+        evenly among all other tokens, so a label that the source did not keep has an equal part of it. Entries of the
+        output layer that pad the vocabulary are no tokens.
         """
         ours, theirs, valid = at_pairs(pivot, source, pairs)
         ids, told, kept = _carried(theirs, ours.vocabulary)
-        even = _rest(told.sum(-1)) / (ours.vocabulary - kept.sum(-1)).clamp_min(1)
+        tokens = ours.vocabulary if ours.tokens is None else ours.tokens
+        even = _rest(told.sum(-1)) / (tokens - kept.sum(-1)).clamp_min(1)
         is_label = kept & (ids == ours.need("labels")[..., None])
         chance = torch.where(is_label.any(-1), torch.where(is_label, told, 0).sum(-1), even)
         surprise = -chance.clamp_min(torch.finfo(chance.dtype).tiny).log()
