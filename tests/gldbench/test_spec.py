@@ -72,6 +72,33 @@ def test_mistakes_are_told_with_the_way_to_mend_them(tmp_path: Path, old: str, n
     assert len(str(error.value).splitlines()) <= 3
 
 
+SPECIALISTS = """
+  specialists:
+    expert: {<<: *phi3, set: source, families: [dyck_languages], base: pivot}
+methods:"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("base: pivot", "base: pivt", r'the base of expert is "pivt" \(did you mean "pivot"\?\)'),
+        ("base: pivot", "base: expert", r"the base of expert starts from expert itself"),
+        ("base: pivot", "base: pivot, hidden: 48", r"its hidden must be 32, got 48\ngive both the same hidden"),
+        ("base: pivot", "base: source-a", r"its architecture must be llama, got phi3"),
+        ("{sources: [control], lambda", "{sources: [expert], lambda", r"expert, whose logits are not stored"),
+    ],
+)
+def test_a_base_must_be_another_model_of_the_same_shape(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "spec.yaml"
+    sound = MINI.read_text().replace("\nmethods:", SPECIALISTS)
+    path.write_text(sound)
+    assert load_spec(str(path)).world.specialists["expert"].base == "pivot"
+    path.write_text(sound.replace(old, new))
+    with pytest.raises(InputError, match=message) as error:
+        load_spec(str(path))
+    assert len(str(error.value).splitlines()) <= 3
+
+
 @pytest.mark.parametrize("text", ["extends: {own}", "extends: {other}"])
 def test_a_spec_that_extends_itself_is_refused(tmp_path: Path, text: str) -> None:
     own, other = tmp_path / "own.yaml", tmp_path / "other.yaml"
