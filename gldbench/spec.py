@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from gldfusion.errors import InputError, did_you_mean
 from gldfusion.paths import resolved
@@ -19,7 +19,7 @@ SPECS = Path(__file__).parent / "specs"
 
 
 class ModelSpec(Model):
-    """A small language model of the embedded world, trained from scratch."""
+    """A small language model of the embedded world, trained from scratch or from another model of the world."""
 
     architecture: str
     """key of `worlds.models.ARCHITECTURES`"""
@@ -42,6 +42,14 @@ class ModelSpec(Model):
     examples: int = Field(gt=0)
     """number of training texts, drawn from its set"""
     train: TrainSpec
+    base: str | None = None
+    """name of the model of this world whose trained weights and tokenizer it starts from. Default: it starts from
+    random weights, with a tokenizer of its own"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out `base` if there is none: stored runs and worlds are found by this text."""
+        return {name: value for name, value in handler(self).items() if name != "base" or value is not None}
 
 
 class WorldSpec(Model):
@@ -58,6 +66,14 @@ class WorldSpec(Model):
     sources: dict[str, ModelSpec]
     control: ModelSpec
     """the source of the world gate: a strong model with the pivot's tokenizer"""
+    specialists: dict[str, ModelSpec] = Field(default_factory=dict)
+    """models that only methods without distillation terms read, for example those that `merge` averages. Their logits
+    are not stored"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out `specialists` if there are none: stored runs and worlds are found by this text."""
+        return {name: value for name, value in handler(self).items() if name != "specialists" or value}
 
 
 class MethodSpec(Model):
@@ -111,7 +127,7 @@ class Spec(Model):
 
 def models_of(world: WorldSpec) -> dict[str, ModelSpec]:
     """All models of a world, by name."""
-    return {"pivot": world.pivot, **world.sources, "control": world.control}
+    return {"pivot": world.pivot, **world.sources, "control": world.control, **world.specialists}
 
 
 def subjects_of(spec: Spec) -> list[tuple[str, str, int]]:
@@ -180,10 +196,41 @@ def _read(path: Path, before: tuple[Path, ...]) -> Any:
     return content
 
 
+SHAPE = ("architecture", "tokenizer", "vocabulary", "turn", "hidden", "layers", "heads", "intermediate")
+"""the settings of a model that it must share with its base"""
+
+
+def _check_bases(world: WorldSpec, path: Path) -> None:
+    models = models_of(world)
+    for name, model in models.items():
+        before, base = {name}, model.base
+        while base is not None:
+            if base not in models:
+                raise InputError(
+                    f'{path}: the base of {name} is "{base}"{did_you_mean(base, models)}\nknown: {", ".join(models)}'
+                )
+            if base in before:
+                raise InputError(f"{path}: the base of {name} starts from {name} itself\nname another base")
+            for key in SHAPE:
+                if (own := getattr(model, key)) != (expected := getattr(models[base], key)):
+                    raise InputError(
+                        f"{path}: {name} starts from the weights of {base}: its {key} must be {expected}, got {own}\n"
+                        f"give both the same {key}, or remove `base`"
+                    )
+            before.add(base)
+            base = models[base].base
+
+
 def _check(spec: Spec, path: Path) -> None:
-    known = {*spec.world.sources, "control"}
+    _check_bases(spec.world, path)
+    known = {*spec.world.sources, "control", *spec.world.specialists}
     for name, method in spec.methods.items():
         for source in method.sources:
+            if method.terms and source in spec.world.specialists:
+                raise InputError(
+                    f"{path}: methods.{name}.terms compare the pivot with {source}, whose logits are not stored\n"
+                    "move this model from world.specialists to world.sources, or name another source"
+                )
             if source not in known:
                 raise InputError(
                     f'{path}: methods.{name}.sources names "{source}"{did_you_mean(source, known)}\n'

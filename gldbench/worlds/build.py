@@ -53,11 +53,11 @@ def world_jobs(world: WorldSpec, folder: Path) -> list[Job]:
                 function=train_model,
                 arguments=shared | {"name": name},
                 done=partial(intact, folder / "models" / name, "checkpoint of the world"),
-                needs=("data",),
+                needs=("data", f"train {spec.base}") if spec.base else ("data",),
                 cost=cost,
             )
         )
-        if name != "pivot":
+        if name in world.sources or name == "control":
             done = (folder / "cache" / name / "complete").is_file
             jobs.append(
                 Job(
@@ -103,15 +103,15 @@ def make_data(world: WorldSpec, folder: Path, progress: Progress) -> None:
 
 
 def train_model(world: WorldSpec, folder: Path, name: str, progress: Progress) -> None:
-    """Job: initialises a model and trains it on its texts. The control has the pivot's tokenizer."""
+    """Job: trains a model on its texts, from its base or from random weights. The control has the pivot's tokenizer."""
     from gldbench.worlds.models import initialise
     from gldfusion.data import read_examples
     from gldfusion.fuse import fuse
 
     spec = models_of(world)[name]
     data = folder / "data" / f"train-{name}.jsonl"
-    start = folder / "init" / name
-    if not intact(start, "untrained model of the world"):
+    start = folder / "models" / spec.base if spec.base else folder / "init" / name
+    if not spec.base and not intact(start, "untrained model of the world"):
         like_pivot = folder / "data" / "train-pivot.jsonl" if name == "control" else data
         texts = [part for e in read_examples(like_pivot)[:4000] for part in (e.prompt, e.response)]
         initialise(spec, texts, world.seed * 100 + list(models_of(world)).index(name), start)

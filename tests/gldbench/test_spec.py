@@ -98,6 +98,33 @@ def test_a_length_that_differs_from_that_of_the_stored_logits_is_refused_when_th
     assert len(str(error.value).splitlines()) <= 3
 
 
+SPECIALISTS = """
+  specialists:
+    expert: {<<: *phi3, set: source, families: [dyck_languages], base: pivot}
+methods:"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("base: pivot", "base: pivt", r'the base of expert is "pivt" \(did you mean "pivot"\?\)'),
+        ("base: pivot", "base: expert", r"the base of expert starts from expert itself"),
+        ("base: pivot", "base: pivot, hidden: 48", r"its hidden must be 32, got 48\ngive both the same hidden"),
+        ("base: pivot", "base: source-a", r"its architecture must be llama, got phi3"),
+        ("{sources: [control], lambda", "{sources: [expert], lambda", r"expert, whose logits are not stored"),
+    ],
+)
+def test_a_base_must_be_another_model_of_the_same_shape(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "spec.yaml"
+    sound = MINI.read_text().replace("\nmethods:", SPECIALISTS)
+    path.write_text(sound)
+    assert load_spec(str(path)).world.specialists["expert"].base == "pivot"
+    path.write_text(sound.replace(old, new))
+    with pytest.raises(InputError, match=message) as error:
+        load_spec(str(path))
+    assert len(str(error.value).splitlines()) <= 3
+
+
 def test_a_source_that_no_method_reads_may_have_another_length(tmp_path: Path) -> None:
     spec = json.loads(json.dumps(yaml.safe_load(MINI.read_text())))
     spec["world"]["sources"]["source-a"]["train"]["max_length"] = 64
