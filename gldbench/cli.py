@@ -17,6 +17,7 @@ import typer
 from gldbench import __version__
 from gldbench.commands.cache import cache_app
 from gldbench.commands.check import check
+from gldbench.commands.claims import claims
 from gldbench.commands.compare import compare
 from gldbench.commands.data import data_app
 from gldbench.commands.disagree import disagree
@@ -55,6 +56,7 @@ app.command()(items)
 app.command()(compare)
 app.command()(disagree)
 app.command()(export)
+app.command()(claims)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(gw_app, name="gw")
 app.command()(check)

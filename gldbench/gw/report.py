@@ -45,7 +45,7 @@ class BenchReport:
 
 
 def write_report(run: Path, folder: Path) -> BenchReport:
-    """Writes report.md, summary.json and the figures of the bench in `run` into `folder`.
+    """Writes report.md, summary.json, solved.csv, problems.csv and the figures of the bench in `run` into `folder`.
 
     Raises:
         InputError: `run` holds no rows.
@@ -80,6 +80,8 @@ def write_report(run: Path, folder: Path) -> BenchReport:
     for name, image in pictures.items():
         with atomic_write(folder / f"{name}.png") as file:
             file.write(image)
+    _write_csv(solved, folder / tables.SOLVED)
+    _write_csv(problems, folder / tables.PROBLEMS)
     environment = asdict(read_environment(run))
     text = _markdown(parts, tables.skips(rows), list(pictures), environment)
     with atomic_write(folder / "report.md", "w") as file:
@@ -87,6 +89,13 @@ def write_report(run: Path, folder: Path) -> BenchReport:
     summary = _summary(parts)
     write_json(folder / "summary.json", summary)
     return BenchReport(folder / "report.md", summary)
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Writes the columns of a table of results that claims need."""
+    unused = ["absolute_cost", "first_seconds", "peak_memory", "proved_lower", "proved_upper", "nodes"]
+    with atomic_write(path, "w") as file:
+        frame.drop(columns=unused, errors="ignore").to_csv(file, index=False, float_format="%.12g")
 
 
 @dataclass(frozen=True)

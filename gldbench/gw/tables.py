@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+SOLVED, PROBLEMS = "solved.csv", "problems.csv"
+"""files beside a report with the results of every solver and the facts about every problem; claims are judged by them"""
 FEWEST_SIZES = 4
 """a slope is fitted to at least this many sizes"""
 COMMON = 0.75
@@ -53,12 +55,17 @@ def results(rows: pd.DataFrame, subject: str | None = None) -> pd.DataFrame:
     return wide.rename(columns=names)
 
 
-def slopes(solved: pd.DataFrame) -> list[Slope]:
-    """The slope of each solver on each family with at least four timed sizes. The 95 % interval is Student's t."""
+def slopes(solved: pd.DataFrame, smallest: int = SMALLEST_FITTED) -> list[Slope]:
+    """The slope of each solver on each family with at least four timed sizes. The 95 % interval is Student's t.
+
+    Args:
+        solved: the table of results.
+        smallest: sizes below this number of nodes are left out.
+    """
     found = []
     if "seconds" not in solved:
         return found
-    timed = solved[solved["n"] >= SMALLEST_FITTED].dropna(subset=["seconds"])
+    timed = solved[solved["n"] >= smallest].dropna(subset=["seconds"])
     for (family, solver, device), part in timed.groupby(["family", "solver", "device"]):
         medians = part.groupby("n")["seconds"].median()
         if len(medians) < FEWEST_SIZES:
