@@ -159,9 +159,8 @@ def measure(draws: int, positions: int, vocabulary: int, k: int) -> Iterator[Row
         for radius in RADII:
             for name, (loss, options) in NORMED.items():
                 made = make_loss(loss, options)
-                yield worst(
-                    "gradient", f"R={radius:g} D={dimension}", name, lambda z, y, r=radius, of=made: gradient(z, y, r, of)
-                )
+                size = f"R={radius:g} D={dimension}"
+                yield worst("gradient", size, name, lambda z, y, r=radius, of=made: gradient(z, y, r, of))
 
 
 def _script() -> Script:
@@ -175,9 +174,7 @@ def _script() -> Script:
 
 
 def _work(given: Namespace) -> int:
-    rows = [
-        replace(one, suite="claims") for one in measure(given.draws, given.positions, given.vocabulary, given.k)
-    ]
+    rows = [replace(one, suite="claims") for one in measure(given.draws, given.positions, given.vocabulary, given.k)]
     path = given.output and write(rows, given.output, "graph_facts", threads=1, quick=given.quick)
     if given.json:
         print(json.dumps({"rows": as_json(rows), "file": path and str(path)}, indent=2))

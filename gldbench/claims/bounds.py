@@ -40,8 +40,8 @@ def _judged(lines: pd.DataFrame) -> Finding:
         named = [f"{family} from n = {n}" for family, n in first.items()]
         more = f" and {len(named) - MOST_NAMED} more families" if len(named) > MOST_NAMED else ""
         text += (
-            f" Fails on {', '.join(named[:MOST_NAMED])}{more}. The largest error is at least {worst['ratio']:.3g} times "
-            f"the bound ({worst['family']}, n = {worst['n']})."
+            f" Fails on {', '.join(named[:MOST_NAMED])}{more}. The largest error is at least {worst['ratio']:.3g} "
+            f"times the bound ({worst['family']}, n = {worst['n']})."
         )
     verdict: Verdict = "holds"
     if not failing.empty:
@@ -87,7 +87,8 @@ def captures(evidence: Evidence) -> Finding:
     if evidence.solved.empty:
         return undecided("problems with certified intervals", BENCH)
     keys = ["family", "item", "instance", "device"]
-    paper = evidence.solved[(evidence.solved["solver"] == "ggw") & evidence.solved["family"].str.startswith("synthetic-")]
+    solved = evidence.solved
+    paper = solved[(solved["solver"] == "ggw") & solved["family"].str.startswith("synthetic-")]
     joined = paper[[*keys, "value"]].merge(evidence.problems.dropna(subset=["upper"]), on=keys)
     joined = joined[joined["lower"] > 0]
     if joined.empty:

@@ -15,6 +15,7 @@ BENCH = "gldbench gw bench --preset quick"
 LARGE = "gldbench gw bench --preset features"
 LOG_LINEAR = 1.3
 """largest exponent that n log n shows between 512 and 10^6 nodes, with room for caches that become too small"""
+EXPONENT = f"Holds if the interval of the exponent lies below {LOG_LINEAR}, fails if it lies above, else undecided."
 LOGITS = "synthetic-rank-raw"
 SPARSE = "sparse-vocabulary"
 
@@ -109,23 +110,23 @@ def _share(evidence: Evidence, n: int) -> str:
 COSTS = {
     "cost-exact": Claim(
         source='Abstract: exact Gromov-Wasserstein costs "O(n^4)".',
-        test="Exponent in n of the time of two evaluations of the objective at one coupling: the sum over i, j, k, l as "
-        "written, and the factorised sum of Peyre, Cuturi and Solomon (2016).",
+        test="Exponent in n of the time of two evaluations of the objective at one coupling: the sum over i, j, k, l "
+        "as written, and the factorised sum of Peyre, Cuturi and Solomon (2016).",
         decides="The faster one: fails if the interval of its exponent lies below 3.5, holds if it lies above, else "
         "undecided.",
         judge=quartic,
     ),
     "cost-sorting": Claim(
         source='Abstract: the approximation costs "O(n log n)".',
-        test="Exponent in n of the time of gGW on sparse graphs with a fixed number of logits a node, where the time is "
-        "that of the sort.",
-        decides=f"Holds if the interval of the exponent lies below {LOG_LINEAR}, fails if it lies above, else undecided.",
+        test="Exponent in n of the time of gGW on sparse graphs with a fixed number of logits a node, where the time "
+        "is that of the sort.",
+        decides=EXPONENT,
         judge=sorting,
     ),
     "cost-with-features": Claim(
         source='Abstract: the approximation costs "O(n log n)", with the node features counted and T = n positions.',
         test="Exponent in n of the time of gGW from logits Z [T, n] with T = n: every logit has to be read once.",
-        decides=f"Holds if the interval of the exponent lies below {LOG_LINEAR}, fails if it lies above, else undecided.",
+        decides=EXPONENT,
         judge=features,
     ),
     "faster": Claim(

@@ -77,8 +77,8 @@ def lipschitz(evidence: Evidence) -> Finding:
     worst = (wide["gld"] / wide["kl"]).sort_values()
     return Finding(
         f"The order gld < uld < kl holds in {int(ordered.sum())} of {len(wide)} settings. gld over kl lies between "
-        f"{worst.iloc[0]:.3g} ({worst.index[0]}) and {worst.iloc[-1]:.3g} ({worst.index[-1]}). The gradient of kl never "
-        f"exceeds {wide['kl'].max():.3g}, where the claim has exp(R D).",
+        f"{worst.iloc[0]:.3g} ({worst.index[0]}) and {worst.iloc[-1]:.3g} ({worst.index[-1]}). The gradient of kl "
+        f"never exceeds {wide['kl'].max():.3g}, where the claim has exp(R D).",
         "holds" if ordered.all() else "fails",
     )
 

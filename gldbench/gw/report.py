@@ -54,6 +54,11 @@ def write_report(run: Path, folder: Path) -> BenchReport:
     if rows.empty:
         raise InputError(f"{run} holds no rows of a bench\nrun `gldbench gw bench` first")
     solved, problems = tables.results(rows), tables.results(rows, "problem")
+    if "upper" not in problems:
+        raise InputError(
+            f"{run} has no upper bound of any problem, so that no error is known\n"
+            "name a solver of each kind lower and upper in the bench, such as flb and sorted"
+        )
     known = tables.intervals(solved, problems)
     found = tables.errors(solved, problems)
     lines = claims.judged(solved, problems)

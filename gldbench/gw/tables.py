@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 SOLVED, PROBLEMS = "solved.csv", "problems.csv"
-"""files beside a report with the results of every solver and the facts about every problem; claims are judged by them"""
+"""files beside a report: the results of every solver, and the facts about every problem. Claims are judged by them"""
 FEWEST_SIZES = 4
 """a slope is fitted to at least this many sizes"""
 COMMON = 0.75
