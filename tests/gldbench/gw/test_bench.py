@@ -204,8 +204,15 @@ def test_bad_benches(tmp_path: Path) -> None:
         load_bench("quik")
 
 
-def test_the_committed_report_has_all_figures_that_it_names() -> None:
-    folder = Path(__file__).parents[3] / "reports" / "gw-quick"
+def test_a_bench_without_upper_bounds_has_no_report(tmp_path: Path) -> None:
+    run_bench(spec([{"families": ["rank-one"], "sizes": [4], "solvers": ["ggw", "flb"]}]), tmp_path, {}, QUIET)
+    with pytest.raises(InputError, match="no upper bound of any problem, so that no error is known\nname a solver"):
+        write_report(tmp_path, tmp_path / "report")
+
+
+@pytest.mark.parametrize("name", ["gw-quick", "gw-features"])
+def test_the_committed_report_has_all_figures_that_it_names(name: str) -> None:
+    folder = Path(__file__).parents[3] / "reports" / name
     named = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (folder / "report.md").read_text(encoding="utf-8"))
     assert named
     assert [name for name in named if not (folder / name).is_file()] == []
