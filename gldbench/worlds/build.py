@@ -27,8 +27,8 @@ from gldfusion.progress import Progress
 from gldfusion.reading import one_line, read_bytes, read_json_lines
 from gldfusion.recipe import DataPart, Recipe, steps_of
 
-GENERATION = 1
-"""raise this when a change of tokenizers, initialisation or training makes other models from the same spec"""
+GENERATION = 2
+"""raise this when a change of tokenizers, initialisation, training or data makes another world from the same spec"""
 
 
 def world_folder(world: WorldSpec, worlds: Path) -> Path:
@@ -96,7 +96,13 @@ def make_data(world: WorldSpec, folder: Path, progress: Progress) -> None:
         _write(
             data / "fusion.jsonl",
             (
-                {"id": n.instance.id, "prompt": n.instance.prompt, "response": n.response, "wrong": n.wrong}
+                {
+                    "id": n.instance.id,
+                    "group": n.instance.family,
+                    "prompt": n.instance.prompt,
+                    "response": n.response,
+                    "wrong": n.wrong,
+                }
                 for n in noisy
             ),
         )
