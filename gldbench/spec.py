@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from gldfusion.errors import InputError, did_you_mean
 from gldfusion.paths import resolved
@@ -18,7 +19,23 @@ LONGEST_NAME = 4096
 SPECS = Path(__file__).parent / "specs"
 
 
-class ModelSpec(Model):
+class Growing(Model):
+    """Settings that get more keys with time. Stored runs and worlds are found by their text, which must not change."""
+
+    later: ClassVar[frozenset[str]] = frozenset()
+    """keys that older runs do not know; the stored text leaves them out where they have their default"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in handler(self).items()
+            if name not in self.later or getattr(self, name) != fields[name].get_default(call_default_factory=True)
+        }
+
+
+class ModelSpec(Growing):
     """A small language model of the embedded world, trained from scratch."""
 
     architecture: str
@@ -44,8 +61,10 @@ class ModelSpec(Model):
     train: TrainSpec
 
 
-class WorldSpec(Model):
+class WorldSpec(Growing):
     """The models and the data of an embedded world, all made from one seed."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"control"})
 
     seed: int
     sets: dict[Literal["source", "pivot", "fusion", "validation", "test", "harder"], int]
@@ -56,8 +75,9 @@ class WorldSpec(Model):
     """number of largest logits that are stored for each position"""
     pivot: ModelSpec
     sources: dict[str, ModelSpec]
-    control: ModelSpec
-    """the source of the world gate: a strong model with the pivot's tokenizer"""
+    control: ModelSpec | None = None
+    """a strong model with the pivot's tokenizer, for the world gate. A world needs none if one of its sources has the
+    pivot's tokenizer"""
 
 
 class MethodSpec(Model):
@@ -95,8 +115,21 @@ class EvaluationSpec(Model):
     """number of sequences that are generated at once"""
 
 
-class Spec(Model):
+class GateSpec(Model):
+    """The methods that the world gate compares with sft. Each is the name of a method of the spec."""
+
+    same_vocabulary: str | None = None
+    """learns from a source that has the pivot's vocabulary; it must beat sft"""
+    across: str | None = None
+    """learns across vocabularies with a loss that knows token ids; it must beat sft"""
+    shuffled: str | None = None
+    """learns from shuffled source outputs; it must not beat sft"""
+
+
+class Spec(Growing):
     """One experiment."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"gates"})
 
     name: str
     """name of the run; the default folder is runs/<name>"""
@@ -107,11 +140,14 @@ class Spec(Model):
     """name -> method; the report uses these names"""
     fusion: FusionSpec
     evaluation: EvaluationSpec
+    gates: GateSpec = GateSpec(same_vocabulary="sft+kl", shuffled="sft+kl-shuffled")
+    """default: the gate of older specs, whose positive control learns from the control source"""
 
 
 def models_of(world: WorldSpec) -> dict[str, ModelSpec]:
     """All models of a world, by name."""
-    return {"pivot": world.pivot, **world.sources, "control": world.control}
+    control = {} if world.control is None else {"control": world.control}
+    return {"pivot": world.pivot, **world.sources, **control}
 
 
 def subjects_of(spec: Spec) -> list[tuple[str, str, int]]:
@@ -181,14 +217,21 @@ def _read(path: Path, before: tuple[Path, ...]) -> Any:
 
 
 def _check(spec: Spec, path: Path) -> None:
-    known = {*spec.world.sources, "control"}
+    known = models_of(spec.world).keys() - {"pivot"}
     for name, method in spec.methods.items():
         for source in method.sources:
-            if source not in known:
-                raise InputError(
-                    f'{path}: methods.{name}.sources names "{source}"{did_you_mean(source, known)}\n'
-                    f"known: {', '.join(sorted(known))}"
-                )
+            _require_named(f"{path}: methods.{name}.sources", source, known)
+    if "gates" in spec.model_fields_set:
+        for role, method in spec.gates:
+            if method is not None:
+                _require_named(f"{path}: gates.{role}", method, spec.methods)
+
+
+def _require_named(key: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise InputError(
+            f'{key} names "{one_line(name, 80)}"{did_you_mean(name, known)}\nknown: {", ".join(sorted(known))}'
+        )
 
 
 def spec_path(name: str) -> Path:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from gldbench.methods import METHODS
 from gldbench.methods.train import recipe_of
-from gldbench.spec import SPECS, load_spec
+from gldbench.spec import SPECS, load_spec, models_of, read_spec
 from gldbench.tables.definition import is_table
 from gldbench.worlds.build import world_folder
 from gldbench.worlds.families import FAMILIES
@@ -26,7 +28,7 @@ MINI = Path(__file__).parent / "mini.yaml"
 def test_shipped_specs_name_what_exists(name: str) -> None:
     spec = load_spec(name)
     world = spec.world
-    models = [world.pivot, *world.sources.values(), world.control]
+    models = models_of(world).values()
     assert {m.architecture for m in models} <= set(ARCHITECTURES)
     assert {m.tokenizer for m in models} <= set(KINDS)
     assert {f for m in models for f in m.families} <= set(FAMILIES)
@@ -45,7 +47,8 @@ def test_tiny_sources_differ_and_share_out_the_families() -> None:
 
 
 def test_the_control_speaks_the_pivots_tokens() -> None:
-    world = load_spec("tiny").world
+    world = load_spec(str(MINI)).world
+    assert world.control is not None
     assert (world.control.tokenizer, world.control.vocabulary, world.control.turn) == (
         world.pivot.tokenizer,
         world.pivot.vocabulary,
@@ -70,6 +73,37 @@ def test_mistakes_are_told_with_the_way_to_mend_them(tmp_path: Path, old: str, n
     with pytest.raises(InputError, match=message) as error:
         load_spec(str(path))
     assert len(str(error.value).splitlines()) <= 3
+
+
+def _changed(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A file that holds the spec "mini" after `change`."""
+    content = yaml.safe_load(MINI.read_text())
+    change(content)
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def test_a_world_needs_no_control_if_no_method_learns_from_it(tmp_path: Path) -> None:
+    def without_control(content: dict[str, Any]) -> None:
+        del content["world"]["control"]
+        content["methods"] = {"sft": {}}
+
+    spec = read_spec(_changed(tmp_path, without_control))
+    assert list(models_of(spec.world)) == ["pivot", "source-a", "source-b"]
+    assert "control" not in spec.model_dump(by_alias=True)["world"]
+
+
+def test_a_method_cannot_learn_from_a_control_that_the_world_lacks(tmp_path: Path) -> None:
+    path = _changed(tmp_path, lambda content: content["world"].pop("control"))
+    with pytest.raises(InputError, match=r'methods\.sft\+kl\.sources names "control"\nknown: source-a, source-b$'):
+        read_spec(path)
+
+
+def test_the_gates_name_methods_of_the_spec(tmp_path: Path) -> None:
+    path = _changed(tmp_path, lambda content: content.update(gates={"across": "sft+ulb+gld"}))
+    with pytest.raises(InputError, match=r'gates\.across names "sft\+ulb\+gld" \(did you mean "sft\+uld\+gld"\?\)'):
+        read_spec(path)
 
 
 @pytest.mark.parametrize("text", ["extends: {own}", "extends: {other}"])
