@@ -17,13 +17,14 @@ from gldbench import sandbox
 from gldbench.env import claim, environment
 from gldbench.evaluate.world import evaluate_world, training_rows, work_of
 from gldbench.grade.rows import RowLabels
-from gldbench.jobs import Job, Report, intact, run_jobs
+from gldbench.jobs import Job, Ran, Report, intact, run_jobs
 from gldbench.methods import METHODS, check_methods
 from gldbench.methods.train import sources_of
 from gldbench.schema import Environment
 from gldbench.spec import Spec, subjects_of, unit_of
 from gldbench.store import Store
-from gldbench.worlds.build import fusion_sample, read_set, world_folder, world_jobs
+from gldbench.worlds.build import check_world, families_of, fusion_sample, read_set, world_folder, world_jobs
+from gldbench.worlds.families import FAMILIES
 from gldfusion.files import lock, remove_all_leftovers
 from gldfusion.progress import Progress
 
@@ -96,9 +97,7 @@ def plan(
     return jobs
 
 
-def run_spec(
-    spec: Spec, run: Path, workers: int, threads: int, report: Report, *, unsafe_code: bool = False
-) -> list[str]:
+def run_spec(spec: Spec, run: Path, workers: int, threads: int, report: Report, *, unsafe_code: bool = False) -> Ran:
     """Runs all jobs of an experiment that are not done.
 
     Args:
@@ -110,15 +109,17 @@ def run_spec(
         unsafe_code: if there is no sandbox, run model-written code without one; every row then says so.
 
     Returns:
-        The names of the jobs that were run.
+        The jobs that were run, with their seconds.
 
     Raises:
         InputError: a method, loss or option is unknown, there is no sandbox, `run` holds another experiment, another
             process uses it, or a file that an earlier process wrote is damaged.
     """
     check_methods(spec)
-    with _code_allowed(unsafe_code):
-        sandbox.require()  # the answers of one family are programs
+    check_world(spec.world)
+    if any(FAMILIES[name].programs for name in families_of(spec.world)):
+        with _code_allowed(unsafe_code):
+            sandbox.require()
     env = environment(threads, workers)
     world = world_folder(spec.world, run.parent / "worlds")
     with lock(run / ".lock"), lock(world / ".lock"):

@@ -41,7 +41,7 @@ class ModelSpec(Growing):
     architecture: str
     """key of `worlds.models.ARCHITECTURES`"""
     tokenizer: str
-    """key of `worlds.tokenizers.KINDS`"""
+    """key of `worlds.tokenizers.KINDS`, or the name of another model of the world, whose tokenizer it shares"""
     vocabulary: int
     """largest number of tokens, special tokens included"""
     turn: tuple[str, str]
@@ -53,7 +53,7 @@ class ModelSpec(Growing):
     set: Literal["source", "pivot"]
     """the set that its training texts come from"""
     families: tuple[str, ...] = ()
-    """its own families, which most of its training texts come from; empty: all families alike"""
+    """its own families, which most of its training texts come from; empty: all families of the world alike"""
     share_own: float = Field(default=0.7, gt=0, le=1)
     """share of training texts from its own families"""
     examples: int = Field(gt=0)
@@ -64,9 +64,11 @@ class ModelSpec(Growing):
 class WorldSpec(Growing):
     """The models and the data of an embedded world, all made from one seed."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"control"})
+    later: ClassVar[frozenset[str]] = frozenset({"control", "families"})
 
     seed: int
+    families: tuple[str, ...] = ()
+    """the task families of the world; empty: all of `worlds.families.FAMILIES`"""
     sets: dict[Literal["source", "pivot", "fusion", "validation", "test", "harder"], int]
     """set -> number of instances of every family"""
     wrong_labels: float = Field(ge=0, lt=1)

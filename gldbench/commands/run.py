@@ -63,6 +63,7 @@ def run(
     from gldbench.commands.table import TableOptions, run_table
     from gldbench.console import reporter
     from gldbench.spec import load_spec, spec_path
+    from gldbench.spent import Clock
     from gldbench.tables.definition import is_table
 
     options = TableOptions(
@@ -80,12 +81,12 @@ def run(
         run_table(spec_path(spec), output, options, as_json)
         return
     options.refuse(spec)
+    clock = Clock(workers or os.cpu_count() or 1)
     loaded = load_spec(spec)
     folder = resolved(output or Path("runs") / loaded.name)
     from gldbench.run import run_spec  # slower to import: only after the spec was read without an error
 
     with reporter(f"run {loaded.name}") as progress:
-        ran = run_spec(
-            loaded, folder, workers or os.cpu_count() or 1, threads=1, report=progress, unsafe_code=unsafe_code
-        )
-    show_report(folder, as_json, {"jobs_run": len(ran)})
+        ran = run_spec(loaded, folder, clock.workers, threads=1, report=progress, unsafe_code=unsafe_code)
+    clock.jobs_done(ran)
+    show_report(folder, as_json, {"jobs_run": len(ran.seconds)}, clock=clock)

@@ -145,7 +145,7 @@ def test_the_stored_text_of_a_spec_does_not_change() -> None:
     spec = load_spec(str(MINI))
     text = yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False)
     assert hashlib.sha256(text.encode()).hexdigest().startswith("d7c4af3553eb")
-    assert world_folder(spec.world, Path()).name == "world-6358a23b56a6"
+    assert world_folder(spec.world, Path()).name == "world-79329709b8f7"
 
 
 def test_a_method_without_terms_reads_no_source() -> None:
