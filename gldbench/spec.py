@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from gldfusion.errors import InputError, did_you_mean
-from gldfusion.paths import resolved
-from gldfusion.reading import one_line, shown
+from gldbench.spec_checks import check_spec
+from gldbench.spec_files import find_spec, read_content
 from gldfusion.recipe import Model, TermSpec, TrainSpec, validate
-from gldfusion.yaml_reader import read_yaml
 
-LONGEST_NAME = 4096
-"""characters of a name or a path after `extends:`"""
 SPECS = Path(__file__).parent / "specs"
 
 
@@ -82,11 +78,18 @@ class WorldSpec(Growing):
     pivot's tokenizer"""
 
 
-class MethodSpec(Model):
+class MethodSpec(Growing):
     """How a fused checkpoint is made."""
 
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"like", "adds_to", "term_options", "times", "k", "choices", "sample_seed", "differs_in", "exploratory"}
+    )
     kind: str = "train"
     """key of `methods.METHODS`"""
+    like: str | None = None
+    """another method, from which this one takes everything that it does not set itself, tuned weights included"""
+    adds_to: str | None = None
+    """another method, to whose terms and tuned weights this one adds its own terms"""
     sources: tuple[str, ...] = ()
     """names of the sources that it learns from; empty: all sources of the world"""
     control: Literal["none", "shuffled", "permuted_ids"] = "none"
@@ -94,17 +97,48 @@ class MethodSpec(Model):
     lambda_: float = Field(default=0.0, ge=0, le=1, validation_alias="lambda", serialization_alias="lambda")
     """the weight of SFT in the total loss is 1 - lambda; as in a recipe"""
     terms: tuple[TermSpec, ...] = ()
+    """the terms that the method adds. In a spec with `tuning`, their weights are multiplied by the tuned weight"""
+    term_options: dict[str, dict[str, Any]] = Field(default={})
+    """loss -> options that replace those of the terms taken from `like`"""
+    times: float = Field(default=1.0, ge=0)
+    """factor of the weights of all terms that are taken from `like`"""
+    k: int | None = Field(default=None, gt=0)
+    """number of largest logits that the losses see, at most the number that the world stores. Default: that number"""
+    choices: dict[str, tuple[Any, ...]] = Field(default={})
+    """option of the method's own terms -> values, one of which is chosen on the validation set"""
+    sample_seed: int | None = None
+    """draw the sample of the fusion set with this seed in every training, so that only the order varies"""
     learning_rate: float | None = None
-    """default: that of `fusion.train`"""
+    """default: that of `fusion.train`, or the tuned one"""
+    differs_in: tuple[str, ...] = ()
+    """settings in which the method differs on purpose from the method that it is compared with, besides its terms"""
+    exploratory: bool = False
+    """the method is no part of the primary comparisons, and the report gives no verdict on it"""
 
 
-class FusionSpec(Model):
+class FusionSpec(Growing):
     """What all methods have in common: seeds, data and settings of the training."""
 
-    seeds: tuple[int, ...]
+    later: ClassVar[frozenset[str]] = frozenset({"seeds_per"})
+    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds_per: Literal["world", "all"] = "world"
+    """whether each world has all these seeds, or the seeds are dealt out to the worlds in turn"""
     examples: int = Field(gt=0)
     """number of texts that each seed draws from the fusion set"""
     train: TrainSpec
+
+
+class TuningSpec(Model):
+    """How the weights are chosen: on the validation set, with worlds and seeds that the comparison does not use."""
+
+    worlds: tuple[int, ...] = Field(min_length=1)
+    """world seeds"""
+    seeds: tuple[int, ...] = Field(min_length=1)
+    """seeds of the fusions"""
+    weights: tuple[float, ...]
+    """the grid of the weight of each method's own terms, the same for all methods; it contains 0"""
+    learning_rates: tuple[float, ...] = ()
+    """the grid of the learning rate. It is chosen for sft, and all methods use it. Empty: that of `fusion.train`"""
 
 
 class EvaluationSpec(Model):
@@ -131,7 +165,7 @@ class GateSpec(Model):
 class Spec(Growing):
     """One experiment."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"gates"})
+    later: ClassVar[frozenset[str]] = frozenset({"gates", "worlds", "tuning", "primary"})
 
     name: str
     """name of the run; the default folder is runs/<name>"""
@@ -144,6 +178,11 @@ class Spec(Growing):
     evaluation: EvaluationSpec
     gates: GateSpec = GateSpec(same_vocabulary="sft+kl", shuffled="sft+kl-shuffled")
     """default: the gate of older specs, whose positive control learns from the control source"""
+    worlds: tuple[int, ...] = ()
+    """world seeds: one world for each, which differs from `world` by its seed only. Empty: only `world`"""
+    tuning: TuningSpec | None = None
+    primary: tuple[tuple[str, str], ...] = ()
+    """the comparisons that the run is made for, each (candidate, baseline). Their p-values are corrected together"""
 
 
 def models_of(world: WorldSpec) -> dict[str, ModelSpec]:
@@ -152,10 +191,49 @@ def models_of(world: WorldSpec) -> dict[str, ModelSpec]:
     return {"pivot": world.pivot, **world.sources, **control}
 
 
-def subjects_of(spec: Spec) -> list[tuple[str, str, int]]:
-    """(name, method, seed) of all checkpoints of a run: the models of the world, then each method with each seed."""
-    fused = [(f"{method}-seed{seed}", method, seed) for method in spec.methods for seed in spec.fusion.seeds]
-    return [(name, name, 0) for name in models_of(spec.world)] + fused
+def worlds_of(spec: Spec) -> dict[int, WorldSpec]:
+    """All worlds of a run, by their seed."""
+    return {seed: spec.world.model_copy(update={"seed": seed}) for seed in spec.worlds or (spec.world.seed,)}
+
+
+def in_world(spec: Spec, seed: int) -> Spec:
+    """The experiment in one other world, under another name: other data and other models, made from this seed.
+
+    Raises:
+        InputError: the weights of the spec are tuned in this world.
+    """
+    changes = {"world": spec.world.model_copy(update={"seed": seed}), "worlds": (), "name": f"{spec.name}-world{seed}"}
+    changed = spec.model_copy(update=changes)
+    check_spec(changed, f"{spec.name} with --world-seed {seed}")
+    return changed
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint of a run, with the fields of its rows."""
+
+    name: str
+    method: str
+    world_seed: int
+    seed: int
+
+
+def seeds_of(spec: Spec) -> dict[int, tuple[int, ...]]:
+    """The seeds of the fusions in each world, by the seed of the world."""
+    worlds, seeds = list(worlds_of(spec)), spec.fusion.seeds
+    if spec.fusion.seeds_per == "world":
+        return dict.fromkeys(worlds, seeds)
+    return {world: seeds[place :: len(worlds)] for place, world in enumerate(worlds)}
+
+
+def subjects_of(spec: Spec) -> list[Subject]:
+    """All checkpoints of a run: for each world its models, then each method with each seed."""
+    found = []
+    for world, seeds in seeds_of(spec).items():
+        suffix = f"-world{world}" if spec.worlds else ""
+        found += [Subject(name + suffix, name, world, 0) for name in models_of(spec.world)]
+        found += [Subject(f"{m}-seed{seed}{suffix}", m, world, seed) for m in spec.methods for seed in seeds]
+    return found
 
 
 def unit_of(subject: str) -> str:
@@ -172,68 +250,14 @@ def load_spec(name: str) -> Spec:
     Raises:
         InputError: there is no such spec, or it has an unknown key, a missing key or a wrong value.
     """
-    return read_spec(_find(name))
+    return read_spec(find_spec(name, SPECS))
 
 
 def read_spec(path: Path) -> Spec:
     """Reads the spec in a file, as `load_spec` does."""
-    spec = validate(Spec, _read(path, ()), str(path))
-    _check(spec, path)
+    spec = validate(Spec, read_content(path, SPECS), str(path))
+    check_spec(spec, str(path))
     return spec
-
-
-def _find(name: str) -> Path:
-    if Path(name).suffix:
-        return Path(name)
-    shipped = {p.stem: p for p in SPECS.glob("*.yaml")}
-    if name not in shipped:
-        raise InputError(
-            f'no spec is called "{one_line(name, 80)}"{did_you_mean(name, shipped)}\n'
-            f"known: {', '.join(sorted(shipped))}; a path must end in .yaml"
-        )
-    return shipped[name]
-
-
-def _read(path: Path, before: tuple[Path, ...]) -> Any:
-    """Reads the YAML of a spec. With `extends: NAME` it takes the top-level keys that it lacks from that spec.
-
-    Args:
-        path: the file.
-        before: the files that extend this one, which it must not extend itself.
-    """
-    content = read_yaml(path, "spec")
-    if isinstance(content, dict) and "extends" in content:
-        name = content.pop("extends")
-        if not isinstance(name, str) or len(name) > LONGEST_NAME:
-            raise InputError(f"{path}: extends: expected the name of a spec, got {shown(name)}\ngive a name or a path")
-        base, chain = _find(name), (*before, path)
-        if resolved(base) in map(resolved, chain):
-            raise InputError(f"{path} extends {base.name}, which extends it again\nname another spec after `extends:`")
-        inherited = _read(base, chain)
-        if not isinstance(inherited, dict):
-            raise InputError(
-                f"{path} extends {base}, which holds {shown(inherited)}\nexpected a spec: keys with values"
-            )
-        return inherited | content
-    return content
-
-
-def _check(spec: Spec, path: Path) -> None:
-    known = models_of(spec.world).keys() - {"pivot"}
-    for name, method in spec.methods.items():
-        for source in method.sources:
-            _require_named(f"{path}: methods.{name}.sources", source, known)
-    if "gates" in spec.model_fields_set:
-        for role, method in spec.gates:
-            if method is not None:
-                _require_named(f"{path}: gates.{role}", method, spec.methods)
-
-
-def _require_named(key: str, name: str, known: Collection[str]) -> None:
-    if name not in known:
-        raise InputError(
-            f'{key} names "{one_line(name, 80)}"{did_you_mean(name, known)}\nknown: {", ".join(sorted(known))}'
-        )
 
 
 def spec_path(name: str) -> Path:
@@ -242,4 +266,4 @@ def spec_path(name: str) -> Path:
     Raises:
         InputError: no spec that ships with gldbench has this name.
     """
-    return _find(name)
+    return find_spec(name, SPECS)
