@@ -25,14 +25,14 @@ from gldbench.grade.rows import RowLabels
 from gldbench.jobs import Job, Ran, Report, intact, together
 from gldbench.methods import METHODS, check_methods
 from gldbench.methods.train import sources_of
-from gldbench.protocol import require_declared, resolved_methods
+from gldbench.protocol.arms import require_declared, resolved_methods
+from gldbench.protocol.tuned import Tuning, read_tuning, write_tuning
+from gldbench.protocol.tuning import tune, tuning_key
 from gldbench.report.scores import mean_scores
 from gldbench.schema import Environment
 from gldbench.spec import Spec, Subject, subjects_of, unit_of, worlds_of
 from gldbench.store import Store
 from gldbench.tasks import load_task
-from gldbench.tuned import Tuning, read_tuning, write_tuning
-from gldbench.tuning import tune, tuning_key
 from gldbench.worlds.build import check_world, families_of, fusion_sample, read_set, world_folder, world_jobs
 from gldbench.worlds.families import FAMILIES
 from gldfusion.files import lock, remove_all_leftovers

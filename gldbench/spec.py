@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from gldbench.spec_checks import check_spec
+from gldbench.protocol.rules import check_spec
 from gldbench.spec_files import find_spec, read_content
 from gldfusion.recipe import Model, TermSpec, TrainSpec, validate
 

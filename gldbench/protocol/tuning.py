@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gldbench.protocol import BASELINE, Choice, base_of, ordered, own_terms, resolved_method
+from gldbench.protocol.arms import BASELINE, Choice, base_of, ordered, own_terms, resolved_method
+from gldbench.protocol.tuned import Trial, Tuning
 from gldbench.spec import GateSpec, MethodSpec, Spec
-from gldbench.tuned import Trial, Tuning
 from gldfusion.files import hash_json
 
 Execute = Callable[[Spec], Mapping[str, Sequence[float]]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from gldbench.protocol import BASELINE, base_of
+from gldbench.protocol.arms import BASELINE, base_of
 from gldfusion.errors import InputError, did_you_mean
 from gldfusion.reading import one_line
 

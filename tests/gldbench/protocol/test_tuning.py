@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from gldbench.protocol import Choice
+from gldbench.protocol.arms import Choice
+from gldbench.protocol.tuned import Trial, Tuning, read_tuning, write_tuning
+from gldbench.protocol.tuning import levels, tune, tuning_key
 from gldbench.run import settled
 from gldbench.spec import MethodSpec, Spec
-from gldbench.tuned import Trial, Tuning, read_tuning, write_tuning
-from gldbench.tuning import levels, tune, tuning_key
 from gldfusion.errors import InputError
-from tests.gldbench.test_protocol import compared
+from tests.gldbench.protocol.test_arms import compared
 
 
 class Executor:

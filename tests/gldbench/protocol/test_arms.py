@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from gldbench.protocol import Choice, compared_with, require_declared, resolved_methods
+from gldbench.protocol.arms import Choice, compared_with, require_declared, resolved_methods
 from gldbench.spec import Spec, load_spec, read_spec, seeds_of, subjects_of, worlds_of
 from gldfusion.errors import InputError
 
-MINI = Path(__file__).parent / "mini.yaml"
+MINI = Path(__file__).parents[1] / "mini.yaml"
 KL = {"loss": "kl", "weight": 1.0}
 METHODS: dict[str, Any] = {
     "sft": {},

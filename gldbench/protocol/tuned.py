@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from gldbench.protocol import Choice
+from gldbench.protocol.arms import Choice
 from gldfusion.errors import InputError
 from gldfusion.files import write_json
 from gldfusion.manifest import change_manifest, verify_manifest
