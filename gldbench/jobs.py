@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -40,6 +41,24 @@ class Job:
     """rough amount of work; of several jobs that could start, the one with the largest cost starts first"""
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What `run_jobs` did, and how long it took."""
+
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """seconds that each job took in its worker, by name and in the order in which the jobs ended"""
+    start: float = 0.0
+    """seconds until the first worker was ready"""
+    elapsed: float = 0.0
+    """seconds from the call to its end"""
+
+
+def together(*runs: Ran) -> Ran:
+    """Several calls of an engine, one after the other, as one."""
+    seconds = {name: value for ran in runs for name, value in ran.seconds.items()}
+    return Ran(seconds, sum(ran.start for ran in runs), sum(ran.elapsed for ran in runs))
+
+
 def intact(folder: Path, what: str) -> bool:
     """Whether the folder that a job makes is there. If it is, every file of it is compared with its manifest.
 
@@ -56,7 +75,7 @@ def intact(folder: Path, what: str) -> bool:
     return True
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, threads: int, report: Report) -> list[str]:
+def run_jobs(jobs: Sequence[Job], workers: int, threads: int, report: Report) -> Ran:
     """Runs every job that is not done. Jobs start after all jobs that they need.
 
     Workers end when this process ends, even if it is killed.
@@ -68,7 +87,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, threads: int, report: Report) ->
         report: is told the state of every job.
 
     Returns:
-        The names of the jobs that were run.
+        The jobs that were run, with their seconds.
 
     Raises:
         InputError: a worker process was killed.
@@ -78,22 +97,26 @@ def run_jobs(jobs: Sequence[Job], workers: int, threads: int, report: Report) ->
     for job in jobs:
         report(job.name, 0 if job.name in pending else 1, 1)
     if not pending:
-        return []
+        return Ran()
+    began = time.perf_counter()
     context = multiprocessing.get_context("spawn")
     queue: SimpleQueue[tuple[str, int, int] | None] = context.SimpleQueue()
     listener = threading.Thread(target=_listen, args=(queue, report), daemon=True)
     listener.start()
-    ran: list[str] = []
+    seconds: dict[str, float] = {}
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(threads, queue))
     try:
-        running: dict[Future[None], Job] = {}
+        # all workers start now: the second one does not wait until there is a second job
+        starting = [pool.submit(_nothing) for _ in range(min(workers, len(pending)))]
+        wait(starting, return_when=FIRST_COMPLETED)
+        start = time.perf_counter() - began
+        running: dict[Future[float], Job] = {}
         while pending or running:
             for job in _ready(pending, running, workers - len(running)):
                 running[pool.submit(_work, job.name, job.function, dict(job.arguments))] = pending.pop(job.name)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 job = running.pop(future)
-                future.result()
-                ran.append(job.name)
+                seconds[job.name] = future.result()
                 report(job.name, 1, 1)
     except BaseException as error:
         for process in list((pool._processes or {}).values()):
@@ -109,10 +132,10 @@ def run_jobs(jobs: Sequence[Job], workers: int, threads: int, report: Report) ->
         queue.put(None)
         listener.join()
         queue.close()
-    return ran
+    return Ran(seconds, start, time.perf_counter() - began)
 
 
-def _ready(pending: Mapping[str, Job], running: Mapping[Future[None], Job], free: int) -> list[Job]:
+def _ready(pending: Mapping[str, Job], running: Mapping[Future[float], Job], free: int) -> list[Job]:
     """At most `free` jobs whose needs are done, in order of falling cost."""
     unfinished = {*pending, *(job.name for job in running.values())}
     ready = [job for job in pending.values() if not unfinished & set(job.needs)]
@@ -142,7 +165,13 @@ def _start_worker(threads: int, queue: SimpleQueue[tuple[str, int, int] | None])
     logging.getLogger("accelerate").setLevel(logging.ERROR)
 
 
-def _work(name: str, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
-    queue = _progress
+def _nothing() -> None:
+    """A piece of work that only makes a worker start."""
+
+
+def _work(name: str, function: Callable[..., Any], arguments: dict[str, Any]) -> float:
+    """Runs a job; returns its seconds."""
+    queue, started = _progress, time.perf_counter()
     assert queue is not None, "only workers that run_jobs started call this"
     function(**arguments, progress=lambda done, total: queue.put((name, done, total)))
+    return time.perf_counter() - started

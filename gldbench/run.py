@@ -1,12 +1,16 @@
 """Runs an experiment: makes a plan of jobs from its spec, and runs the jobs that are not done.
 
-The functions of the jobs run in worker processes. The parent process imports no model code.
+A spec with a block `tuning` first runs its trials, in a folder that all runs with the same settings share. The
+functions of the jobs run in worker processes. The parent process imports no model code, unless the engine is `serial`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from contextlib import AbstractContextManager, nullcontext
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,16 +18,23 @@ from typing import Any
 import yaml
 
 from gldbench import sandbox
+from gldbench.engines import engine_named
 from gldbench.env import claim, environment
 from gldbench.evaluate.world import evaluate_world, training_rows, work_of
 from gldbench.grade.rows import RowLabels
-from gldbench.jobs import Job, Report, intact, run_jobs
+from gldbench.jobs import Job, Ran, Report, intact, together
 from gldbench.methods import METHODS, check_methods
 from gldbench.methods.train import sources_of
+from gldbench.protocol.arms import require_declared, resolved_methods
+from gldbench.protocol.tuned import Tuning, read_tuning, write_tuning
+from gldbench.protocol.tuning import tune, tuning_key
+from gldbench.report.scores import mean_scores
 from gldbench.schema import Environment
-from gldbench.spec import Spec, subjects_of, unit_of
+from gldbench.spec import Spec, Subject, subjects_of, unit_of, worlds_of
 from gldbench.store import Store
-from gldbench.worlds.build import fusion_sample, read_set, world_folder, world_jobs
+from gldbench.tasks import load_task
+from gldbench.worlds.build import check_world, families_of, fusion_sample, read_set, world_folder, world_jobs
+from gldbench.worlds.families import FAMILIES
 from gldfusion.files import atomic_write, lock, remove_all_leftovers
 from gldfusion.progress import Progress
 
@@ -31,110 +42,190 @@ LOST = "lost-responses.txt"
 """file of a run that names the parts of responses that were lost, while they are repeated"""
 
 
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """A checkpoint of the run, with the method and the seed of its rows."""
+@dataclass(frozen=True)
+class Machine:
+    """How the jobs of a run are run. Nothing of it changes a result."""
 
-    name: str
-    method: str
-    seed: int
-    path: Path
+    workers: int = 1
+    """number of worker processes"""
+    threads: int = 1
+    """torch threads of each worker"""
+    engine: str = "processes"
+    """key of `engines.ENGINES`"""
+    unsafe_code: bool = False
+    """if there is no sandbox, run model-written code without one; every row then says so"""
 
 
-def subjects(spec: Spec, run: Path, world: Path) -> list[Subject]:
-    """All checkpoints of a run: the models of the world, then every method with every seed.
+def world_folders(spec: Spec, run: Path) -> dict[int, Path]:
+    """The folders of the worlds of a run, by world seed: in the folder `worlds` beside the run."""
+    return {seed: world_folder(world, run.parent / "worlds") for seed, world in worlds_of(spec).items()}
+
+
+def checkpoint_of(spec: Spec, subject: Subject, run: Path, worlds: Mapping[int, Path]) -> Path:
+    """The folder of a checkpoint of a run.
 
     Args:
         spec: the experiment.
+        subject: one of its subjects.
         run: folder of the run.
-        world: folder of the world.
+        worlds: the folders of its worlds, by world seed.
     """
-    return [
-        Subject(name, method, seed, (run / "checkpoints" if method in spec.methods else world / "models") / name)
-        for name, method, seed in subjects_of(spec)
-    ]
+    if subject.method in spec.methods:
+        return run / "checkpoints" / subject.name
+    return worlds[subject.world_seed] / "models" / subject.method
 
 
 def plan(
-    spec: Spec, run: Path, world: Path, env: Environment, *, unsafe_code: bool = False, repeat: bool = False
+    spec: Spec, run: Path, worlds: Mapping[int, Path], env: Environment, *, unsafe_code: bool, repeat: bool = False
 ) -> list[Job]:
-    """All jobs of an experiment, done or not.
+    """All jobs of an experiment, done or not. No job comes before one that it needs.
 
     Args:
-        spec: the experiment.
+        spec: the experiment, with resolved methods.
         run: folder of the run.
-        world: folder of the world.
+        worlds: the folders of its worlds, by world seed.
         env: the environment that the rows will name.
-        unsafe_code: as in `run_spec`.
+        unsafe_code: as in `Machine`.
         repeat: evaluate all checkpoints, because stored responses were lost. Only these are generated again.
     """
-    store = Store(run)
-    jobs = world_jobs(spec.world, world)
-    for subject in subjects(spec, run, world):
-        shared: dict[str, Any] = {"spec": spec, "run": run, "world": world, "subject": subject}
-        if subject.method in spec.methods:
-            logits = tuple(f"logits {source}" for source in sources_of(spec, spec.methods[subject.method]))
-            jobs.append(
-                Job(
-                    name=f"fuse {subject.name}",
-                    function=fuse_one,
-                    arguments=shared,
-                    done=partial(intact, subject.path, "fused checkpoint"),
-                    needs=("train pivot", *logits),
-                    cost=0.5,
-                )
-            )
-        needs = (f"fuse {subject.name}" if subject.method in spec.methods else f"train {subject.name}", "data")
-        done = (lambda: False) if repeat else partial(store.has, unit_of(subject.name))
-        jobs.append(
-            Job(
-                name=f"evaluate {subject.name}",
-                function=evaluate_one,
-                arguments=shared | {"env_id": env.env_id, "unsafe_code": unsafe_code},
-                done=done,
-                needs=needs,
-                cost=0.1,
-            )
+    store, jobs = Store(run), []
+    for seed, world in worlds_of(spec).items():
+        jobs += [_in_world(job, spec, seed) for job in world_jobs(world, worlds[seed])]
+    for subject in subjects_of(spec):
+        own = spec.model_copy(update={"world": worlds_of(spec)[subject.world_seed]})
+        path = checkpoint_of(spec, subject, run, worlds)
+        shared: dict[str, Any] = {
+            "spec": own,
+            "run": run,
+            "world": worlds[subject.world_seed],
+            "subject": subject,
+            "path": path,
+        }
+        job = Job(
+            name=f"evaluate {subject.name}",
+            function=evaluate_one,
+            arguments=shared | {"env_id": env.env_id, "unsafe_code": unsafe_code},
+            done=(lambda: False) if repeat else partial(store.has, unit_of(subject.name)),
+            needs=(*_world_needs(spec, subject, "data"),),
+            cost=0.1,
         )
+        if subject.method in spec.methods:
+            method = spec.methods[subject.method]
+            logits = [f"logits {source}" for source in sources_of(spec, method)]
+            fuse = Job(
+                name=f"fuse {subject.name}",
+                function=fuse_one,
+                arguments=shared,
+                done=partial(intact, path, "fused checkpoint"),
+                needs=_world_needs(spec, subject, "train pivot", *logits),
+                cost=0.5,
+            )
+            jobs += [fuse, dataclasses.replace(job, needs=(*job.needs, fuse.name))]
+        else:
+            model = _world_needs(spec, subject, f"train {subject.method}")
+            jobs.append(dataclasses.replace(job, needs=(*job.needs, *model)))
     return jobs
 
 
-def run_spec(
-    spec: Spec, run: Path, workers: int, threads: int, report: Report, *, unsafe_code: bool = False
-) -> list[str]:
+def _world_needs(spec: Spec, subject: Subject, *names: str) -> tuple[str, ...]:
+    return tuple(name + _of_world(spec, subject.world_seed) for name in names)
+
+
+def _of_world(spec: Spec, seed: int) -> str:
+    return f" of world {seed}" if spec.worlds else ""
+
+
+def _in_world(job: Job, spec: Spec, seed: int) -> Job:
+    suffix = _of_world(spec, seed)
+    return dataclasses.replace(job, name=job.name + suffix, needs=tuple(need + suffix for need in job.needs))
+
+
+def run_spec(spec: Spec, run: Path, machine: Machine, report: Report) -> Ran:
     """Runs all jobs of an experiment that are not done.
 
     Args:
         spec: the experiment.
-        run: folder of the run. The folder `worlds` beside it holds the worlds.
-        workers: number of worker processes.
-        threads: torch threads of each worker.
+        run: folder of the run. The folders `worlds` and `tuning` beside it hold the worlds and the trials.
+        machine: how the jobs are run.
         report: is told the state of every job.
-        unsafe_code: if there is no sandbox, run model-written code without one; every row then says so.
 
     Returns:
-        The names of the jobs that were run.
+        The jobs that were run, with their seconds.
 
     Raises:
-        InputError: a method, loss or option is unknown, there is no sandbox, `run` holds another experiment, another
-            process uses it, or a file that an earlier process wrote is damaged.
+        InputError: a method, loss or option is unknown, methods differ in something undeclared, there is no sandbox,
+            `run` holds another experiment, another process uses it, or a file that an earlier process wrote is damaged.
     """
+    engine_named(machine.engine)
     check_methods(spec)
-    with _code_allowed(unsafe_code):
-        sandbox.require()  # the answers of one family are programs
-    env = environment(threads, workers)
-    world = world_folder(spec.world, run.parent / "worlds")
-    with lock(run / ".lock"), lock(world / ".lock"):
-        for folder in (run, world):
-            for place in (folder, *filter(Path.is_dir, folder.iterdir())):
-                remove_all_leftovers(place)
+    check_world(spec.world)
+    require_declared(spec, resolved_methods(spec, {}))
+    if any(FAMILIES[name].programs for name in families_of(spec.world)):
+        with _code_allowed(machine.unsafe_code):
+            sandbox.require()
+    env = environment(machine.threads, machine.workers)
+    with lock(run / ".lock"):
+        _tidy(run)
         claim(run, env, yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False))
+        tuning, ran = read_tuning(run), Ran()
+        if tuning is None and spec.tuning is not None:
+            tuning, ran = _tuned(spec, run, env, machine, report)
+            write_tuning(run, tuning)
+        return together(ran, _run_jobs(settled(spec, tuning), run, env, machine, report))
+
+
+def settled(spec: Spec, tuning: Tuning | None) -> Spec:
+    """The experiment with resolved methods, and with the learning rate that was chosen.
+
+    Args:
+        spec: the experiment.
+        tuning: what was chosen; None if nothing was tuned.
+    """
+    methods = resolved_methods(spec, tuning.choices if tuning else {})
+    train = spec.fusion.train
+    if tuning is not None and tuning.learning_rate is not None:
+        train = train.model_copy(update={"learning_rate": tuning.learning_rate})
+    return spec.model_copy(update={"methods": methods, "fusion": spec.fusion.model_copy(update={"train": train})})
+
+
+def tuning_folder(spec: Spec, run: Path) -> Path:
+    """The folder of the trials of a spec. Specs whose trials could be the same share it."""
+    return run.parent / "tuning" / f"tuning-{tuning_key(spec)}"
+
+
+def _tuned(spec: Spec, run: Path, env: Environment, machine: Machine, report: Report) -> tuple[Tuning, Ran]:
+    """Runs the trials of a spec and chooses among them."""
+    folder = tuning_folder(spec, run)
+    ran: list[Ran] = []
+
+    def execute(trials: Spec) -> dict[str, list[float]]:
+        ran.append(_run_jobs(trials, folder, env, machine, report))
+        rows = Store(folder).rows()
+        chance = {task: load_task(task).chance for task in {row.task for row in rows if row.suite == "world"}}
+        scores: dict[str, list[float]] = defaultdict(list)
+        for (method, _, _), score in sorted(mean_scores(rows, "validation", chance).items()):
+            scores[method].append(score)
+        return scores
+
+    with lock(folder / ".lock"):
+        _tidy(folder)
+        claim(folder, env)
+        return tune(spec, execute), together(*ran)
+
+
+def _run_jobs(spec: Spec, run: Path, env: Environment, machine: Machine, report: Report) -> Ran:
+    """Runs the jobs of a settled spec in a folder that this process has locked."""
+    worlds = world_folders(spec, run)
+    with ExitStack() as locks:
+        for world in worlds.values():
+            locks.enter_context(lock(world / ".lock"))
+        _tidy(*worlds.values())
         lost = _lost_responses(run)
         Store(run).settle()
-        jobs = plan(spec, run, world, env, unsafe_code=unsafe_code, repeat=lost)
-        done = run_jobs(jobs, workers, threads, report)
+        jobs = plan(spec, run, worlds, env, unsafe_code=machine.unsafe_code, repeat=lost)
+        ran = engine_named(machine.engine)(jobs, machine.workers, machine.threads, report)
         (run / LOST).unlink(missing_ok=True)
-        return done
+        return ran
 
 
 def _lost_responses(run: Path) -> bool:
@@ -150,19 +241,35 @@ def _lost_responses(run: Path) -> bool:
     return (run / LOST).is_file()
 
 
+def _tidy(*folders: Path) -> None:
+    """Deletes what killed processes left half-written."""
+    for folder in folders:
+        for place in (folder, *filter(Path.is_dir, folder.iterdir())):
+            remove_all_leftovers(place)
+
+
 def _code_allowed(unsafe_code: bool) -> AbstractContextManager[None]:
     return sandbox.unsafe_code_allowed() if unsafe_code else nullcontext()
 
 
-def fuse_one(spec: Spec, run: Path, world: Path, subject: Subject, progress: Progress) -> None:
+def fuse_one(spec: Spec, run: Path, world: Path, subject: Subject, path: Path, progress: Progress) -> None:
     """Job: makes one fused checkpoint."""
-    data = fusion_sample(world, subject.seed, spec.fusion.examples, run / "data" / f"fusion-seed{subject.seed}.jsonl")
     method = spec.methods[subject.method]
-    METHODS[method.kind](spec, method, world, data, subject.seed, subject.path, progress)
+    draw = subject.seed if method.sample_seed is None else method.sample_seed
+    suffix = f"-world{subject.world_seed}" if spec.worlds else ""
+    data = fusion_sample(world, draw, spec.fusion.examples, run / "data" / f"fusion-seed{draw}{suffix}.jsonl")
+    METHODS[method.kind](spec, method, world, data, subject.seed, path, progress)
 
 
 def evaluate_one(
-    spec: Spec, run: Path, world: Path, subject: Subject, env_id: str, unsafe_code: bool, progress: Progress
+    spec: Spec,
+    run: Path,
+    world: Path,
+    subject: Subject,
+    path: Path,
+    env_id: str,
+    unsafe_code: bool,
+    progress: Progress,
 ) -> None:
     """Job: generates and grades the responses of one checkpoint, and stores its grades and training log as rows."""
     store = Store(run)
@@ -172,11 +279,14 @@ def evaluate_one(
         suite="world",
         subject=subject.name,
         method=subject.method,
-        world_seed=spec.world.seed,
+        world_seed=subject.world_seed,
         seed=subject.seed,
     )
     sets = {name: read_set(world, name) for name in spec.evaluation.sets}
+    if spec.worlds:  # items of several worlds are different items
+        prefix = f"world{subject.world_seed}/"
+        sets = {n: [dataclasses.replace(i, id=prefix + i.id) for i in own] for n, own in sets.items()}
     work = work_of(sets, spec.evaluation.max_tokens)
     with _code_allowed(unsafe_code):
-        rows = evaluate_world(subject.path, work, store, labels, spec.evaluation.batch_size, progress)
-    store.append_rows([*rows, *training_rows(subject.path, labels)], unit_of(subject.name))
+        rows = evaluate_world(path, work, store, labels, spec.evaluation.batch_size, progress)
+    store.append_rows([*rows, *training_rows(path, labels)], unit_of(subject.name))

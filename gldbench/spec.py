@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from gldfusion.errors import InputError, did_you_mean
-from gldfusion.paths import resolved
-from gldfusion.reading import one_line, shown
+from gldbench.protocol.rules import check_spec
+from gldbench.spec_files import find_spec, read_content
 from gldfusion.recipe import Model, TermSpec, TrainSpec, validate
-from gldfusion.yaml_reader import read_yaml
 
-LONGEST_NAME = 4096
-"""characters of a name or a path after `extends:`"""
 SPECS = Path(__file__).parent / "specs"
 
 
-class ModelSpec(Model):
+class Growing(Model):
+    """Settings that get more keys with time. Stored runs and worlds are found by their text, which must not change."""
+
+    later: ClassVar[frozenset[str]] = frozenset()
+    """keys that older runs do not know; the stored text leaves them out where they have their default"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in handler(self).items()
+            if name not in self.later or getattr(self, name) != fields[name].get_default(call_default_factory=True)
+        }
+
+
+class ModelSpec(Growing):
     """A small language model of the embedded world, trained from scratch or from another model of the world."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"base"})
 
     architecture: str
     """key of `worlds.models.ARCHITECTURES`"""
     tokenizer: str
-    """key of `worlds.tokenizers.KINDS`"""
+    """key of `worlds.tokenizers.KINDS`, or the name of another model of the world, whose tokenizer it shares"""
     vocabulary: int
     """largest number of tokens, special tokens included"""
     turn: tuple[str, str]
@@ -36,7 +51,7 @@ class ModelSpec(Model):
     set: Literal["source", "pivot"]
     """the set that its training texts come from"""
     families: tuple[str, ...] = ()
-    """its own families, which most of its training texts come from; empty: all families alike"""
+    """its own families, which most of its training texts come from; empty: all families of the world alike"""
     share_own: float = Field(default=0.7, gt=0, le=1)
     """share of training texts from its own families"""
     examples: int = Field(gt=0)
@@ -44,18 +59,17 @@ class ModelSpec(Model):
     train: TrainSpec
     base: str | None = None
     """name of the model of this world whose trained weights and tokenizer it starts from. Default: it starts from
-    random weights, with a tokenizer of its own"""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leaves out `base` if there is none: stored runs and worlds are found by this text."""
-        return {name: value for name, value in handler(self).items() if name != "base" or value is not None}
+    random weights"""
 
 
-class WorldSpec(Model):
+class WorldSpec(Growing):
     """The models and the data of an embedded world, all made from one seed."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"control", "families", "specialists"})
+
     seed: int
+    families: tuple[str, ...] = ()
+    """the task families of the world; empty: all of `worlds.families.FAMILIES`"""
     sets: dict[Literal["source", "pivot", "fusion", "validation", "test", "harder"], int]
     """set -> number of instances of every family"""
     wrong_labels: float = Field(ge=0, lt=1)
@@ -64,23 +78,32 @@ class WorldSpec(Model):
     """number of largest logits that are stored for each position"""
     pivot: ModelSpec
     sources: dict[str, ModelSpec]
-    control: ModelSpec
-    """the source of the world gate: a strong model with the pivot's tokenizer"""
-    specialists: dict[str, ModelSpec] = Field(default_factory=dict)
+    control: ModelSpec | None = None
+    """a strong model with the pivot's tokenizer, for the world gate. A world needs none if one of its sources has the
+    pivot's tokenizer"""
+    specialists: dict[str, ModelSpec] = Field(default={})
     """models that only methods without distillation terms read, for example those that `merge` averages. Their logits
     are not stored"""
 
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leaves out `specialists` if there are none: stored runs and worlds are found by this text."""
-        return {name: value for name, value in handler(self).items() if name != "specialists" or value}
+    @property
+    def models(self) -> dict[str, ModelSpec]:
+        """All models of the world, by name."""
+        control = {} if self.control is None else {"control": self.control}
+        return {"pivot": self.pivot, **self.sources, **control, **self.specialists}
 
 
-class MethodSpec(Model):
+class MethodSpec(Growing):
     """How a fused checkpoint is made."""
 
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"like", "adds_to", "term_options", "times", "k", "choices", "sample_seed", "differs_in", "exploratory"}
+    )
     kind: str = "train"
     """key of `methods.METHODS`"""
+    like: str | None = None
+    """another method, from which this one takes everything that it does not set itself, tuned weights included"""
+    adds_to: str | None = None
+    """another method, to whose terms and tuned weights this one adds its own terms"""
     sources: tuple[str, ...] = ()
     """names of the sources that it learns from; empty: all sources of the world"""
     control: Literal["none", "shuffled", "permuted_ids"] = "none"
@@ -88,17 +111,48 @@ class MethodSpec(Model):
     lambda_: float = Field(default=0.0, ge=0, le=1, validation_alias="lambda", serialization_alias="lambda")
     """the weight of SFT in the total loss is 1 - lambda; as in a recipe"""
     terms: tuple[TermSpec, ...] = ()
+    """the terms that the method adds. In a spec with `tuning`, their weights are multiplied by the tuned weight"""
+    term_options: dict[str, dict[str, Any]] = Field(default={})
+    """loss -> options that replace those of the terms taken from `like`"""
+    times: float = Field(default=1.0, ge=0)
+    """factor of the weights of all terms that are taken from `like`"""
+    k: int | None = Field(default=None, gt=0)
+    """number of largest logits that the losses see, at most the number that the world stores. Default: that number"""
+    choices: dict[str, tuple[Any, ...]] = Field(default={})
+    """option of the method's own terms -> values, one of which is chosen on the validation set"""
+    sample_seed: int | None = None
+    """draw the sample of the fusion set with this seed in every training, so that only the order varies"""
     learning_rate: float | None = None
-    """default: that of `fusion.train`"""
+    """default: that of `fusion.train`, or the tuned one"""
+    differs_in: tuple[str, ...] = ()
+    """settings in which the method differs on purpose from the method that it is compared with, besides its terms"""
+    exploratory: bool = False
+    """the method is no part of the primary comparisons, and the report gives no verdict on it"""
 
 
-class FusionSpec(Model):
+class FusionSpec(Growing):
     """What all methods have in common: seeds, data and settings of the training."""
 
-    seeds: tuple[int, ...]
+    later: ClassVar[frozenset[str]] = frozenset({"seeds_per"})
+    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds_per: Literal["world", "all"] = "world"
+    """whether each world has all these seeds, or the seeds are dealt out to the worlds in turn"""
     examples: int = Field(gt=0)
     """number of texts that each seed draws from the fusion set"""
     train: TrainSpec
+
+
+class TuningSpec(Model):
+    """How the weights are chosen: on the validation set, with worlds and seeds that the comparison does not use."""
+
+    worlds: tuple[int, ...] = Field(min_length=1)
+    """world seeds"""
+    seeds: tuple[int, ...] = Field(min_length=1)
+    """seeds of the fusions"""
+    weights: tuple[float, ...]
+    """the grid of the weight of each method's own terms, the same for all methods; it contains 0"""
+    learning_rates: tuple[float, ...] = ()
+    """the grid of the learning rate. It is chosen for sft, and all methods use it. Empty: that of `fusion.train`"""
 
 
 class EvaluationSpec(Model):
@@ -111,8 +165,21 @@ class EvaluationSpec(Model):
     """number of sequences that are generated at once"""
 
 
-class Spec(Model):
+class GateSpec(Model):
+    """The methods that the world gate compares with sft. Each is the name of a method of the spec."""
+
+    same_vocabulary: str | None = None
+    """learns from a source that has the pivot's vocabulary; it must beat sft"""
+    across: str | None = None
+    """learns across vocabularies with a loss that knows token ids; it must beat sft"""
+    shuffled: str | None = None
+    """learns from shuffled source outputs; it must not beat sft"""
+
+
+class Spec(Growing):
     """One experiment."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"gates", "worlds", "tuning", "primary"})
 
     name: str
     """name of the run; the default folder is runs/<name>"""
@@ -123,17 +190,63 @@ class Spec(Model):
     """name -> method; the report uses these names"""
     fusion: FusionSpec
     evaluation: EvaluationSpec
+    gates: GateSpec = GateSpec(same_vocabulary="sft+kl", shuffled="sft+kl-shuffled")
+    """default: the gate of older specs, whose positive control learns from the control source"""
+    worlds: tuple[int, ...] = ()
+    """world seeds: one world for each, which differs from `world` by its seed only. Empty: only `world`"""
+    tuning: TuningSpec | None = None
+    primary: tuple[tuple[str, str], ...] = ()
+    """the comparisons that the run is made for, each (candidate, baseline). Their p-values are corrected together"""
 
 
 def models_of(world: WorldSpec) -> dict[str, ModelSpec]:
     """All models of a world, by name."""
-    return {"pivot": world.pivot, **world.sources, "control": world.control, **world.specialists}
+    return world.models
 
 
-def subjects_of(spec: Spec) -> list[tuple[str, str, int]]:
-    """(name, method, seed) of all checkpoints of a run: the models of the world, then each method with each seed."""
-    fused = [(f"{method}-seed{seed}", method, seed) for method in spec.methods for seed in spec.fusion.seeds]
-    return [(name, name, 0) for name in models_of(spec.world)] + fused
+def worlds_of(spec: Spec) -> dict[int, WorldSpec]:
+    """All worlds of a run, by their seed."""
+    return {seed: spec.world.model_copy(update={"seed": seed}) for seed in spec.worlds or (spec.world.seed,)}
+
+
+def in_world(spec: Spec, seed: int) -> Spec:
+    """The experiment in one other world, under another name: other data and other models, made from this seed.
+
+    Raises:
+        InputError: the weights of the spec are tuned in this world.
+    """
+    changes = {"world": spec.world.model_copy(update={"seed": seed}), "worlds": (), "name": f"{spec.name}-world{seed}"}
+    changed = spec.model_copy(update=changes)
+    check_spec(changed, f"{spec.name} with --world-seed {seed}")
+    return changed
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint of a run, with the fields of its rows."""
+
+    name: str
+    method: str
+    world_seed: int
+    seed: int
+
+
+def seeds_of(spec: Spec) -> dict[int, tuple[int, ...]]:
+    """The seeds of the fusions in each world, by the seed of the world."""
+    worlds, seeds = list(worlds_of(spec)), spec.fusion.seeds
+    if spec.fusion.seeds_per == "world":
+        return dict.fromkeys(worlds, seeds)
+    return {world: seeds[place :: len(worlds)] for place, world in enumerate(worlds)}
+
+
+def subjects_of(spec: Spec) -> list[Subject]:
+    """All checkpoints of a run: for each world its models, then each method with each seed."""
+    found = []
+    for world, seeds in seeds_of(spec).items():
+        suffix = f"-world{world}" if spec.worlds else ""
+        found += [Subject(name + suffix, name, world, 0) for name in models_of(spec.world)]
+        found += [Subject(f"{m}-seed{seed}{suffix}", m, world, seed) for m in spec.methods for seed in seeds]
+    return found
 
 
 def unit_of(subject: str) -> str:
@@ -150,110 +263,14 @@ def load_spec(name: str) -> Spec:
     Raises:
         InputError: there is no such spec, or it has an unknown key, a missing key or a wrong value.
     """
-    return read_spec(_find(name))
+    return read_spec(find_spec(name, SPECS))
 
 
 def read_spec(path: Path) -> Spec:
     """Reads the spec in a file, as `load_spec` does."""
-    spec = validate(Spec, _read(path, ()), str(path))
-    _check(spec, path)
+    spec = validate(Spec, read_content(path, SPECS), str(path))
+    check_spec(spec, str(path))
     return spec
-
-
-def _find(name: str) -> Path:
-    if Path(name).suffix:
-        return Path(name)
-    shipped = {p.stem: p for p in SPECS.glob("*.yaml")}
-    if name not in shipped:
-        raise InputError(
-            f'no spec is called "{one_line(name, 80)}"{did_you_mean(name, shipped)}\n'
-            f"known: {', '.join(sorted(shipped))}; a path must end in .yaml"
-        )
-    return shipped[name]
-
-
-def _read(path: Path, before: tuple[Path, ...]) -> Any:
-    """Reads the YAML of a spec. With `extends: NAME` it takes the top-level keys that it lacks from that spec.
-
-    Args:
-        path: the file.
-        before: the files that extend this one, which it must not extend itself.
-    """
-    content = read_yaml(path, "spec")
-    if isinstance(content, dict) and "extends" in content:
-        name = content.pop("extends")
-        if not isinstance(name, str) or len(name) > LONGEST_NAME:
-            raise InputError(f"{path}: extends: expected the name of a spec, got {shown(name)}\ngive a name or a path")
-        base, chain = _find(name), (*before, path)
-        if resolved(base) in map(resolved, chain):
-            raise InputError(f"{path} extends {base.name}, which extends it again\nname another spec after `extends:`")
-        inherited = _read(base, chain)
-        if not isinstance(inherited, dict):
-            raise InputError(
-                f"{path} extends {base}, which holds {shown(inherited)}\nexpected a spec: keys with values"
-            )
-        return inherited | content
-    return content
-
-
-SHAPE = ("architecture", "tokenizer", "vocabulary", "turn", "hidden", "layers", "heads", "intermediate")
-"""the settings of a model that it must share with its base"""
-
-
-def _check_bases(world: WorldSpec, path: Path) -> None:
-    models = models_of(world)
-    for name, model in models.items():
-        before, base = {name}, model.base
-        while base is not None:
-            if base not in models:
-                raise InputError(
-                    f'{path}: the base of {name} is "{base}"{did_you_mean(base, models)}\nknown: {", ".join(models)}'
-                )
-            if base in before:
-                raise InputError(f"{path}: the base of {name} starts from {name} itself\nname another base")
-            for key in SHAPE:
-                if (own := getattr(model, key)) != (expected := getattr(models[base], key)):
-                    raise InputError(
-                        f"{path}: {name} starts from the weights of {base}: its {key} must be {expected}, got {own}\n"
-                        f"give both the same {key}, or remove `base`"
-                    )
-            before.add(base)
-            base = models[base].base
-
-
-def _check(spec: Spec, path: Path) -> None:
-    _check_bases(spec.world, path)
-    known = {*spec.world.sources, "control", *spec.world.specialists}
-    for name, method in spec.methods.items():
-        for source in method.sources:
-            if method.terms and source in spec.world.specialists:
-                raise InputError(
-                    f"{path}: methods.{name}.terms compare the pivot with {source}, whose logits are not stored\n"
-                    "move this model from world.specialists to world.sources, or name another source"
-                )
-            if source not in known:
-                raise InputError(
-                    f'{path}: methods.{name}.sources names "{source}"{did_you_mean(source, known)}\n'
-                    f"known: {', '.join(sorted(known))}"
-                )
-        if any(term.weight > 0 for term in method.terms):
-            for source in method.sources or tuple(spec.world.sources):
-                _check_length(spec, source, path)
-
-
-def _check_length(spec: Spec, source: str, path: Path) -> None:
-    """Checks that the stored logits of a source were made for texts of the length that methods train on.
-
-    `worlds.build.store_logits` stores them with the source's `max_length`, and a fusion refuses others. That would
-    happen hours later, in the middle of the run.
-    """
-    stored, wanted = models_of(spec.world)[source].train.max_length, spec.fusion.train.max_length
-    if stored != wanted:
-        place = "world.control" if source == "control" else f"world.sources.{source}"
-        raise InputError(
-            f"{path}: fusion.train.max_length: expected {stored}, the max_length of {place}.train, got {wanted}\n"
-            "the logits of a source are stored for texts of its own max_length: give both the same value"
-        )
 
 
 def spec_path(name: str) -> Path:
@@ -262,4 +279,4 @@ def spec_path(name: str) -> Path:
     Raises:
         InputError: no spec that ships with gldbench has this name.
     """
-    return _find(name)
+    return find_spec(name, SPECS)

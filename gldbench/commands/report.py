@@ -15,6 +15,7 @@ from gldfusion.paths import resolved
 if TYPE_CHECKING:
     from gldbench.items.records import Items
     from gldbench.schema import Row
+    from gldbench.spent import Clock
 
 ITEMS = "items.html"
 """page of single items beside the report"""
@@ -40,7 +41,9 @@ def report(
     show_report(place, as_json, {}, partial)
 
 
-def show_report(folder: Path, as_json: bool, facts: dict[str, Any], partial: bool = False) -> None:
+def show_report(
+    folder: Path, as_json: bool, facts: dict[str, Any], partial: bool = False, clock: Clock | None = None
+) -> None:
     """Writes the report of a run, with a page of its single items, and prints the summary.
 
     Args:
@@ -48,6 +51,7 @@ def show_report(folder: Path, as_json: bool, facts: dict[str, Any], partial: boo
         as_json: print one JSON document instead of text.
         facts: more numbers to print.
         partial: report even if results of checkpoints are missing.
+        clock: measured the run; its seconds are printed too.
     """
     from gldbench.console import print_table
     from gldbench.items.page import page
@@ -69,6 +73,8 @@ def show_report(folder: Path, as_json: bool, facts: dict[str, Any], partial: boo
     if as_json:
         summary = summary_json(analysis, trainings(made.rows), made.environment)
         summary["missing"] = list(made.missing)
+        if clock:
+            facts = facts | {"seconds": {s.kind: round(s.seconds, 1) for s in clock.spent()}}
         print_json(summary | facts | {"report": str(paths.html), "items": str(paths.html.with_name(ITEMS))})
         return
     print_table(summary_table(analysis))
@@ -79,6 +85,17 @@ def show_report(folder: Path, as_json: bool, facts: dict[str, Any], partial: boo
     print(f"report: {paths.html}\nitems: {paths.html.with_name(ITEMS)}")
     if note := without_sandbox(made.rows):
         print(note)
+    if clock:
+        print_spent(clock)
+
+
+def print_spent(clock: Clock) -> None:
+    """Prints where the time of a run went."""
+    from gldbench.console import print_rows
+
+    rows = [(clock.words(s.kind), str(s.jobs or "–"), f"{s.seconds:.0f}") for s in clock.spent()]
+    print("\nWhere the time went (seconds of jobs are those of all workers together):")
+    print_rows(("work", "jobs", "seconds"), *rows)
 
 
 def without_sandbox(rows: Sequence[Row]) -> str:

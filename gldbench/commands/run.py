@@ -22,6 +22,16 @@ def run(
         int | None,
         typer.Option(min=1, help="Number of worker processes, with one thread each. Default: one per CPU core."),
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(help="How jobs are run: processes (all cores) or serial (one after the other, in this process)."),
+    ] = "processes",
+    world_seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Run the experiment in the world of this seed: other data, other models, another folder."
+        ),
+    ] = None,
     unsafe_code: UnsafeCode = False,
     data: Annotated[
         str | None, typer.Option(help='For a table: folder of benchmark files, or "hub" to download them.')
@@ -62,7 +72,8 @@ def run(
     """
     from gldbench.commands.table import TableOptions, run_table
     from gldbench.console import reporter
-    from gldbench.spec import load_spec, spec_path
+    from gldbench.spec import in_world, load_spec, spec_path
+    from gldbench.spent import Clock
     from gldbench.tables.definition import is_table
 
     options = TableOptions(
@@ -80,12 +91,13 @@ def run(
         run_table(spec_path(spec), output, options, as_json)
         return
     options.refuse(spec)
-    loaded = load_spec(spec)
+    clock = Clock(workers or os.cpu_count() or 1)
+    loaded = load_spec(spec) if world_seed is None else in_world(load_spec(spec), world_seed)
     folder = resolved(output or Path("runs") / loaded.name)
-    from gldbench.run import run_spec  # slower to import: only after the spec was read without an error
+    from gldbench.run import Machine, run_spec  # slower to import: only after the spec was read without an error
 
+    machine = Machine(workers or os.cpu_count() or 1, 1, engine, unsafe_code)
     with reporter(f"run {loaded.name}") as progress:
-        ran = run_spec(
-            loaded, folder, workers or os.cpu_count() or 1, threads=1, report=progress, unsafe_code=unsafe_code
-        )
-    show_report(folder, as_json, {"jobs_run": len(ran)})
+        ran = run_spec(loaded, folder, machine, progress)
+    clock.jobs_done(ran)
+    show_report(folder, as_json, {"jobs_run": len(ran.seconds)}, clock=clock)

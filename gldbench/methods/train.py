@@ -63,6 +63,6 @@ def recipe_of(spec: Spec, method: MethodSpec, world: Path, data: Path, seed: int
         sources=sources,
         terms=method.terms,
         lambda_=method.lambda_,
-        k=spec.world.k,
+        k=method.k or spec.world.k,
         train=spec.fusion.train.model_copy(update=changes),
     )

@@ -63,7 +63,7 @@ def read_run(run_dir: Path, partial: bool = False) -> Run:
     spec = read_spec(run_dir / SPEC)
     store = Store(run_dir, partial)
     units = set(store.units())
-    asked = {unit_of(name): name for name, _, _ in subjects_of(spec)}
+    asked = {unit_of(subject.name): subject.name for subject in subjects_of(spec)}
     if strange := sorted(units - asked.keys()):
         raise InputError(
             f"{run_dir} holds rows that its spec.yaml does not ask for: {shown(strange[0])}\n"

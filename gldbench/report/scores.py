@@ -77,14 +77,34 @@ def headline_rows(rows: Sequence[Row], variant: str) -> list[Row]:
     chosen = [row for row in rows if (row.suite, row.variant, row.metric) == (SUITE, variant, METRIC)]
     if len({(row.grader, row.filter) for row in chosen}) > 1:
         chosen = [row for row in chosen if (row.grader, row.filter) == HEADLINE]
-    counts = Counter((row.method, row.seed, row.task, row.item) for row in chosen)
+    counts = Counter((row.method, row.world_seed, row.seed, row.task, row.item) for row in chosen)
     doubled = next((key for key, count in counts.items() if count > 1), None)
     if doubled:
-        raise InputError("two rows for one item: method {}, seed {}, task {}, item {}".format(*doubled))
+        raise InputError("two rows for one item: method {}, world {}, seed {}, task {}, item {}".format(*doubled))
     wrong = next((row for row in chosen if row.value not in (0, 1, None)), None)
     if wrong:
         raise InputError(f"expected {METRIC} to be 0 or 1, got {wrong.value} in {wrong.task}, item {wrong.item}")
     return chosen
+
+
+def mean_scores(rows: Sequence[Row], variant: str, chance: Mapping[str, float]) -> dict[tuple[str, int, int], float]:
+    """The chance-corrected score of each checkpoint, as the mean over families with equal weight.
+
+    Args:
+        rows: rows of a run.
+        variant: the set whose scores count, such as "validation".
+        chance: chance level of each task.
+
+    Returns:
+        (method, world seed, seed) -> score. An item without a score counts as wrong.
+    """
+    values: dict[tuple[str, int, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in headline_rows(rows, variant):
+        values[row.method, row.world_seed, row.seed][row.task].append(row.value or 0.0)
+    return {
+        subject: float(np.mean([(np.mean(own) - chance[task]) / (1 - chance[task]) for task, own in tasks.items()]))
+        for subject, tasks in values.items()
+    }
 
 
 def read_scores(rows: Sequence[Row], variant: str) -> Scores:

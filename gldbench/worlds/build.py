@@ -20,15 +20,18 @@ from gldbench.spec import WorldSpec, models_of
 from gldbench.worlds.families import FAMILIES
 from gldbench.worlds.families.family import Instance
 from gldbench.worlds.sets import fingerprint, make_sets, mixture, noisy_labels
-from gldfusion.errors import InputError
+from gldfusion.errors import InputError, require_known
 from gldfusion.files import atomic_write, hash_json
 from gldfusion.manifest import sealed_dir
 from gldfusion.progress import Progress
 from gldfusion.reading import one_line, read_bytes, read_json_lines
 from gldfusion.recipe import DataPart, Recipe, steps_of
 
-GENERATION = 1
-"""raise this when a change of tokenizers, initialisation or training makes other models from the same spec"""
+GENERATION = 2
+"""raise this when a change of tokenizers, initialisation, training or data makes another world from the same spec"""
+
+TOKENIZER_TEXTS = 4000
+"""the tokenizer of a model is trained on so many of its texts"""
 
 
 def world_folder(world: WorldSpec, worlds: Path) -> Path:
@@ -38,7 +41,34 @@ def world_folder(world: WorldSpec, worlds: Path) -> Path:
         world: the spec of the world.
         worlds: folder of all worlds.
     """
-    return worlds / f"world-{hash_json([GENERATION, fingerprint(), world.model_dump(mode='json', by_alias=True)])[:12]}"
+    text = world.model_dump(mode="json", by_alias=True)
+    return worlds / f"world-{hash_json([GENERATION, fingerprint(families_of(world)), text])[:12]}"
+
+
+def families_of(world: WorldSpec) -> tuple[str, ...]:
+    """The names of the task families of a world."""
+    return world.families or tuple(FAMILIES)
+
+
+def check_world(world: WorldSpec) -> None:
+    """Checks the families of a world and who shares a tokenizer with whom, before anything is made.
+
+    Raises:
+        InputError: a task family is unknown, a model has a family of its own that the world does not have, or a model
+            shares the tokenizer of a model that shares one itself.
+    """
+    models, families = models_of(world), families_of(world)
+    for family in families:
+        require_known("task family", family, FAMILIES)
+    for name, model in models.items():
+        for family in model.families:
+            require_known("task family of this world", family, families)
+        owner = models.get(model.tokenizer)
+        if owner and owner.tokenizer in models:
+            raise InputError(
+                f"{name} shares the tokenizer of {model.tokenizer}, which shares that of {owner.tokenizer}\n"
+                f"name a model that has a tokenizer of its own"
+            )
 
 
 def world_jobs(world: WorldSpec, folder: Path) -> list[Job]:
@@ -57,7 +87,7 @@ def world_jobs(world: WorldSpec, folder: Path) -> list[Job]:
                 cost=cost,
             )
         )
-        if name in world.sources or name == "control":
+        if name != "pivot" and name not in world.specialists:
             done = (folder / "cache" / name / "complete").is_file
             jobs.append(
                 Job(
@@ -74,13 +104,14 @@ def world_jobs(world: WorldSpec, folder: Path) -> list[Job]:
 
 def make_data(world: WorldSpec, folder: Path, progress: Progress) -> None:
     """Job: writes the six sets, the training texts of each model, and the fusion set with its wrong labels."""
-    sets = make_sets(world.seed, {str(name): size for name, size in world.sets.items()})
+    families = families_of(world)
+    sets = make_sets(world.seed, {str(name): size for name, size in world.sets.items()}, families)
     with sealed_dir(folder / "data") as data:
         for name, instances in sets.items():
             _write(data / f"set-{name}.jsonl", (_instance(i) for i in instances))
         for index, (name, spec) in enumerate(models_of(world).items()):
-            own = spec.families or tuple(FAMILIES)
-            others = tuple(f for f in FAMILIES if f not in own)
+            own = spec.families or families
+            others = tuple(f for f in families if f not in own)
             texts = mixture(
                 sets[spec.set],
                 own,
@@ -96,27 +127,44 @@ def make_data(world: WorldSpec, folder: Path, progress: Progress) -> None:
         _write(
             data / "fusion.jsonl",
             (
-                {"id": n.instance.id, "prompt": n.instance.prompt, "response": n.response, "wrong": n.wrong}
+                {
+                    "id": n.instance.id,
+                    "group": n.instance.family,
+                    "prompt": n.instance.prompt,
+                    "response": n.response,
+                    "wrong": n.wrong,
+                }
                 for n in noisy
             ),
         )
 
 
 def train_model(world: WorldSpec, folder: Path, name: str, progress: Progress) -> None:
-    """Job: trains a model on its texts, from its base or from random weights. The control has the pivot's tokenizer."""
+    """Job: trains a model on its texts, from its base or from random weights."""
     from gldbench.worlds.models import initialise
     from gldfusion.data import read_examples
     from gldfusion.fuse import fuse
 
-    spec = models_of(world)[name]
-    data = folder / "data" / f"train-{name}.jsonl"
+    models = models_of(world)
+    spec, owner = models[name], tokenizer_owner(world, name)
     start = folder / "models" / spec.base if spec.base else folder / "init" / name
     if not spec.base and not intact(start, "untrained model of the world"):
-        like_pivot = folder / "data" / "train-pivot.jsonl" if name == "control" else data
-        texts = [part for e in read_examples(like_pivot)[:4000] for part in (e.prompt, e.response)]
-        initialise(spec, texts, world.seed * 100 + list(models_of(world)).index(name), start)
-    recipe = Recipe(name=name, pivot=start, data=(DataPart(path=data),), train=spec.train)
+        sample = read_examples(folder / "data" / f"train-{owner}.jsonl")[:TOKENIZER_TEXTS]
+        texts = [part for e in sample for part in (e.prompt, e.response)]
+        own = spec.model_copy(update={"tokenizer": models[owner].tokenizer})
+        initialise(own, texts, world.seed * 100 + list(models).index(name), start)
+    recipe = Recipe(
+        name=name, pivot=start, data=(DataPart(path=folder / "data" / f"train-{name}.jsonl"),), train=spec.train
+    )
     fuse(recipe, folder / "models" / name, progress)
+
+
+def tokenizer_owner(world: WorldSpec, name: str) -> str:
+    """The model on whose texts the tokenizer of a model is trained: itself, or the model whose tokenizer it shares."""
+    models = models_of(world)
+    if name == "control":
+        return "pivot"
+    return models[name].tokenizer if models[name].tokenizer in models else name
 
 
 def store_logits(world: WorldSpec, folder: Path, name: str, progress: Progress) -> None:

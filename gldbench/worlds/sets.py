@@ -58,9 +58,9 @@ def make_sets(
     return sets
 
 
-def fingerprint() -> str:
-    """A hash that changes when a generator changes. The folder name of a world contains it."""
-    sample = make_sets(0, {"test": 20, "harder": 20})
+def fingerprint(families: Iterable[str] = tuple(FAMILIES)) -> str:
+    """A hash that changes when a generator of these families changes. The folder name of a world contains it."""
+    sample = make_sets(0, {"test": 20, "harder": 20}, families)
     return hash_json([asdict(instance) for name in ("test", "harder") for instance in sample[name]])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -27,7 +28,8 @@ def example_of(record: Any, number: str) -> Example:
     """Makes an example of a record.
 
     Args:
-        record: an object with "prompt" and "response", or with "messages" or "conversations".
+        record: an object with "prompt" and "response", or with "messages" or "conversations". It may have an "id" and
+            a "group".
         number: the id of a record that has none.
 
     Raises:
@@ -35,7 +37,10 @@ def example_of(record: Any, number: str) -> Example:
     """
     if not isinstance(record, Mapping):
         raise TypeError(f"expected an object, got {type(record).__name__}")
-    own_id = str(record.get("id", number))
+    return replace(_example(record, str(record.get("id", number))), group=str(record.get("group", "")))
+
+
+def _example(record: Mapping[str, Any], own_id: str) -> Example:
     for name in EXPECTED:
         if name in record:
             return _conversation(own_id, [_turn(one) for one in _list(record[name], name)], _tools(record.get("tools")))

@@ -17,6 +17,7 @@ from gldfusion.cache import SourceCache
 from gldfusion.cache.columns import needed_columns
 from gldfusion.cache.store import cached_tokenizer
 from gldfusion.chat import RULES
+from gldfusion.controls import Control
 from gldfusion.data import FusionData, data_hash
 from gldfusion.errors import InputError
 from gldfusion.examples import load_examples, read_examples
@@ -32,7 +33,7 @@ from gldfusion.paths import hidden
 from gldfusion.positions import require_positions
 from gldfusion.reading import shown
 from gldfusion.recipe import Recipe, SourceSpec, TrainSpec, check_paths, steps_of
-from gldfusion.sources import Control, Example, LiveSource, SourceSignals
+from gldfusion.sources import Example, LiveSource, SourceSignals
 from gldfusion.vocab import require_map_folder
 
 _log = logging.getLogger(__name__)
@@ -193,7 +194,7 @@ def source_identity(spec: SourceSpec, source: SourceSignals) -> dict[str, object
         "dtype": spec.dtype,
         "checkpoint": source.checkpoint_hash,
         "cache": inner.content if isinstance(inner, SourceCache) else None,
-    }
+    } | ({"drawn_from": source.content} if isinstance(source, Control) else {})
 
 
 def kept(recipe: Recipe) -> int | None:

@@ -87,7 +87,8 @@ class SourceSpec(Model):
     weight: float = Field(default=1.0, ge=0)
     """weight w_s of the source in the total loss; with 0 the source is not opened"""
     control: Literal["none", "shuffled", "permuted_ids"] = "none"
-    """negative controls: `shuffled` gives outputs of random other positions, `permuted_ids` renames vocabulary ids"""
+    """negative controls: `shuffled` gives each text the outputs of another text of its `group`, at the same relative
+    position; `permuted_ids` renames vocabulary ids"""
 
 
 class TermSpec(Model):

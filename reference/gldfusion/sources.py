@@ -40,6 +40,9 @@ class Example:
     chat: str = ""
     """a conversation that `history` cannot hold, with a system turn or tools, as the JSON text of
     {"messages": [...], "tools": [...]}. Then `prompt` is the content of the turn before the last reply"""
+    group: str = ""
+    """texts of the same kind have the same group, for example all texts of one task. The control "shuffled" exchanges
+    outputs within a group (`controls.Control`)"""
 
     @property
     def messages(self) -> list[Message]:
@@ -291,58 +294,3 @@ def _present(device: torch.device | str, source: str) -> torch.device:
 def _array(tensor: Tensor) -> NDArray:
     """As a numpy array. Floating-point tensors become float32, because numpy has no bfloat16."""
     return (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
-
-
-class Control:
-    """A negative control around a source. What a method gains from it cannot come from the source's knowledge.
-
-    The control "shuffled" replaces the output at every position by the output at a random position of one of four
-    random texts; the starts are unchanged. The control "permuted_ids" renames the vocabulary ids by a fixed
-    permutation; the values are unchanged. Both depend on the seed and the text only, not on the batch or the process.
-    """
-
-    DONORS = 4
-    """number of random texts for each shuffled text"""
-
-    def __init__(self, source: SourceSignals, kind: str, pool: Sequence[Example], seed: int) -> None:
-        """Puts the control around a source.
-
-        Args:
-            source: the source.
-            kind: "shuffled" or "permuted_ids".
-            pool: the texts from which "shuffled" draws.
-            seed: seed of the random draws.
-        """
-        self.name = source.name
-        self.vocabulary = source.vocabulary
-        self.vocabulary_hash = source.vocabulary_hash
-        self.checkpoint_hash = source.checkpoint_hash
-        self.source = source
-        self.seed = seed
-        self.kind = kind
-        self.pool = [e for e, starts in zip(pool, source.starts(pool), strict=True) if starts]
-        self.names = np.random.default_rng(seed).permutation(source.vocabulary)
-
-    def starts(self, examples: Sequence[Example]) -> list[list[int]]:
-        """See `SourceSignals.starts`."""
-        return self.source.starts(examples)
-
-    def read(self, examples: Sequence[Example]) -> list[SequenceSignal]:
-        """See `SourceSignals.read`."""
-        return self._permuted(examples) if self.kind == "permuted_ids" else self._shuffled(examples)
-
-    def _permuted(self, examples: Sequence[Example]) -> list[SequenceSignal]:
-        said = self.source.read(examples)
-        return [s if s.ids is None else replace(s, ids=self.names[s.ids]) for s in said]
-
-    def _shuffled(self, examples: Sequence[Example]) -> list[SequenceSignal]:
-        randoms = [np.random.default_rng([self.seed, int.from_bytes(e.key, "little")]) for e in examples]
-        drawn = [r.integers(len(self.pool), size=self.DONORS).tolist() for r in randoms]
-        said = self.source.read([self.pool[i] for donors in drawn for i in donors])
-        out = []
-        for row, (starts, random) in enumerate(zip(self.starts(examples), randoms, strict=True)):
-            donors = said[row * self.DONORS : (row + 1) * self.DONORS]
-            at = random.integers(sum(len(d.values) for d in donors), size=len(starts))
-            picked = {name: np.concatenate([getattr(d, name) for d in donors])[at] for name in donors[0].held}
-            out.append(replace(donors[0], **picked, starts=np.asarray(starts, dtype=np.int64)))
-        return out

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gldbench.jobs import Job, run_jobs
+from gldbench.jobs import Job, Ran, run_jobs
 from gldfusion.errors import InputError
 
 
@@ -48,11 +48,13 @@ def ignore(name: str, done: int, total: int) -> None:
 def test_jobs_run_after_what_they_need_and_only_once(tmp_path: Path) -> None:
     jobs = [job(tmp_path, "c", "a", "b"), job(tmp_path, "b", "a"), job(tmp_path, "a")]
     seen: list[tuple[str, int, int]] = []
-    assert run_jobs(jobs, 2, 1, lambda *report: seen.append(report)) == ["a", "b", "c"]
+    ran = run_jobs(jobs, 2, 1, lambda *report: seen.append(report))
+    assert list(ran.seconds) == ["a", "b", "c"]
+    assert 0 < sum(ran.seconds.values()) < 2 * (ran.elapsed - ran.start)
     assert ("a", 1, 1) in seen
-    assert run_jobs(jobs, 2, 1, ignore) == []
+    assert run_jobs(jobs, 2, 1, ignore) == Ran()
     (tmp_path / "b").unlink()
-    assert run_jobs(jobs, 2, 1, ignore) == ["b"]
+    assert list(run_jobs(jobs, 2, 1, ignore).seconds) == ["b"]
 
 
 def test_a_failed_job_stops_the_rest_and_is_told(tmp_path: Path) -> None:

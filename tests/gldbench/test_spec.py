@@ -13,7 +13,7 @@ import yaml
 
 from gldbench.methods import METHODS
 from gldbench.methods.train import recipe_of
-from gldbench.spec import SPECS, load_spec
+from gldbench.spec import SPECS, load_spec, models_of, read_spec
 from gldbench.tables.definition import is_table
 from gldbench.worlds.build import world_folder
 from gldbench.worlds.families import FAMILIES
@@ -29,7 +29,7 @@ MINI = Path(__file__).parent / "mini.yaml"
 def test_shipped_specs_name_what_exists(name: str) -> None:
     spec = load_spec(name)
     world = spec.world
-    models = [world.pivot, *world.sources.values(), world.control]
+    models = models_of(world).values()
     assert {m.architecture for m in models} <= set(ARCHITECTURES)
     assert {m.tokenizer for m in models} <= set(KINDS)
     assert {f for m in models for f in m.families} <= set(FAMILIES)
@@ -48,7 +48,8 @@ def test_tiny_sources_differ_and_share_out_the_families() -> None:
 
 
 def test_the_control_speaks_the_pivots_tokens() -> None:
-    world = load_spec("tiny").world
+    world = load_spec(str(MINI)).world
+    assert world.control is not None
     assert (world.control.tokenizer, world.control.vocabulary, world.control.turn) == (
         world.pivot.tokenizer,
         world.pivot.vocabulary,
@@ -133,6 +134,37 @@ def test_a_source_that_no_method_reads_may_have_another_length(tmp_path: Path) -
     load_spec(str(tmp_path / "spec.yaml"))
 
 
+def _changed(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A file that holds the spec "mini" after `change`."""
+    content = yaml.safe_load(MINI.read_text())
+    change(content)
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def test_a_world_needs_no_control_if_no_method_learns_from_it(tmp_path: Path) -> None:
+    def without_control(content: dict[str, Any]) -> None:
+        del content["world"]["control"]
+        content["methods"] = {"sft": {}}
+
+    spec = read_spec(_changed(tmp_path, without_control))
+    assert list(models_of(spec.world)) == ["pivot", "source-a", "source-b"]
+    assert "control" not in spec.model_dump(by_alias=True)["world"]
+
+
+def test_a_method_cannot_learn_from_a_control_that_the_world_lacks(tmp_path: Path) -> None:
+    path = _changed(tmp_path, lambda content: content["world"].pop("control"))
+    with pytest.raises(InputError, match=r'methods\.sft\+kl\.sources names "control"\nknown: source-a, source-b$'):
+        read_spec(path)
+
+
+def test_the_gates_name_methods_of_the_spec(tmp_path: Path) -> None:
+    path = _changed(tmp_path, lambda content: content.update(gates={"across": "sft+ulb+gld"}))
+    with pytest.raises(InputError, match=r'gates\.across names "sft\+ulb\+gld" \(did you mean "sft\+uld\+gld"\?\)'):
+        read_spec(path)
+
+
 @pytest.mark.parametrize("text", ["extends: {own}", "extends: {other}"])
 def test_a_spec_that_extends_itself_is_refused(tmp_path: Path, text: str) -> None:
     own, other = tmp_path / "own.yaml", tmp_path / "other.yaml"
@@ -172,7 +204,7 @@ def test_the_stored_text_of_a_spec_does_not_change() -> None:
     spec = load_spec(str(MINI))
     text = yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False)
     assert hashlib.sha256(text.encode()).hexdigest().startswith("d7c4af3553eb")
-    assert world_folder(spec.world, Path()).name == "world-6358a23b56a6"
+    assert world_folder(spec.world, Path()).name == "world-79329709b8f7"
 
 
 def test_a_method_without_terms_reads_no_source() -> None:

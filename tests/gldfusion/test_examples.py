@@ -71,6 +71,13 @@ def test_parts_of_a_content_are_joined(tmp_path: Path) -> None:
         one(tmp_path, {"messages": [{**USER, "content": picture}, REPLY]})
 
 
+@pytest.mark.parametrize("said", [{"prompt": "1 + 1?", "response": "2"}, {"messages": [USER, REPLY]}])
+def test_a_group_is_read_and_is_no_part_of_the_key(tmp_path: Path, said: dict[str, Any]) -> None:
+    plain, grouped = read_examples(written(tmp_path / "data.jsonl", [said, said | {"group": "sums"}]))
+    assert (plain.group, grouped.group) == ("", "sums")
+    assert plain.key == grouped.key
+
+
 def test_sharegpt(tmp_path: Path) -> None:
     said = [("system", "Be short."), ("human", "2 + 3?"), ("gpt", "5")]
     example = one(tmp_path, {"id": "s/1", "conversations": [{"from": who, "value": text} for who, text in said]})

@@ -1,9 +1,7 @@
-"""Live sources and negative controls."""
+"""Live sources."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +13,7 @@ from gldfusion import chat
 from gldfusion.data import stack_signals
 from gldfusion.errors import InputError
 from gldfusion.model import load_model, load_tokenizer
-from gldfusion.sources import DTYPES, LOGIT_FIELDS, Control, Example, LiveSource, SequenceSignal
+from gldfusion.sources import DTYPES, LOGIT_FIELDS, Example, LiveSource
 
 
 def expected_logits(checkpoint: Path, example: Example) -> np.ndarray:
@@ -126,85 +124,6 @@ def test_not_a_checkpoint(models: dict[str, Path], tmp_path: Path, broken: str, 
     with pytest.raises(InputError, match=message) as caught:
         LiveSource("s", copy, 4, 128)
     assert len(str(caught.value).splitlines()) <= 3
-
-
-class Speaker:
-    """A source that says which text and position it was asked for: values hold 1000 * text + position."""
-
-    name, vocabulary, vocabulary_hash, checkpoint_hash = "s", 50, "v", "c"
-
-    def __init__(self, pool: Sequence[Example], length: int = 30) -> None:
-        self.number = {e: i for i, e in enumerate(pool)}
-        self.length = length
-
-    def starts(self, examples: Sequence[Example]) -> list[list[int]]:
-        return [list(range(self.length if e.response else 0)) for e in examples]
-
-    def read(self, examples: Sequence[Example]) -> list[SequenceSignal]:
-        out = []
-        for example, starts in zip(examples, self.starts(examples), strict=True):
-            said = np.array([1000 * self.number[example] + i for i in starts], dtype=np.float32)
-            two = np.repeat(said[:, None], 2, axis=1)
-            out.append(SequenceSignal(two, two.astype(np.int64) % 50, said, said, said, np.array(starts)))
-        return out
-
-
-def test_shuffled_sources_say_nothing_about_their_text() -> None:
-    """Each position gets the whole output of one position of the pool; its own no more often than chance."""
-    pool = [Example(str(i), f"prompt {i}", "r") for i in range(200)]
-    control = Control(Speaker(pool), "shuffled", pool, seed=1)
-    own = aligned = total = 0
-    donors: Counter[int] = Counter()
-    for number, signal in enumerate(control.read(pool)):
-        assert signal.starts.tolist() == list(range(30))
-        for name in LOGIT_FIELDS[2:]:
-            np.testing.assert_array_equal(getattr(signal, name), signal.values[:, 0])
-        np.testing.assert_array_equal(signal.ids, signal.values.astype(np.int64) % 50)
-        said = signal.values[:, 0].astype(int)
-        own += int((said // 1000 == number).sum())
-        aligned += int((said % 1000 == np.arange(30)).sum())
-        total += len(said)
-        donors.update(set((said // 1000).tolist()))
-    assert total == 6000
-    assert own < 6 * total / 200  # expected 1/200; one draw brings about 7 positions at once
-    assert abs(aligned / total - 1 / 30) < 0.01
-    assert len(donors) > 180
-    assert 3 < sum(donors.values()) / len(pool) <= 4
-
-
-def test_a_source_that_is_not_shuffled_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Control, "_shuffled", lambda self, examples: self.source.read(examples))
-    with pytest.raises(AssertionError):
-        test_shuffled_sources_say_nothing_about_their_text()
-
-
-def test_shuffling_depends_on_seed_and_text_alone() -> None:
-    pool = [Example(str(i), f"prompt {i}", "r") for i in range(20)]
-    one, again, other = (Control(Speaker(pool), "shuffled", pool, seed) for seed in (1, 1, 2))
-    batch = one.read(pool)
-    alone = [again.read([e])[0] for e in reversed(pool)][::-1]
-    assert all(np.array_equal(a.values, b.values) for a, b in zip(batch, alone, strict=True))
-    assert not all(np.array_equal(a.values, b.values) for a, b in zip(batch, other.read(pool), strict=True))
-
-
-def test_shuffling_skips_texts_without_positions() -> None:
-    pool = [Example(str(i), f"prompt {i}", "r" if i < 2 else "") for i in range(50)]
-    control = Control(Speaker(pool), "shuffled", pool, seed=1)
-    assert {len(signal.values) for signal in control.read(pool)} == {0, 30}
-
-
-def test_permuted_ids_rename_the_vocabulary(models: dict[str, Path], examples: list[Example]) -> None:
-    source = LiveSource("llama", models["llama"], None, 128)
-    control = Control(source, "permuted_ids", examples, seed=0)
-    before, after = source.read(examples), control.read(examples)
-    names = {
-        (int(a), int(b))
-        for x, y in zip(before, after, strict=True)
-        for a, b in zip(x.ids.flat, y.ids.flat, strict=True)
-    }
-    assert len(names) == len({a for a, _ in names}) == len({b for _, b in names}) == source.vocabulary
-    assert sum(a == b for a, b in names) < 10
-    assert all(np.array_equal(x.values, y.values) for x, y in zip(before, after, strict=True))
 
 
 @pytest.mark.parametrize("name", ["llama", "pivot"])

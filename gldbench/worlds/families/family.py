@@ -59,6 +59,8 @@ class Family:
     """(instance, whole response of a model) -> whether the answer is right"""
     agrees: Callable[[Instance, Instance], bool]
     """(instance, other) -> whether the answer of `other` is right for `instance` too; runs no code from an answer"""
+    programs: bool = False
+    """whether the answers are programs, which are run in the sandbox"""
 
 
 def extract_answer(response: str) -> str | None:

@@ -173,4 +173,5 @@ FAMILY = Family(
     generate=generate,
     check=check,
     agrees=agrees,
+    programs=True,
 )

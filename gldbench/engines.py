@@ -1,0 +1,61 @@
+"""The ways to run the jobs of an experiment: `ENGINES`. The results do not depend on the engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from gldbench.jobs import Job, Ran, Report, run_jobs
+from gldfusion.errors import InputError, require_known
+
+Engine = Callable[[Sequence[Job], int, int, Report], Ran]
+"""(jobs, workers, threads of each worker, report) -> the jobs that were run, with their seconds"""
+
+
+def run_serially(jobs: Sequence[Job], workers: int, threads: int, report: Report) -> Ran:
+    """Runs every job that is not done in this process, one after the other.
+
+    Args:
+        jobs: all jobs, in an order in which no job comes before one that it needs.
+        workers: not used; there are no workers.
+        threads: torch threads.
+        report: is told the state of every job.
+
+    Returns:
+        The jobs that were run, with their seconds.
+    """
+    pending = [job for job in jobs if not job.done()]
+    waiting = {job.name for job in pending}
+    for job in jobs:
+        report(job.name, 0 if job.name in waiting else 1, 1)
+    if not pending:
+        return Ran()
+    began = time.perf_counter()
+    import torch  # only here: a run that has nothing left to do needs no torch
+
+    torch.set_num_threads(threads)
+    start = time.perf_counter() - began
+    seconds: dict[str, float] = {}
+    for job in pending:
+        started = time.perf_counter()
+        job.function(**job.arguments, progress=partial(report, job.name))
+        seconds[job.name] = time.perf_counter() - started
+        report(job.name, 1, 1)
+    return Ran(seconds, start, time.perf_counter() - began)
+
+
+ENGINES: dict[str, Engine] = {"processes": run_jobs, "serial": run_serially}
+"""name -> function that runs jobs"""
+
+
+def engine_named(name: str) -> Engine:
+    """The engine with this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name == "ray":
+        raise InputError("the engine ray is not built yet\nuse --engine processes: it uses all cores of this machine")
+    require_known("engine", name, ENGINES)
+    return ENGINES[name]
