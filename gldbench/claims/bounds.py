@@ -133,7 +133,7 @@ BOUNDS |= {
         judge=softmax_graphs,
     ),
     "captures-gw": Claim(
-        source='Title and abstract: sorting is an "efficient Gromov-Wasserstein" approximation.',
+        source='Title: "Efficient Gromov-Wasserstein". The sorted sum stands for the distance.',
         test="The share ggw_mean^2 / GW_2^2 on co-activation graphs, between both ends of the certified interval.",
         decides=f"Fails if one share is certainly below {SHARE:.0%}, holds if all are certainly above, else undecided.",
         judge=captures,

@@ -109,7 +109,7 @@ def _share(evidence: Evidence, n: int) -> str:
 
 COSTS = {
     "cost-exact": Claim(
-        source='Abstract: exact Gromov-Wasserstein costs "O(n^4)".',
+        source="Complexity claim, from O(n^4) to O(n log n): exact Gromov-Wasserstein costs O(n^4).",
         test="Exponent in n of the time of two evaluations of the objective at one coupling: the sum over i, j, k, l "
         "as written, and the factorised sum of Peyre, Cuturi and Solomon (2016).",
         decides="The faster one: fails if the interval of its exponent lies below 3.5, holds if it lies above, else "
@@ -117,20 +117,20 @@ COSTS = {
         judge=quartic,
     ),
     "cost-sorting": Claim(
-        source='Abstract: the approximation costs "O(n log n)".',
+        source="Complexity claim, from O(n^4) to O(n log n): the approximation costs O(n log n).",
         test="Exponent in n of the time of gGW on sparse graphs with a fixed number of logits a node, where the time "
         "is that of the sort.",
         decides=EXPONENT,
         judge=sorting,
     ),
     "cost-with-features": Claim(
-        source='Abstract: the approximation costs "O(n log n)", with the node features counted and T = n positions.',
+        source="Complexity claim, from O(n^4) to O(n log n), with the node features counted and T = n positions.",
         test="Exponent in n of the time of gGW from logits Z [T, n] with T = n: every logit has to be read once.",
         decides=EXPONENT,
         judge=features,
     ),
     "faster": Claim(
-        source="Abstract: sorting replaces a solver of Gromov-Wasserstein because it is faster.",
+        source='Title: "Efficient Gromov-Wasserstein". Sorting takes the place of a solver.',
         test="Time of POT's conditional gradient over that of gGW from logits with T = n, and the share of GW_2^2 that "
         "ggw_mean^2 captures.",
         decides="Holds if gGW is faster at every measured size.",

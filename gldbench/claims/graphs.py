@@ -93,7 +93,7 @@ GRAPHS = {
         judge=gauge,
     ),
     "softmax-carries-graph": Claim(
-        source="Framework figure: the node feature, the row sum of C, compresses the graph.",
+        source='Framework figure, "graph feature compression": the node feature is the row sum of C.',
         test="Node features of softmaxed logits beside the mean probability of each rank, and of logits standardised "
         "over the kept k beside 0.",
         decides="Fails if the features hold nothing else (relative distance below 1e-9) for one of the two.",
@@ -106,7 +106,8 @@ GRAPHS = {
         judge=order,
     ),
     "graph-knows-tokens": Claim(
-        source="Abstract: the graph captures semantic dependencies among vocabulary tokens.",
+        source="Abstract and proof excerpt: the graph C(i, j) = sum_t z_t(i) z_t(j) of the retained logits says which "
+        "tokens are active together. A loss on it should change when the tokens are other ones.",
         test="Relative change of each loss when one permutation renames all vocabulary ids of the source.",
         decides="Fails if the graph term on rank nodes does not change (below 1e-9).",
         judge=names,
