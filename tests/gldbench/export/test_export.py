@@ -1,4 +1,9 @@
-"""An evaluation is exported to other tools' formats, and these tools read it back."""
+"""An evaluation is exported to other tools' formats, and these tools read it back.
+
+The tests marked `needs_inspect` are skipped where inspect-ai is not installed, and so they are in the environment that
+`make setup` makes: inspect-ai needs fsspec 2026.6 or older, and constraints.txt pins a newer one. To run them, make an
+environment without the constraints: `pip install -e '.[dev,inspect]'`.
+"""
 
 from __future__ import annotations
 
