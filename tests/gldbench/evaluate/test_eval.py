@@ -108,6 +108,7 @@ def test_the_summary_for_machines_names_every_grader_and_filter(toy: Path, chain
             "score": 0.5,
             "no_answer": 2,
             "errors": 0,
+            "ungraded": 0,
             "filters": {"digits": {"exact_match": 0.5}, "line": {"exact_match": 0.5}},
         }
 

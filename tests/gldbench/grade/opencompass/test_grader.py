@@ -196,6 +196,7 @@ def test_a_grader_that_fails_on_everything_has_no_score(benchmark_data: Path, tm
     result = score("mbpp", path, benchmark_data, ["opencompass"])
     assert result["graders"]["opencompass"]["score"] is None
     assert result["graders"]["opencompass"]["errors"] == 1
+    assert result["graders"]["opencompass"]["ungraded"] == 1
     assert "gives 1 of 1 items no grade" in " ".join(result["notes"])
 
 
