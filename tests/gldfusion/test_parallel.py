@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,40 +12,16 @@ from safetensors.torch import load_file
 
 from gldfusion.fuse import fuse
 from gldfusion.recipe import Recipe
+from tests.gldfusion.parallel_launch import launch_two
 
 BUGS = ("means of each process", "unwrapped model")
 
 
 def run_two(recipe: Recipe, folder: Path) -> None:
-    """Runs parallel_worker.py as rank 0 and rank 1; their messages, if one fails."""
+    """Runs parallel_worker.py in two processes; their messages, if one fails."""
     (folder / "recipe.json").write_text(recipe.model_dump_json(by_alias=True))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    common |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    command = [
-        sys.executable,
-        str(Path(__file__).with_name("parallel_worker.py")),
-        str(folder / "recipe.json"),
-        str(folder),
-    ]
-    processes = [
-        subprocess.Popen(
-            command,
-            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    try:
-        said = [process.communicate(timeout=120)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
+    ended = launch_two("parallel_worker.py", str(folder / "recipe.json"), str(folder))
+    assert [code for code, _ in ended] == [0, 0], "\n".join(said for _, said in ended)
 
 
 @pytest.fixture(scope="module")
