@@ -45,8 +45,11 @@ def applies(task: Task) -> bool:
 
 
 def version() -> str:
-    """The version of EvalPlus, and that of our way to call it. 2: it compares plain values."""
-    return f"{metadata.version('evalplus')}-2"
+    """The version of EvalPlus, and that of our way to call it.
+
+    2: it compares plain values. 3: it gives no grade where the reference solution fails.
+    """
+    return f"{metadata.version('evalplus')}-3"
 
 
 def grade(task: Task, items: Sequence[Item], responses: Sequence[Response]) -> list[Grade]:
