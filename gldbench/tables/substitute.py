@@ -24,6 +24,8 @@ def tiny_checkpoint(folder: Path) -> Path:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+    from gldfusion.model import quiet
+
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: number for number, token in enumerate(["<end>", "<user>", "<answer>", *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -51,7 +53,7 @@ def tiny_checkpoint(folder: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = LlamaForCausalLM(config)
-    with atomic_dir(folder) as place:
+    with atomic_dir(folder) as place, quiet():
         model.save_pretrained(place)
         wrapped.save_pretrained(place)
     return folder

@@ -14,6 +14,7 @@ from gldbench.spec import spec_path
 from gldbench.tables import estimate
 from gldbench.tables.cells import TableResult, collect
 from gldbench.tables.definition import Table, is_table, load_table
+from gldbench.tables.substitute import tiny_checkpoint
 from gldbench.tables.write import write_table
 from gldbench.tasks import load_items, load_task
 
@@ -130,6 +131,15 @@ def test_only_a_table_takes_the_options_of_tables(tmp_path: Path) -> None:
     ended = CliRunner().invoke(cli.app, ["run", "tiny", "--plan", "--output", str(tmp_path / "out")])
     assert "--plan belongs to tables" in str(ended.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_substitute_is_made_once_and_in_silence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Planted bug: transformers showed a progress bar of its own between the lines of the run."""
+    folder = tiny_checkpoint(tmp_path / "substitute")
+    made = (folder / "model.safetensors").stat().st_mtime_ns
+    assert tiny_checkpoint(folder) == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == made
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.slow
