@@ -129,6 +129,18 @@ def test_items_are_chosen(out: Path, options: dict[str, bool], expected: list[st
     assert numbers(chosen(read_items([f"{out}:{A}", f"{out}:{B}"]), **options)) == expected
 
 
+def test_a_response_without_a_grade_is_neither_right_nor_wrong(tmp_path: Path) -> None:
+    """Planted bug: it counted as wrong, and as different from the grade of the other side."""
+    store = Store(tmp_path / "out")
+    failed = row(A, "0", None, status="error", reason="the harness failed")
+    store.append_rows([failed, row(A, "1", 0.0), row(B, "0", 1.0), row(B, "1", 1.0)], "rows")
+    store.append_responses([response(s, i, "18") for s in (A, B) for i in "01"], "responses")
+    items = read_items([f"{tmp_path / 'out'}:{A}", f"{tmp_path / 'out'}:{B}"])
+    assert [answer and answer.right for answer in items.items[0].answers] == [None, True]
+    assert numbers(chosen(items, differ=True)) == numbers(chosen(items, wrong=True)) == ["1"]
+    assert "not scored" in "\n".join(as_text(items))
+
+
 def test_a_grader_can_decide_what_is_right(out: Path) -> None:
     items = read_items([f"{out}:{A}"], grader="lm_eval")
     assert {mark.grader for view in items.items for answer in view.answers if answer for mark in answer.marks} == {

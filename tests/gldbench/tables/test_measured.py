@@ -144,6 +144,20 @@ def test_a_second_run_generates_nothing_and_other_models_can_follow(small: Path,
     assert both["runs"][0]["generated_tokens"] == 0
 
 
+def test_a_row_without_any_grade_is_not_measured_and_a_grade_less_is_an_item_less(small: Path) -> None:
+    run(small, "--substitute", "tiny", "--only", "base")
+    path = small / "run" / "base" / "evaluation.json"
+    content = json.loads(path.read_text())
+    first, second = (score["headline"] for score in content["scores"])
+    first |= {"score": None, "low": None, "high": None, "interval": None, "strict": None, "lenient": None}
+    second["ungraded"] = 1
+    path.write_text(json.dumps(content))
+    cells = collect(load_table(small / "table.yaml"), small / "run").columns[0].cells
+    assert cells[0].measured is None
+    assert cells[1].measured is not None
+    assert (cells[1].measured.n, cells[1].n_task) == (3, 4)
+
+
 def test_a_substitute_stands_in_for_every_model_and_is_named(small: Path) -> None:
     for generated in (3, 0):
         told = json.loads(run(small, "--substitute", "tiny", "--limit", "3", "--json").stdout)
