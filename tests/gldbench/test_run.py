@@ -20,8 +20,9 @@ import pandas as pd
 import psutil
 import pytest
 
-import gldbench.run
-from gldbench.jobs import Job
+from gldbench.engines import ENGINES
+from gldbench.jobs import Job, Ran
+from gldbench.run import Machine, run_spec
 from gldbench.spec import load_spec, subjects_of, unit_of
 from gldbench.store import Store
 
@@ -156,21 +157,21 @@ def test_lost_responses_are_repeated_even_if_the_repetition_is_killed(
     def start(killed: bool = False) -> bool:
         """Starts the run, which makes nothing. Returns whether every evaluation counts as done."""
 
-        def run_jobs(jobs: list[Job], *_: object) -> list[str]:
+        def run_jobs(jobs: list[Job], *_: object) -> Ran:
             found.append(all(job.done() for job in jobs if job.name.startswith("evaluate ")))
             if killed:
                 raise KeyboardInterrupt
-            return []
+            return Ran()
 
-        monkeypatch.setattr(gldbench.run, "run_jobs", run_jobs)
+        monkeypatch.setitem(ENGINES, "processes", run_jobs)
         with suppress(KeyboardInterrupt):
-            gldbench.run.run_spec(spec, folder, 1, 1, lambda *_: None, unsafe_code=True)
+            run_spec(spec, folder, Machine(unsafe_code=True), lambda *_: None)
         return found.pop()
 
     store = Store(folder)
-    for name, _, _ in subjects_of(spec):
-        store.append_rows([], unit_of(name))
-        store.append_responses([], f"responses of {name}")
+    for subject in subjects_of(spec):
+        store.append_rows([], unit_of(subject.name))
+        store.append_responses([], f"responses of {subject.name}")
     assert start()
     sorted((folder / "responses").glob("part-*.parquet"))[1].unlink()
     assert [start(killed=True), start(killed=True), start(), start()] == [False, False, False, True]
