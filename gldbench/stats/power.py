@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy import optimize, stats
+from scipy import stats
 
 from gldfusion.errors import InputError
 
@@ -107,5 +107,8 @@ def smallest_detectable(error: float, df: float, power: float = POWER, alpha: fl
     highest = error * (float(stats.t.ppf(1 - alpha / 2, df)) + float(stats.t.ppf(power, df)) + 1)
     while power_of(highest, error, df, alpha) < power:
         highest *= 2
-    found = optimize.root_scalar(lambda d: power_of(d, error, df, alpha) - power, bracket=(0.0, highest), xtol=1e-9)
-    return float(found.root)
+    low, high = 0.0, highest
+    for _ in range(60):  # bisection: the power rises with the difference
+        middle = (low + high) / 2
+        low, high = (low, middle) if power_of(middle, error, df, alpha) >= power else (middle, high)
+    return high
