@@ -11,8 +11,6 @@ Group = Literal["reference", "method", "control"]
 BASELINE = "sft"
 POSITIVE = "sft+kl"
 NEGATIVE = "sft+kl-shuffled"
-GATE = (BASELINE, POSITIVE, NEGATIVE)
-"""the methods that the world gate compares; its table lists the controls even if they were not run"""
 ORACLE = "oracle routing"
 BEST_SOURCES = "best source per family"
 SAME_VOCABULARY = "control"
