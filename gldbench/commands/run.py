@@ -91,12 +91,12 @@ def run(
         run_table(spec_path(spec), output, options, as_json)
         return
     options.refuse(spec)
-    clock = Clock(workers or os.cpu_count() or 1)
+    clock = Clock(1 if engine == "serial" else workers or os.cpu_count() or 1)
     loaded = load_spec(spec) if world_seed is None else in_world(load_spec(spec), world_seed)
     folder = resolved(output or Path("runs") / loaded.name)
     from gldbench.run import Machine, run_spec  # slower to import: only after the spec was read without an error
 
-    machine = Machine(workers or os.cpu_count() or 1, 1, engine, unsafe_code)
+    machine = Machine(clock.workers, 1, engine, unsafe_code)
     with reporter(f"run {loaded.name}") as progress:
         ran = run_spec(loaded, folder, machine, progress)
     clock.jobs_done(ran)

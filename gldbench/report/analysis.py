@@ -7,12 +7,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from gldbench import stats
 from gldbench.report import names
-from gldbench.report.gate import Check, Gate, check_families, gate_of
-from gldbench.report.ranges import RAW, corrected_bounds, difference_bounds, inside
+from gldbench.report.comparing import (
+    BOOTSTRAP_SEED,
+    Finding,
+    Pair,
+    Variances,
+    corrected,
+    differences,
+    family_mean,
+    findings,
+    holm,
+    ranks,
+    variances,
+)
+from gldbench.report.gate import Check, Gate, Role, check_families, world_gate
+from gldbench.report.ranges import RAW, corrected_bounds, inside
 from gldbench.report.scores import (
     SUITE,
     Scores,
@@ -23,13 +34,13 @@ from gldbench.report.scores import (
     with_composites,
 )
 from gldbench.schema import Estimate, Row
+from gldbench.stats.ranks import Ranks
+from gldbench.stats.worlds import bootstrap_worlds
 from gldfusion.errors import InputError
 
 MAIN = ("test", "validation")
 """sets whose scores may be compared; a report uses the first one that the run has"""
-
-BOOTSTRAP_SEED = 13893
-"""fixed, so that equal rows give equal reports"""
+NOT_TESTED = "exploratory: only the primary comparisons are tested"
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,7 @@ class MethodScore:
 
     method: str
     seeds: tuple[int, ...]
+    """the seed of each checkpoint, world after world"""
     mean: Cell
     """mean over the kept families; every family has the same weight"""
     families: dict[str, Cell]
@@ -58,7 +70,8 @@ class Analysis:
     run_id: str
     variant: str
     """the set whose scores are compared: "test", or "validation" in a run that tunes weights"""
-    world_seed: int
+    worlds: tuple[int, ...]
+    """seeds of the worlds in which methods are compared: those whose gate passes, or all if none does"""
     chance: dict[str, float]
     """family -> chance level in [0, 1]"""
     declared: dict[str, tuple[str, ...]]
@@ -81,13 +94,29 @@ class Analysis:
     """each fused method minus sft, in the order of `scores`"""
     control_differences: tuple[stats.PairedDifference, ...]
     """each method minus each of its controls"""
+    added_differences: tuple[stats.PairedDifference, ...]
+    """each method that adds terms to another one, minus that one"""
+    primary: tuple[Finding, ...]
+    """the comparisons that the spec names; empty if it names none"""
+    primary_everywhere: tuple[stats.PairedDifference, ...]
+    """the same over all worlds, if some of them failed the gate"""
+    by_world: dict[int, tuple[stats.PairedDifference, ...]]
+    """world -> each fused method minus sft there, for all worlds; empty if there is one world"""
+    ranks: Ranks | None
+    """how stable the order of the fusion methods is; None if they are not ranked"""
+    variances: Variances
     statuses: dict[str, dict[str, tuple[int, ...]]]
-    """method -> status -> number of graded answers of each seed, on the test and the harder test together"""
+    """method -> status -> number of graded answers of each checkpoint, on the test and the harder test together"""
 
     @property
     def averaged(self) -> tuple[str, ...]:
         """The families that the means are over."""
         return self.kept or self.dropped
+
+    @property
+    def tested(self) -> tuple[stats.PairedDifference, ...]:
+        """The comparisons whose p-values are corrected together: the primary ones, or all with sft."""
+        return tuple(finding.difference for finding in self.primary) or self.differences
 
     def score(self, method: str) -> MethodScore | None:
         """The scores of `method`, or None if it has no complete scores."""
@@ -107,8 +136,8 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
     """
     check_rows(rows)
     variant = next((v for v in MAIN if any(row.suite == SUITE and row.variant == v for row in rows)), MAIN[0])
-    test = read_scores(rows, variant)
-    if not test.families:
+    everywhere = read_scores(rows, variant)
+    if not everywhere.families:
         raise InputError(
             f"nothing can be compared: no item of the set {variant} has a score of every method\n"
             "run `gldbench run` again"
@@ -116,33 +145,47 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
     scored = [row for row in rows if row.suite == SUITE]
     levels = chance_levels(chance, sorted({names.family_of(row.task) for row in scored}))
     declared = declared_families(spec, sorted({row.method for row in scored}))
-    test = with_composites(test, declared)
-    means = {method: _corrected_means(test, method, levels) for method in test.seeds}
-    checks = check_families(means, declared, test.families)
+    everywhere = with_composites(everywhere, declared)
+    means = {method: _corrected_means(everywhere, method, levels) for method in everywhere.seeds}
+    checks = check_families(means, declared, everywhere.families)
     dropped = tuple(check.family for check in checks if check.dropped)
-    kept = tuple(family for family in test.families if family not in dropped)
-    fused = [method for method in test.seeds if names.group_of(method) != "reference"]
-    differences = _differences(test, kept, levels, [(names.BASELINE, name) for name in fused])
-    gate = gate_of({difference.comparison.candidate: difference for difference in differences})
+    kept = tuple(family for family in everywhere.families if family not in dropped)
+
+    order_only = next((name for name, one in spec["methods"].items() if one.get("sample_seed") is not None), None)
+    fused = [m for m in everywhere.seeds if names.group_of(m) != "reference" and m != order_only]
+    to_sft = [(name, names.BASELINE) for name in fused if name != names.BASELINE]
+    by_world = {w: tuple(differences(everywhere.within([w]), kept, levels, to_sft)) for w in everywhere.worlds}
+    gate = Gate(tuple(world_gate(w, _roles(spec), _by_candidate(found)) for w, found in by_world.items()))
+    test = everywhere.within(gate.passing or everywhere.worlds)
+
+    primary = [(candidate, baseline) for candidate, baseline in spec.get("primary", ())]
+    found = differences(test, kept, levels, to_sft)
+    found = _untested(found) if primary else holm(found)
     scores = _ordered(_method_scores(test, kept or test.families, levels), gate.passes)
     order = {score.method: place for place, score in enumerate(scores)}
-    controls = [(name, base) for name in test.seeds if (base := names.controlled(name))]
+    ranked = [score.method for score in scores if names.group_of(score.method) == "method" and score.method in fused]
     return Analysis(
         run_id=scored[0].run_id,
         variant=variant,
-        world_seed=scored[0].world_seed,
+        worlds=test.worlds,
         chance=levels,
         declared=declared,
         kept=kept,
         dropped=dropped,
-        left_out={family: count for family, count in test.left_out.items() if count},
-        incomplete=test.incomplete,
+        left_out={family: count for family, count in everywhere.left_out.items() if count},
+        incomplete=everywhere.incomplete,
         scores=scores,
-        harder=_harder(rows, kept, levels, declared, order),
+        harder=_harder(rows, test.worlds, kept, levels, declared, order),
         gate=gate,
         checks=checks,
-        differences=tuple(sorted(_holm(differences), key=lambda difference: order[difference.comparison.candidate])),
-        control_differences=tuple(_differences(test, kept, levels, controls)),
+        differences=tuple(sorted(found, key=lambda difference: order[difference.comparison.candidate])),
+        control_differences=tuple(differences(test, kept, levels, _controls(fused, spec))),
+        added_differences=tuple(differences(test, kept, levels, _added(fused, spec))),
+        primary=findings(test, kept, levels, primary),
+        primary_everywhere=_everywhere(everywhere, test, kept, levels, primary),
+        by_world=by_world if len(by_world) > 1 else {},
+        ranks=ranks(test, kept, levels, ranked) if gate.passes else None,
+        variances=variances(test, kept, levels, order_only),
         statuses=_statuses(rows),
     )
 
@@ -164,13 +207,51 @@ def declared_families(spec: Mapping[str, Any], methods: Iterable[str]) -> dict[s
     }
 
 
-def _corrected(scores: Scores, method: str, family: str, chance: Mapping[str, float]) -> np.ndarray:
-    """Chance-corrected scores [seeds, items]. The correction is linear: it gives the same mean on items or on means."""
-    return (scores.matrices[family][method] - chance[family]) / (1 - chance[family])
+def _roles(spec: Mapping[str, Any]) -> dict[Role, str]:
+    """The controls of the gate: those that the spec names, or those of older specs, which name none."""
+    older = {"same_vocabulary": names.POSITIVE, "shuffled": names.NEGATIVE}
+    return {role: method for role, method in spec.get("gates", older).items() if method is not None}
+
+
+def _by_candidate(found: Iterable[stats.PairedDifference]) -> dict[str, stats.PairedDifference]:
+    return {difference.comparison.candidate: difference for difference in found}
+
+
+def _controls(methods: Iterable[str], spec: Mapping[str, Any]) -> list[Pair]:
+    """Each method with each of its controls: methods named after it, and methods that are like it."""
+    pairs = []
+    for name in methods:
+        base = spec["methods"].get(name, {}).get("like") or names.controlled(name)
+        if base:
+            pairs.append((base, name))
+    return pairs
+
+
+def _added(methods: Iterable[str], spec: Mapping[str, Any]) -> list[Pair]:
+    found = [(name, spec["methods"].get(name, {}).get("adds_to")) for name in methods]
+    return [(name, base) for name, base in found if base]
+
+
+def _everywhere(
+    everywhere: Scores, test: Scores, kept: Sequence[str], chance: Mapping[str, float], primary: Sequence[Pair]
+) -> tuple[stats.PairedDifference, ...]:
+    if everywhere.worlds == test.worlds:
+        return ()
+    return tuple(_untested(differences(everywhere, kept, chance, primary)))
+
+
+def _untested(found: Iterable[stats.PairedDifference]) -> list[stats.PairedDifference]:
+    """The differences without p-values: these comparisons are exploratory."""
+    return [replace(d, comparison=replace(d.comparison, p=None), reason=NOT_TESTED) for d in found]
 
 
 def _corrected_means(scores: Scores, method: str, chance: Mapping[str, float]) -> dict[str, float]:
-    return {family: float(_corrected(scores, method, family, chance).mean()) for family in scores.families}
+    """Family -> mean over worlds of the chance-corrected score."""
+    means = {}
+    for family in scores.families:
+        worlds = corrected(scores, method, [family], chance, scores.seeds[method])
+        means[family] = float(sum(strata[0].mean() for strata in worlds) / len(worlds))
+    return means
 
 
 def _method_scores(scores: Scores, kept: tuple[str, ...], chance: Mapping[str, float]) -> list[MethodScore]:
@@ -178,51 +259,17 @@ def _method_scores(scores: Scores, kept: tuple[str, ...], chance: Mapping[str, f
     for method, seeds in scores.seeds.items():
         cells = {}
         for family in scores.families:
-            raw = inside(stats.binary_mean(scores.matrices[family][method], seed=BOOTSTRAP_SEED), RAW)
+            raw = inside(family_mean(list(scores.matrices[family][method].values())), RAW)
             cells[family] = Cell(raw, stats.correct_estimate(raw, chance[family]))
-        strata = [scores.matrices[family][method] for family in kept]
-        corrected = [_corrected(scores, method, family, chance) for family in kept]
-        raw, own = (stats.bootstrap_mean(arrays, seed=BOOTSTRAP_SEED) for arrays in (strata, corrected))
+        zero = dict.fromkeys(kept, 0.0)
+        raw, own = (
+            bootstrap_worlds(corrected(scores, method, kept, levels, seeds), seed=BOOTSTRAP_SEED)
+            for levels in (zero, chance)
+        )
         bounds = corrected_bounds([chance[family] for family in kept])
         mean = Cell(inside(raw, RAW), inside(own, bounds))
-        result.append(MethodScore(method, seeds, mean, cells))
+        result.append(MethodScore(method, tuple(s for own in seeds.values() for s in own), mean, cells))
     return result
-
-
-def _differences(
-    scores: Scores, kept: tuple[str, ...], chance: Mapping[str, float], pairs: Iterable[tuple[str, str]]
-) -> list[stats.PairedDifference]:
-    """candidate - baseline over the kept families, for each pair (baseline, candidate) that has a common seed."""
-    result = []
-    for baseline, candidate in pairs:
-        shared = [seed for seed in scores.seeds.get(candidate, ()) if seed in scores.seeds.get(baseline, ())]
-        if baseline == candidate or not shared or not kept:
-            continue
-        first, second = (
-            [
-                _corrected(scores, method, family, chance)[[scores.seeds[method].index(seed) for seed in shared]]
-                for family in kept
-            ]
-            for method in (baseline, candidate)
-        )
-        found = stats.paired_difference(baseline, candidate, first, second, seed=BOOTSTRAP_SEED)
-        bounds = difference_bounds([chance[family] for family in kept])
-        difference = inside(found.comparison.difference, bounds)
-        result.append(replace(found, comparison=replace(found.comparison, difference=difference)))
-    return result
-
-
-def _holm(differences: list[stats.PairedDifference]) -> list[stats.PairedDifference]:
-    """Adjusts p over all differences that have one."""
-    tested = [d for d in differences if d.comparison.p is not None]
-    adjusted = iter(stats.holm([d.comparison.p for d in tested if d.comparison.p is not None]))
-    label = f"Holm over {len(tested)}"
-    return [
-        replace(d, comparison=replace(d.comparison, p=next(adjusted), correction=label))
-        if d.comparison.p is not None
-        else d
-        for d in differences
-    ]
 
 
 def _ordered(scores: list[MethodScore], ranked: bool) -> tuple[MethodScore, ...]:
@@ -236,27 +283,29 @@ def _ordered(scores: list[MethodScore], ranked: bool) -> tuple[MethodScore, ...]
 
 def _harder(
     rows: Sequence[Row],
+    worlds: Sequence[int],
     kept: tuple[str, ...],
     chance: Mapping[str, float],
     declared: Mapping[str, tuple[str, ...]],
     order: Mapping[str, int],
 ) -> tuple[MethodScore, ...]:
     """Scores on the harder test, with means over those kept families that it has."""
-    harder = with_composites(read_scores(rows, "harder"), declared)
+    harder = read_scores(rows, "harder")
+    harder = with_composites(harder.within([w for w in worlds if w in harder.worlds]), declared)
     families = tuple(family for family in harder.families if family in kept) or harder.families
-    scores = _method_scores(harder, families, chance) if families else []
+    scores = _method_scores(harder, families, chance) if families and harder.worlds else []
     return tuple(sorted(scores, key=lambda score: order.get(score.method, len(order))))
 
 
 def _statuses(rows: Sequence[Row]) -> dict[str, dict[str, tuple[int, ...]]]:
     graded = [row for variant in (*MAIN, "harder") for row in headline_rows(rows, variant)]
-    counts = Counter((row.method, row.status, row.seed) for row in graded)
-    seeds: dict[str, set[int]] = defaultdict(set)
+    counts = Counter((row.method, row.status, row.world_seed, row.seed) for row in graded)
+    seeds: dict[str, set[tuple[int, int]]] = defaultdict(set)
     for row in graded:
-        seeds[row.method].add(row.seed)
+        seeds[row.method].add((row.world_seed, row.seed))
     return {
         method: {
-            status: tuple(counts[method, status, seed] for seed in sorted(seeds[method]))
+            status: tuple(counts[method, status, world, seed] for world, seed in sorted(seeds[method]))
             for status in sorted({row.status for row in graded if row.method == method})
         }
         for method in names.in_fixed_order(seeds)

@@ -1,13 +1,14 @@
 """The world gate and the checks of the families, with their thresholds.
 
 Methods can be compared only in a world where a signal that is known to help does help, and where a broken signal does
-not. The gate checks both.
+not. The gate checks both in each world.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from gldbench.report import names
 from gldbench.stats import PairedDifference
@@ -15,7 +16,9 @@ from gldbench.stats import PairedDifference
 CAN = "this world can discriminate"
 CANNOT = "this world cannot discriminate"
 MARGIN = 0.05
-"""The positive control must exceed the mean score of sft by at least this share; the negative control must not."""
+"""A positive control must exceed the mean score of sft by at least this share, and the negative control must not."""
+FARTHEST = 0.2
+"""The negative control must stay within this share of the mean score of sft: a broken method proves nothing."""
 PIVOT_RANGE = (0.05, 0.6)
 """range in which the chance-corrected score of the pivot should lie in every family"""
 SPECIALIST_MINIMUM = 0.7
@@ -25,23 +28,75 @@ CEILING = 0.95
 ROUNDING = 1e-9
 """A value this close to a threshold counts as equal to it: scores are quotients of counts, so the rest is rounding."""
 
+Role = Literal["same_vocabulary", "across", "shuffled"]
+ROLES: dict[Role, str] = {
+    "same_vocabulary": "the positive control",
+    "across": "the positive control across vocabularies",
+    "shuffled": "the negative control",
+}
+"""key of `gates` in a spec -> what the method is called"""
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control of the gate in one world."""
+
+    role: Role
+    method: str
+    difference: PairedDifference | None
+    """the control compared with sft; None if there is nothing to compare"""
+    reason: str
+    """why the control is not met; empty if it is"""
+
+
+@dataclass(frozen=True)
+class WorldGate:
+    """Whether one world can tell methods that help from methods that do not."""
+
+    world: int
+    controls: tuple[Control, ...]
+
+    @property
+    def passes(self) -> bool:
+        """Whether all controls are met."""
+        return bool(self.controls) and not any(control.reason for control in self.controls)
+
 
 @dataclass(frozen=True)
 class Gate:
-    """Whether this world can tell methods that help from methods that do not."""
+    """The gates of all worlds of a run."""
 
-    passes: bool
-    positive: PairedDifference | None
-    """sft with KL to the source that has the pivot's vocabulary, compared with sft"""
-    negative: PairedDifference | None
-    """the same method with shuffled source outputs, compared with sft"""
-    reasons: tuple[str, ...]
-    """why the gate fails; empty if it passes"""
+    worlds: tuple[WorldGate, ...]
+
+    @property
+    def passing(self) -> tuple[int, ...]:
+        """The worlds that pass: methods are compared in these."""
+        return tuple(world.world for world in self.worlds if world.passes)
+
+    @property
+    def passes(self) -> bool:
+        """Whether methods can be compared in any world."""
+        return bool(self.passing)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why worlds fail; empty if all pass."""
+        several = len(self.worlds) > 1
+        if not any(world.controls for world in self.worlds):
+            return ("the spec names no control for the world gate",)
+        return tuple(
+            control.reason + (f" in world {world.world}" if several else "")
+            for world in self.worlds
+            for control in world.controls
+            if control.reason
+        )
 
     @property
     def verdict(self) -> str:
         """The words that the report prints."""
-        return CAN if self.passes else CANNOT
+        if len(self.worlds) < 2:
+            return CAN if self.passes else CANNOT
+        return f"{len(self.passing)} of {len(self.worlds)} worlds can discriminate"
 
 
 @dataclass(frozen=True)
@@ -59,32 +114,38 @@ class Check:
     dropped: bool
 
 
-def gate_of(differences: Mapping[str, PairedDifference]) -> Gate:
-    """Judges the world gate.
+def world_gate(world: int, methods: Mapping[Role, str], differences: Mapping[str, PairedDifference]) -> WorldGate:
+    """Judges the gate of one world.
 
     Args:
-        differences: by method, its difference to sft. The gate fails if a control is missing.
+        world: seed of the world.
+        methods: role -> the method that plays it.
+        differences: by method, its difference to sft in this world. A control that is missing here is not met.
     """
-    positive, negative = differences.get(names.POSITIVE), differences.get(names.NEGATIVE)
-    reasons = [
-        f"{name} could not be compared with {names.BASELINE}: they have no seed in common, or no family is left"
-        for name, difference in ((names.POSITIVE, positive), (names.NEGATIVE, negative))
-        if difference is None
+    controls = [
+        Control(role, method, differences.get(method), _reason(role, method, differences.get(method)))
+        for role, method in methods.items()
     ]
-    if positive and not beats(positive):
-        reasons.append(
-            f"the positive control {names.POSITIVE} scores less than {100 * MARGIN:g} points above {names.BASELINE}"
-        )
-    if negative and beats(negative):
-        reasons.append(
-            f"the negative control {names.NEGATIVE} scores {100 * MARGIN:g} points or more above {names.BASELINE}"
-        )
-    return Gate(not reasons, positive, negative, tuple(reasons))
+    return WorldGate(world, tuple(controls))
 
 
-def beats(difference: PairedDifference) -> bool:
-    """Whether the candidate scores at least `MARGIN` above its baseline."""
-    return difference.comparison.difference.value >= MARGIN - ROUNDING
+def _reason(role: Role, method: str, difference: PairedDifference | None) -> str:
+    """Why a control is not met; empty if it is."""
+    name = f"{ROLES[role]} {method}"
+    if difference is None:
+        return f"{name} could not be compared with {names.BASELINE}: no seed in common, or no family is left"
+    estimate, margin = difference.comparison.difference, 100 * MARGIN
+    if role == "shuffled":
+        if estimate.value >= MARGIN - ROUNDING:
+            return f"{name} scores {margin:g} points or more above {names.BASELINE}"
+        if estimate.value < -FARTHEST - ROUNDING:
+            return f"{name} scores more than {100 * FARTHEST:g} points below {names.BASELINE}"
+        return ""
+    if estimate.value < MARGIN - ROUNDING:
+        return f"{name} scores less than {margin:g} points above {names.BASELINE}"
+    if estimate.low <= 0:
+        return f"{name} may be no better than {names.BASELINE}: the interval of its difference holds zero"
+    return ""
 
 
 def check_families(

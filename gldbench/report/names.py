@@ -11,8 +11,6 @@ Group = Literal["reference", "method", "control"]
 BASELINE = "sft"
 POSITIVE = "sft+kl"
 NEGATIVE = "sft+kl-shuffled"
-GATE = (BASELINE, POSITIVE, NEGATIVE)
-"""the methods that the world gate compares; its table lists the controls even if they were not run"""
 ORACLE = "oracle routing"
 BEST_SOURCES = "best source per family"
 SAME_VOCABULARY = "control"
@@ -29,6 +27,7 @@ FIXED_ORDER = ("pivot", BEST_SOURCES, ORACLE, SAME_VOCABULARY, BASELINE, "sft+ul
 CONTROL_SUFFIXES = {
     "-shuffled": "the outputs of the source belong to other examples",
     "-constant": "every edge weight of the co-activation graph is replaced by one constant",
+    "-order": "all seeds have the same sample of the fusion set, so that only the order of its examples varies",
     "-permuted": "the token ids of the source are permuted (a loss that ignores ids gives an identical checkpoint)",
 }
 

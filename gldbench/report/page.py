@@ -11,7 +11,9 @@ import yaml
 
 from gldbench.env import SPEC, read_environment, verify_claim
 from gldbench.printable import markdown, printable, table_cell
-from gldbench.report import names, words
+from gldbench.protocol.arms import protocol_hash
+from gldbench.protocol.tuned import Tuning, read_tuning
+from gldbench.report import names, opening, words
 from gldbench.report.analysis import Analysis
 from gldbench.report.figures import draw_all
 from gldbench.report.svg import Picture, variable
@@ -36,6 +38,8 @@ class Run:
     environment: Environment
     missing: tuple[str, ...] = ()
     """the checkpoints that the spec asks for and whose rows are not stored"""
+    tuning: Tuning | None = None
+    """how the weights were chosen; None if they were not"""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def read_run(run_dir: Path, partial: bool = False) -> Run:
             f"{run_dir} has rows of environment {', '.join(others)}, but environment.json says {environment.env_id}\n"
             "one report cannot mix machines or package versions: use one run folder for each"
         )
-    return Run(rows, spec.model_dump(mode="json", by_alias=True), environment, missing)
+    return Run(rows, spec.model_dump(mode="json", by_alias=True), environment, missing, read_tuning(run_dir))
 
 
 def write_report(run: Run, analysis: Analysis, folder: Path, items: str = "", disagreements: str = "") -> ReportPaths:
@@ -126,25 +130,34 @@ def _facts(run: Run, analysis: Analysis, trained: tuple[Training, ...], pictures
         "spec": run.spec,
         "spec_text": yaml.safe_dump(run.spec, sort_keys=False, allow_unicode=True),
         "environment": run.environment,
-        "answer": words.answer(analysis),
-        "basis": words.basis(analysis),
-        "gate": words.gate_sentences(analysis),
+        "answer": opening.answer(analysis),
+        "basis": opening.basis(analysis),
+        "gate": opening.gate_sentences(analysis),
         "missing": words.missing(run.missing),
         "script": (TEMPLATES / "page.js").read_text(),
         "setup": words.setup(run.spec, analysis),
+        "protocol": protocol_hash(run.spec, run.environment),
         "order": words.order(analysis),
         "dropped": words.dropped(analysis),
-        "significance": words.significance(analysis.differences),
+        "significance": words.significance(analysis.tested),
         "not_measured": words.not_measured(analysis, run.environment),
         "descriptions": {s.method: names.describe(s.method, analysis.declared) for s in analysis.scores},
-        "tables": all_tables(analysis, trained, run.spec, run.environment),
+        "tables": all_tables(analysis, trained, run.spec, run.environment, run.tuning),
         "pictures": {picture.name: picture for picture in pictures},
         "losses": [picture for picture in pictures if picture.name.startswith("loss")],
-        "styles": names.styles([s.method for s in analysis.scores] + [t.method for t in trained] + list(names.GATE)),
+        "styles": names.styles(
+            [s.method for s in analysis.scores] + [t.method for t in trained] + list(_named(run, analysis))
+        ),
         "colours": colours(),
         "variable": variable,
         "label_of": names.label_of,
     }
+
+
+def _named(run: Run, analysis: Analysis) -> set[str]:
+    """Methods that tables name although they may have no rows."""
+    controls = {control.method for world in analysis.gate.worlds for control in world.controls}
+    return {names.BASELINE, *controls, *(trial.method for trial in (run.tuning.trials if run.tuning else ()))}
 
 
 def _render(template: str, facts: dict[str, Any], escape: bool) -> str:

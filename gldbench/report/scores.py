@@ -17,18 +17,20 @@ METRIC = "exact_match"
 HEADLINE = ("lm_eval", "answer")
 """grader and filter whose rows count if a run has several"""
 
-Subject = tuple[str, int]
-"""(method, seed)"""
+Subject = tuple[str, int, int]
+"""(method, world seed, seed)"""
 
 
 @dataclass(frozen=True)
 class Scores:
     """0/1 scores of one set ("test"), on the items for which every method has a score with every seed."""
 
-    seeds: dict[str, tuple[int, ...]]
-    """method -> its seeds; methods are in their fixed order"""
-    matrices: dict[str, dict[str, np.ndarray]]
-    """family -> method -> array [seeds, items]; the items of a family are the same for all methods"""
+    worlds: tuple[int, ...]
+    """seeds of the worlds"""
+    seeds: dict[str, dict[int, tuple[int, ...]]]
+    """method -> world -> its seeds there; methods are in their fixed order"""
+    matrices: dict[str, dict[str, dict[int, np.ndarray]]]
+    """family -> method -> world -> array [seeds, items]; the items of a family are the same for all methods"""
     left_out: dict[str, int]
     """family -> number of items that are left out because some method has no score for them"""
     incomplete: tuple[str, ...]
@@ -36,29 +38,34 @@ class Scores:
 
     @property
     def families(self) -> tuple[str, ...]:
-        """The families that have items to compare, in alphabetical order."""
+        """The families that have items to compare in every world, in alphabetical order."""
         return tuple(self.matrices)
+
+    def within(self, worlds: Sequence[int]) -> Scores:
+        """The scores in some of the worlds. A method that has none there is left out."""
+        seeds = {m: {w: own[w] for w in worlds if w in own} for m, own in self.seeds.items()}
+        seeds = {m: own for m, own in seeds.items() if own}
+        matrices = {
+            family: {m: {w: by_method[m][w] for w in own} for m, own in seeds.items()}
+            for family, by_method in self.matrices.items()
+        }
+        return replace(self, worlds=tuple(worlds), seeds=seeds, matrices=matrices)
 
 
 def check_rows(rows: Sequence[Row]) -> None:
     """Checks that one report may compare all rows.
 
     Raises:
-        InputError: there are no rows of the world, or rows of several environments, worlds or versions of a task.
+        InputError: there are no rows of the world, or rows of several environments or versions of a task.
     """
     if not any(row.suite == SUITE for row in rows):
         found = ", ".join(sorted({row.suite for row in rows})) or "none"
         raise InputError(f"expected rows of suite {SUITE}, found suites: {found}\nfinish the run first: gldbench run")
-    environments, worlds = {row.env_id for row in rows}, {row.world_seed for row in rows}
+    environments = {row.env_id for row in rows}
     if len(environments) > 1:
         raise InputError(
             f"expected rows of one environment, got {', '.join(sorted(environments))}\n"
             "one report cannot mix machines or package versions: use one run folder for each"
-        )
-    if len(worlds) > 1:
-        raise InputError(
-            f"expected rows of one world seed, got {', '.join(map(str, sorted(worlds)))}\n"
-            "one report compares methods in one world: use one run folder for each"
         )
     versions: dict[str, set[int]] = defaultdict(set)
     for row in rows:
@@ -108,31 +115,51 @@ def mean_scores(rows: Sequence[Row], variant: str, chance: Mapping[str, float]) 
 
 
 def read_scores(rows: Sequence[Row], variant: str) -> Scores:
-    """The scores on the set `variant`. A family is absent if no item in it has a score of every method."""
+    """The scores on the set `variant`. A family is absent if in some world no item has a score of every method."""
     values: dict[str, dict[Subject, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-    items: dict[str, set[str]] = defaultdict(set)
+    items: dict[tuple[str, int], set[str]] = defaultdict(set)
     for row in headline_rows(rows, variant):
         family = names.family_of(row.task)
-        items[family].add(row.item)
-        scored = values[family][row.method, row.seed]
+        items[family, row.world_seed].add(row.item)
+        scored = values[family][row.method, row.world_seed, row.seed]
         if row.value is not None:
             scored[row.item] = row.value
     subjects = {subject for own in values.values() for subject in own}
     complete = {subject for subject in subjects if all(subject in own for own in values.values())}
-    methods = names.in_fixed_order({method for method, _ in complete})
-    seeds = {method: tuple(sorted(seed for name, seed in complete if name == method)) for method in methods}
+    worlds = tuple(sorted({world for _, world, _ in complete}))
+    methods = names.in_fixed_order({method for method, _, _ in complete})
+    seeds = {
+        method: {
+            world: tuple(sorted(seed for name, place, seed in complete if (name, place) == (method, world)))
+            for world in worlds
+            if any((name, place) == (method, world) for name, place, _ in complete)
+        }
+        for method in methods
+    }
     matrices, left_out = {}, {}
     for family in sorted(values):
         own = values[family]
-        common = sorted(item for item in items[family] if all(item in own[subject] for subject in complete))
-        left_out[family] = len(items[family]) - len(common)
-        if common:
+        common = {
+            world: sorted(
+                item for item in items[family, world] if all(item in own[s] for s in complete if s[1] == world)
+            )
+            for world in worlds
+        }
+        left_out[family] = sum(len(items[family, world]) - len(common[world]) for world in worlds)
+        if all(common.values()):
             matrices[family] = {
-                method: np.array([[own[method, seed][item] for item in common] for seed in seeds[method]])
-                for method in methods
+                method: {
+                    world: np.array([[own[method, world, seed][item] for item in common[world]] for seed in numbers])
+                    for world, numbers in by_world.items()
+                }
+                for method, by_world in seeds.items()
             }
-    incomplete = tuple(f"{method} seed {seed}" for method, seed in sorted(subjects - complete))
-    return Scores(seeds, matrices, left_out, incomplete)
+    several = len(worlds) > 1
+    incomplete = tuple(
+        f"{method} seed {seed}" + (f" of world {world}" if several else "")
+        for method, world, seed in sorted(subjects - complete)
+    )
+    return Scores(worlds, seeds, matrices if worlds else {}, left_out, incomplete)
 
 
 def with_composites(scores: Scores, declared: Mapping[str, tuple[str, ...]]) -> Scores:
@@ -149,15 +176,19 @@ def with_composites(scores: Scores, declared: Mapping[str, tuple[str, ...]]) -> 
     sources = [method for method in scores.seeds if names.is_source(method)]
     if not sources:
         return scores
-    if len({scores.seeds[source] for source in sources}) > 1:
+    first = scores.seeds[sources[0]]
+    if any(scores.seeds[source] != first for source in sources):
         raise InputError(f"expected the same seeds for all sources, got {[scores.seeds[source] for source in sources]}")
     matrices = {}
     for family, own in scores.matrices.items():
-        means = {source: float(own[source].mean()) for source in sources}
+        best, oracle = {}, {}
         routed = [source for source in sources if family in declared[source]] or sources
-        best, oracle = max(sources, key=means.__getitem__), max(routed, key=means.__getitem__)
-        matrices[family] = own | {names.BEST_SOURCES: own[best], names.ORACLE: own[oracle]}
-    seeds = scores.seeds | dict.fromkeys((names.BEST_SOURCES, names.ORACLE), scores.seeds[sources[0]])
+        for world in first:
+            means = {source: float(own[source][world].mean()) for source in sources}
+            best[world] = own[max(sources, key=means.__getitem__)][world]
+            oracle[world] = own[max(routed, key=means.__getitem__)][world]
+        matrices[family] = own | {names.BEST_SOURCES: best, names.ORACLE: oracle}
+    seeds = scores.seeds | dict.fromkeys((names.BEST_SOURCES, names.ORACLE), first)
     return replace(scores, seeds={name: seeds[name] for name in names.in_fixed_order(seeds)}, matrices=matrices)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from gldbench.report import names
 from gldbench.report.analysis import Analysis, MethodScore
+from gldbench.report.comparing import Finding
+from gldbench.report.gate import WorldGate
 from gldbench.report.tables import NONE
 from gldbench.report.training import Training
 from gldbench.report.words import FIXED, dropped, interval, order, percent, significance
@@ -40,7 +42,7 @@ def summary_table(analysis: Analysis) -> dict[str, Any]:
             order(analysis),
             _gate(analysis),
             dropped(analysis),
-            significance(analysis.differences),
+            significance(analysis.tested),
         ],
     }
 
@@ -51,13 +53,12 @@ def summary_json(analysis: Analysis, trained: Sequence[Training], environment: E
     return {
         "run_id": analysis.run_id,
         "set": analysis.variant,
-        "world_seed": analysis.world_seed,
+        "worlds": list(analysis.worlds),
         "gate": {
             "verdict": gate.verdict,
             "passes": gate.passes,
-            "positive": _difference(gate.positive),
-            "negative": _difference(gate.negative),
             "reasons": list(gate.reasons),
+            "worlds": [_world_gate(world) for world in gate.worlds],
         },
         "ranked": gate.passes,
         "families": {"kept": list(analysis.kept), "dropped": list(analysis.dropped), "chance": analysis.chance},
@@ -66,7 +67,13 @@ def summary_json(analysis: Analysis, trained: Sequence[Training], environment: E
         "harder": [_score(score) for score in analysis.harder],
         "differences": [_difference(difference) for difference in analysis.differences],
         "control_differences": [_difference(difference) for difference in analysis.control_differences],
-        "significance": significance(analysis.differences),
+        "added_differences": [_difference(difference) for difference in analysis.added_differences],
+        "primary": [_finding(finding) for finding in analysis.primary],
+        "primary_in_all_worlds": [_difference(difference) for difference in analysis.primary_everywhere],
+        "differences_by_world": {w: [_difference(d) for d in found] for w, found in analysis.by_world.items()},
+        "ranks": None if analysis.ranks is None else asdict(analysis.ranks),
+        "deviations": asdict(analysis.variances),
+        "significance": significance(analysis.tested),
         "answers": {method: {s: list(n) for s, n in counts.items()} for method, counts in analysis.statuses.items()},
         "left_out": {"items": analysis.left_out, "subjects": list(analysis.incomplete)},
         "training": [asdict(training) for training in trained],
@@ -82,6 +89,19 @@ def _gate(analysis: Analysis) -> str:
 
 def _score(score: MethodScore) -> dict[str, Any]:
     return asdict(score) | {"seeds": list(score.seeds), "group": names.group_of(score.method)}
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    found = _difference(finding.difference) or {}
+    return found | {"effect_size": finding.effect, "smallest_detectable": finding.detectable}
+
+
+def _world_gate(world: WorldGate) -> dict[str, Any]:
+    controls = [
+        {"role": c.role, "method": c.method, "difference": _difference(c.difference), "reason": c.reason}
+        for c in world.controls
+    ]
+    return {"world": world.world, "passes": world.passes, "controls": controls}
 
 
 def _difference(difference: PairedDifference | None) -> dict[str, Any] | None:

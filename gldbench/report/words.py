@@ -8,7 +8,7 @@ from typing import Any
 
 from gldbench.report import names
 from gldbench.report.analysis import Analysis
-from gldbench.report.gate import CEILING, MARGIN
+from gldbench.report.gate import CEILING
 from gldbench.report.ranges import CUT
 from gldbench.schema import Environment, Estimate
 from gldbench.stats import PairedDifference
@@ -18,7 +18,7 @@ COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", 
 FIXED = {
     "gate_rule": (
         "Methods can be compared only in a world where a signal that is known to help does help, and where the same "
-        "signal does not help after it was shuffled. The world gate checks both with two controls."
+        "signal does not help after it was shuffled. The world gate checks this with controls, in each world."
     ),
     "chance_corrected": (
         "Scores are chance-corrected: 0 is the score of the best guess without solving the task, and 100 is a perfect "
@@ -31,6 +31,22 @@ FIXED = {
     "own_controls": (
         "A control is the same method with shuffled source outputs, a constant graph or permuted token ids. If the "
         "graph contributes something, a method scores above its control with the constant graph."
+    ),
+    "added": (
+        "Some methods add terms to another method and keep the weights of that method. Each is compared here with the "
+        "method that it adds to."
+    ),
+    "exploratory": (
+        "Only the primary comparisons were named before the run, and only they have p-values. All other differences "
+        "are exploratory: they show where to look, and prove nothing."
+    ),
+    "tuning_rule": (
+        "The weight of each method's own terms was chosen on the validation set, on the same grid for all methods, and "
+        "the learning rate was chosen for sft."
+    ),
+    "everywhere": (
+        "Some worlds fail the gate and are left out of the comparison. Over all worlds, these included, the primary "
+        "comparisons would be:"
     ),
     "endings": (
         '"ok": the grader found an answer. "no answer": it found none in the output. "truncated": the output was cut '
@@ -77,60 +93,9 @@ def significance(differences: Sequence[PairedDifference]) -> str:
         return f"No method was compared with {names.BASELINE}, so nothing can be said about significance."
     n = min(difference.n_seeds for difference in differences)
     return (
-        f"p comes from the exact two-sided sign-flip test over {n} paired seeds. It is adjusted for "
-        f"{len(differences)} comparisons by Holm's method."
+        f"p comes from the two-sided sign-flip test over {n} paired seeds. It is adjusted for {len(differences)} "
+        "comparisons by Holm's method."
     )
-
-
-def answer(analysis: Analysis) -> str:
-    """What the run says about the fusion methods, in one or two sentences: the first thing on the page."""
-    methods = [d for d in analysis.differences if names.group_of(d.comparison.candidate) == "method"]
-    if not analysis.gate.passes:
-        return (
-            "This report ranks no methods: its world cannot tell a good method from a bad one, so the differences "
-            "between methods are evidence neither for nor against any of them."
-        )
-    if not methods:
-        return f"No fusion method other than {names.BASELINE} was run."
-    return f"{'; '.join(_finding(d) for d in methods)}."
-
-
-def _finding(difference: PairedDifference) -> str:
-    """ "sft+uld scores 3.1 points above sft (95% interval +1.0 to +5.2)"; says if the interval holds zero."""
-    estimate, name = difference.comparison.difference, difference.comparison.candidate
-    found = f"{percent(estimate.value, True)} points, 95% interval {interval(estimate, True)}"
-    if estimate.low <= 0 <= estimate.high:
-        return f"{name} cannot be told apart from {names.BASELINE} ({found})"
-    return f"{name} scores {'above' if estimate.low > 0 else 'below'} {names.BASELINE} ({found})"
-
-
-def basis(analysis: Analysis) -> str:
-    """What the numbers of `answer` are, and what the number of seeds allows to claim."""
-    if not analysis.gate.passes:
-        return significance(analysis.differences)
-    return (
-        f"{names.BASELINE} is plain fine-tuning. Each number is a difference of mean chance-corrected scores over "
-        f"{len(analysis.kept)} families. {significance(analysis.differences)}"
-    )
-
-
-def gate_sentences(analysis: Analysis) -> list[str]:
-    """The verdict of the world gate, and what it is based on, sentence by sentence."""
-    gate = analysis.gate
-    sentences = [f"{gate.verdict[0].upper()}{gate.verdict[1:]} between good and bad methods."]
-    if gate.positive and gate.negative:
-        up, down = (control.comparison.difference.value for control in (gate.positive, gate.negative))
-        sentences += [
-            f"Two controls are compared with plain fine-tuning ({names.BASELINE}).",
-            "The positive control learns from a source that has the pivot's vocabulary, which is known to help: its "
-            f"mean score must exceed that of {names.BASELINE} by at least {100 * MARGIN:g} points, and the "
-            f"difference is {percent(up, True)} points.",
-            "The negative control learns from the same source with shuffled outputs: its difference must be less than "
-            f"{100 * MARGIN:g} points, and it is {percent(down, True)} points.",
-        ]
-    else:
-        sentences += [f"{reason[0].upper()}{reason[1:]}." for reason in gate.reasons]
-    return sentences
 
 
 def interval_methods(estimates: Iterable[Estimate]) -> str:
@@ -160,14 +125,22 @@ def order(analysis: Analysis) -> str:
 def not_measured(analysis: Analysis, environment: Environment) -> list[str]:
     """What a reader may expect but the report does not contain, one sentence or two for each."""
     sentences = [
-        f"World variance is not measured: the run has one world seed ({analysis.world_seed}). Another pivot with other "
-        "sources may give other differences.",
-        "The seeds of a method vary the sample of the fusion set and the order of its examples together. The report "
-        "does not separate these two variances.",
         "Equal FLOPs: not measured. Methods are compared after the same number of training steps. The table under "
         '"Time and memory" lists the FLOPs of each method.',
         "Real benchmarks: not measured. This page is about the embedded world only.",
     ]
+    if len(analysis.gate.worlds) == 1:
+        sentences.insert(
+            0,
+            f"World variance is not measured: the run has one world seed ({analysis.worlds[0]}). Another pivot with "
+            "other sources may give other differences.",
+        )
+    if analysis.variances.order is None:
+        sentences.insert(
+            0,
+            "The seeds of a method vary the sample of the fusion set and the order of its examples together. The "
+            "report does not separate these two variances.",
+        )
     if environment.device == "cpu":
         sentences.append("GPU time and memory: not measured. All numbers were made on a CPU.")
     if not analysis.harder:
@@ -217,6 +190,13 @@ def setup(spec: Mapping[str, Any], analysis: Analysis) -> str:
     world, fusion = spec["world"], spec["fusion"]
     n = len(fusion["seeds"])
     seeds = "one seed" if n == 1 else f"{n} seeds"
+    if len(analysis.gate.worlds) > 1:
+        per = "in all" if fusion.get("seeds_per") == "all" else "in each"
+        seeds += (
+            f" {per} of {len(analysis.gate.worlds)} worlds"
+            if per == "in each"
+            else f" in all, over {len(analysis.gate.worlds)} worlds"
+        )
     return (
         f"All models of this run were trained from scratch on {len(analysis.chance)} procedural task families. "
         f"{world['wrong_labels']:.0%} of the labels in the fusion set are wrong on purpose: with correct labels a "

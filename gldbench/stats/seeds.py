@@ -18,6 +18,8 @@ from gldbench.stats.intervals import CONFIDENCE, RESAMPLES, wilson
 from gldbench.stats.significance import sign_flip_p
 from gldfusion.errors import InputError
 
+Strata = Sequence[np.ndarray]
+"""one array [seeds, items] per family"""
 MIN_TEST_SEEDS = 6
 """fewest paired seeds with which a two-sided sign-flip test can reach p < .05 (2^-5 = .031)"""
 
@@ -34,7 +36,7 @@ class PairedDifference:
 
 
 def bootstrap_mean(
-    strata: Sequence[np.ndarray], *, seed: int, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
+    strata: Strata, *, seed: int, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
 ) -> Estimate:
     """The mean of `strata` with a hierarchical bootstrap interval.
 
@@ -50,13 +52,13 @@ def bootstrap_mean(
         resamples: number of bootstrap resamples.
         confidence: coverage of the interval.
     """
-    arrays = _checked(strata)
+    arrays = checked(strata)
     rng = np.random.default_rng(seed)
     n_seeds = arrays[0].shape[0]
     means = np.zeros(resamples)
-    seed_weights = _resample_weights(rng, n_seeds, resamples)
+    seed_weights = resample_weights(rng, n_seeds, resamples)
     for array in arrays:
-        item_weights = _resample_weights(rng, array.shape[1], resamples)
+        item_weights = resample_weights(rng, array.shape[1], resamples)
         means += np.einsum("rs,rs->r", seed_weights, item_weights @ array.T)
     means /= len(arrays)
     value = float(np.mean([array.mean() for array in arrays]))
@@ -83,7 +85,7 @@ def binary_mean(scores: np.ndarray, *, seed: int, resamples: int = RESAMPLES) ->
         seed: seed of the bootstrap.
         resamples: number of bootstrap resamples.
     """
-    (array,) = _checked([scores])
+    (array,) = checked([scores])
     if not np.isin(array, (0, 1)).all():
         raise InputError("expected scores of 0 or 1, got other values\nuse bootstrap_mean for graded scores")
     n_items = array.shape[1]
@@ -95,8 +97,8 @@ def binary_mean(scores: np.ndarray, *, seed: int, resamples: int = RESAMPLES) ->
 def paired_difference(
     baseline: str,
     candidate: str,
-    baseline_strata: Sequence[np.ndarray],
-    candidate_strata: Sequence[np.ndarray],
+    baseline_strata: Strata,
+    candidate_strata: Strata,
     *,
     seed: int,
     resamples: int = RESAMPLES,
@@ -116,7 +118,7 @@ def paired_difference(
     """
     if len(baseline_strata) != len(candidate_strata):
         raise InputError(f"expected the same families, got {len(candidate_strata)} and {len(baseline_strata)}")
-    first, second = _checked(baseline_strata), _checked(candidate_strata)
+    first, second = checked(baseline_strata), checked(candidate_strata)
     if any(a.shape != b.shape for a, b in zip(first, second, strict=True)):
         shapes = [(b.shape, a.shape) for a, b in zip(first, second, strict=True) if a.shape != b.shape]
         raise InputError(f"{candidate} and {baseline} must share seeds and items, got [seeds, items] {shapes[0]}")
@@ -143,7 +145,12 @@ def too_few_seeds(n_seeds: int) -> str:
     return f"{n_seeds} paired seed{plural}: a sign-flip test cannot give a p below {smallest:.4g}"
 
 
-def _checked(strata: Sequence[np.ndarray]) -> list[np.ndarray]:
+def checked(strata: Strata) -> list[np.ndarray]:
+    """The strata as arrays of numbers.
+
+    Raises:
+        InputError: they are no arrays [seeds, items] with the same seeds, or a score is missing.
+    """
     arrays = [np.asarray(stratum, dtype=float) for stratum in strata]
     shapes = [array.shape for array in arrays]
     if not arrays or any(len(shape) != 2 or 0 in shape for shape in shapes) or len({s[0] for s in shapes}) > 1:
@@ -155,7 +162,7 @@ def _checked(strata: Sequence[np.ndarray]) -> list[np.ndarray]:
     return arrays
 
 
-def _resample_weights(rng: np.random.Generator, n: int, resamples: int) -> np.ndarray:
+def resample_weights(rng: np.random.Generator, n: int, resamples: int) -> np.ndarray:
     """[resamples, n] how often each of n units is drawn in n draws with replacement, divided by n."""
     drawn = rng.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
     return np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n) / n

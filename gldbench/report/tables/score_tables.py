@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from gldbench.report import names
 from gldbench.report.analysis import Analysis, MethodScore
-from gldbench.report.gate import MARGIN, PIVOT_RANGE, SPECIALIST_MINIMUM, Check, beats
+from gldbench.report.gate import PIVOT_RANGE, SPECIALIST_MINIMUM, Check
 from gldbench.report.tables.table import NONE, Cell, Line, Table
 from gldbench.report.words import interval, interval_methods, percent
 from gldbench.stats import PairedDifference
@@ -44,32 +44,6 @@ def scores_table(name: str, scores: Sequence[MethodScore], analysis: Analysis, c
     )
     heads = [names.spoken(family) + (" (dropped)" if family in analysis.dropped else "") for family in families]
     return Table(name, caption, ("method", "mean", *heads), tuple(line(score) for score in scores))
-
-
-def gate_table(analysis: Analysis) -> Table:
-    """The two controls of the world gate."""
-    wanted = {
-        names.POSITIVE: (analysis.gate.positive, f"at least {percent(MARGIN, True)}", "positive control"),
-        names.NEGATIVE: (analysis.gate.negative, f"less than {percent(MARGIN, True)}", "negative control"),
-    }
-    lines = []
-    for method, (control, asked, role) in wanted.items():
-        if control is None:
-            lines.append(
-                Line(method, (Cell(role), Cell("not measured", kind="bad"), Cell(asked), _mark(False)), "", method)
-            )
-            continue
-        difference = control.comparison.difference
-        met = beats(control) == (method == names.POSITIVE)
-        value = Cell(percent(difference.value, True), interval(difference, True))
-        lines.append(Line(method, (Cell(role), value, Cell(asked), _mark(met)), "", method))
-    heads = ("control", "role", f"difference to {names.BASELINE} (points)", "required", "result")
-    estimates = [control.comparison.difference for control, _, _ in wanted.values() if control is not None]
-    caption = (
-        "Only the differences decide whether a control is met. The 95% intervals show how precisely they were measured."
-        + (f" {interval_methods(estimates)}" if estimates else "")
-    )
-    return Table("gate", caption, heads, tuple(lines))
 
 
 def checks_table(analysis: Analysis) -> Table:
@@ -162,10 +136,6 @@ def statuses_table(analysis: Analysis) -> Table:
     )
     caption = "Graded answers on the test and the harder test, summed over seeds. The count of each seed follows."
     return Table("answers", caption, ("method", *(head.replace("_", " ") for head in heads)), lines)
-
-
-def _mark(met: bool) -> Cell:
-    return Cell("met", kind="good") if met else Cell("not met", kind="bad")
 
 
 def _out(inside: bool | None) -> str:

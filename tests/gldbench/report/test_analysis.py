@@ -105,18 +105,19 @@ def test_a_gate_without_its_controls_fails(made: SimpleNamespace, small: list[Ro
 
 
 def test_exactly_five_points_pass_the_gate(made: SimpleNamespace) -> None:
-    """3 answers of 20 in one family of three are 5 points, which floats make 0.049999...: rounding decides nothing."""
+    """9 answers of 60 in one family of three are 5 points, which floats make 0.049999...: rounding decides nothing."""
     tasks = ["world_boolean_expressions", "world_dyck_languages", "world_list_functions"]
     rows = [
         made.row(task=task, method=method, seed=seed, item=str(index), value=float(index < right * (task == tasks[1])))
-        for method, right in {"sft": 4, "sft+kl": 7, "sft+kl-shuffled": 6}.items()
+        for method, right in {"sft": 12, "sft+kl": 21, "sft+kl-shuffled": 18}.items()
         for seed in range(3)
         for task in tasks
-        for index in range(20)
+        for index in range(60)
     ]
     analysis = analyse(rows, made.spec, dict.fromkeys(tasks, 0.0))
-    assert analysis.gate.positive is not None
-    assert 0.05 - 1e-12 < analysis.gate.positive.comparison.difference.value < 0.05
+    positive = analysis.gate.worlds[0].controls[0].difference
+    assert positive is not None
+    assert 0.05 - 1e-12 < positive.comparison.difference.value < 0.05
     assert analysis.gate.passes
 
 
@@ -201,7 +202,6 @@ def test_the_headline_grader_is_read_where_there_are_several(made: SimpleNamespa
     [
         (lambda rows: [], "expected rows of suite world, found suites: none"),
         (lambda rows: [dataclasses.replace(rows[0], env_id="other"), *rows[1:]], "one environment"),
-        (lambda rows: [dataclasses.replace(rows[0], world_seed=1), *rows[1:]], "one world seed"),
         (
             lambda rows: [dataclasses.replace(rows[0], task_version=2), *rows[1:]],
             r"one version of each task, got .*\[1, 2\]",

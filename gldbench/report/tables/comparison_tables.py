@@ -1,0 +1,164 @@
+"""The tables of a comparison: its gates, its primary comparisons, its worlds, and how weights were chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gldbench.protocol.tuned import Trial, Tuning
+from gldbench.report import names
+from gldbench.report.analysis import Analysis
+from gldbench.report.comparing import Finding, Variances
+from gldbench.report.gate import FARTHEST, MARGIN, ROLES, Control
+from gldbench.report.tables.table import NONE, Cell, Line, Table
+from gldbench.report.words import interval, interval_methods, percent
+from gldbench.stats import PairedDifference
+from gldbench.stats.ranks import Ranks
+
+
+def gate_table(analysis: Analysis) -> Table:
+    """The controls of the world gate in each world."""
+    several = len(analysis.gate.worlds) > 1
+    lines = [
+        _control_line(control, f"World {world.world}: {'passes' if world.passes else 'fails'}" if several else "")
+        for world in analysis.gate.worlds
+        for control in world.controls
+    ]
+    heads = ("control", "role", f"difference to {names.BASELINE} (points)", "required", "result")
+    estimates = [
+        control.difference.comparison.difference
+        for world in analysis.gate.worlds
+        for control in world.controls
+        if control.difference
+    ]
+    caption = "A positive control must be better by the margin, and its 95% interval must lie above zero."
+    if any(control.role == "across" for world in analysis.gate.worlds for control in world.controls):
+        caption += (
+            " The control across vocabularies is a loss that knows which token is which: the gate selects worlds in "
+            "which such a loss works."
+        )
+    return Table("gate", caption + (f" {interval_methods(estimates)}" if estimates else ""), heads, tuple(lines))
+
+
+def _control_line(control: Control, group: str) -> Line:
+    margin, farthest = percent(MARGIN, True), percent(-FARTHEST, True)
+    asked = (
+        f"{farthest} to less than {margin}" if control.role == "shuffled" else f"at least {margin}, interval above 0"
+    )
+    mark = Cell("not met", kind="bad") if control.reason else Cell("met", kind="good")
+    if control.difference is None:
+        cells = (Cell(ROLES[control.role].removeprefix("the ")), Cell("not measured", kind="bad"), Cell(asked), mark)
+    else:
+        estimate = control.difference.comparison.difference
+        value = Cell(percent(estimate.value, True), interval(estimate, True))
+        cells = (Cell(ROLES[control.role].removeprefix("the ")), value, Cell(asked), mark)
+    return Line(control.method, cells, group, control.method)
+
+
+def primary_table(findings: Sequence[Finding]) -> Table:
+    """The primary comparisons, with effect size, corrected p and the smallest detectable difference."""
+
+    def line(finding: Finding) -> Line:
+        comparison = finding.difference.comparison
+        estimate = comparison.difference
+        p = (
+            Cell(NONE, finding.difference.reason)
+            if comparison.p is None
+            else Cell(f"{comparison.p:.3g}", comparison.correction or "", "strong" if comparison.p < 0.05 else "")
+        )
+        cells = (
+            Cell(comparison.baseline),
+            Cell(percent(estimate.value, True), interval(estimate, True), "strong"),
+            p,
+            Cell(NONE if finding.effect is None else f"{finding.effect:+.2f}".replace("-", "\N{MINUS SIGN}")),
+            Cell(NONE if finding.detectable is None else percent(finding.detectable)),
+            Cell(str(finding.difference.n_seeds)),
+            Cell(str(finding.difference.n_items)),
+        )
+        return Line(names.label_of(comparison.candidate), cells, "", comparison.candidate)
+
+    caption = (
+        "Differences of chance-corrected means, in points. p comes from the sign-flip test over all pairs of a world "
+        "and a seed, and is corrected by Holm's method for these comparisons only. The effect size is the difference "
+        "divided by the spread between seeds. A true difference of the detectable size is found with a probability of "
+        f"80%. {interval_methods([finding.difference.comparison.difference for finding in findings])}"
+    )
+    heads = ("method", "minus", "difference (points)", "p", "effect size", "detectable (points)", "pairs", "items")
+    return Table("primary", caption, heads, tuple(line(finding) for finding in findings))
+
+
+def worlds_table(analysis: Analysis) -> Table:
+    """The difference of each method to sft in each world, those included that fail the gate."""
+    by_world: dict[int, Mapping[str, PairedDifference]] = {
+        world: {d.comparison.candidate: d for d in found} for world, found in analysis.by_world.items()
+    }
+    passing = analysis.gate.passing
+    methods = names.in_fixed_order({method for found in by_world.values() for method in found})
+
+    def cell(found: Mapping[str, PairedDifference], method: str) -> Cell:
+        if method not in found:
+            return Cell(NONE, kind="dim")
+        estimate = found[method].comparison.difference
+        return Cell(percent(estimate.value, True), interval(estimate, True))
+
+    lines = tuple(
+        Line(
+            names.label_of(method),
+            tuple(cell(found, method) for found in by_world.values()),
+            names.GROUPS[names.group_of(method)],
+            method,
+        )
+        for method in methods
+    )
+    heads = ("method", *(f"world {world}" + ("" if world in passing else " (fails)") for world in by_world))
+    caption = f"Difference to {names.BASELINE} in each world, in points, with its 95% interval over seeds and items."
+    return Table("worlds", caption, heads, lines)
+
+
+def ranks_table(found: Ranks) -> Table:
+    """How often each method is best when worlds, seeds and items are drawn again."""
+    lines = tuple(
+        Line(names.label_of(method), (Cell(f"{share:.0%}", level=share),), "", method)
+        for method, share in sorted(found.best.items(), key=lambda item: -item[1])
+    )
+    caption = (
+        "Share of the bootstrap resamples in which the method has the highest mean of all fusion methods. The order of "
+        f"the methods agrees with the order in a resample by Kendall's tau {found.tau:.2f} on average, where 1 means "
+        "always equal and 0 means unrelated."
+    )
+    return Table("ranks", caption, ("method", "best"), lines)
+
+
+def variances_table(found: Variances) -> Table:
+    """Where the score of sft varies."""
+    facts = {
+        "between worlds": found.world,
+        "between samples of the fusion set": found.sample,
+        "between orders of one sample": found.order,
+        "between seeds (sample and order)": found.both,
+    }
+    lines = tuple(Line(n, (Cell("not measured" if v is None else percent(v)),)) for n, v in facts.items())
+    caption = f"Standard deviations of the chance-corrected mean of {names.BASELINE}, in points."
+    return Table("variances", caption, ("source of variation", "deviation (points)"), lines)
+
+
+def tuning_table(tuning: Tuning) -> Table:
+    """All trials on the validation set, the chosen ones marked."""
+
+    def line(trial: Trial) -> Line:
+        options = ", ".join(f"{name} {value}" for name, value in trial.options.items())
+        setting = f"learning rate {trial.learning_rate:g}" if trial.weight is None else f"weight {trial.weight:g}"
+        seeds = " / ".join(percent(score) for score in trial.scores)
+        cells = (
+            Cell(", ".join(filter(None, (setting, options)))),
+            Cell(percent(trial.mean), seeds, "strong" if trial.chosen else ""),
+            Cell("chosen", kind="good") if trial.chosen else Cell(""),
+        )
+        return Line(names.label_of(trial.method), cells, trial.method, trial.method)
+
+    counts = {m: sum(trial.method == m for trial in tuning.trials) for m in (t.method for t in tuning.trials)}
+    listed = ", ".join(f"{method} {count}" for method, count in counts.items())
+    caption = (
+        "Chance-corrected means on the validation set, in percent, and below each the values of the worlds and seeds "
+        f"of the tuning, which the comparison does not use. Rule: {tuning.rule}. Trials of each method: {listed}."
+    )
+    return Table("tuning", caption, ("method", "setting", "mean", ""), tuple(line(trial) for trial in tuning.trials))
