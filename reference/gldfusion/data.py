@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from gldfusion.align import Encoded, pair_texts
+from gldfusion.align import Encoded, pair_texts, with_end
 from gldfusion.errors import InputError
 from gldfusion.examples import read_examples as read_examples
 from gldfusion.inputs import Inputs, collate, moved, pad
@@ -58,7 +58,8 @@ class Batch:
 
     inputs: Inputs
     sources: dict[str, tuple[Signal, Tensor]]
-    """source name -> (signal [B, T_s, k], pairs [B, P, 2] of (pivot position, source position), padded with -1)"""
+    """source name -> (signal [B, T_s, k], pairs [B, P, 2] of (pivot position, source position), padded with -1; a row
+    of `signals.END` follows the last pair of a text that both models read to its end)"""
 
     @property
     def tokens(self) -> int:
@@ -164,12 +165,17 @@ class FusionData:
         sources = {}
         for source in self.sources:
             signals = source.read(examples)
-            pairs = [self._pairs(e, s.starts.tolist(), source) for e, s in zip(encoded, signals, strict=True)]
+            starts = [s.starts.tolist() for s in signals]
+            pairs = [as_array(with_end(self._pairs(e, s, source), e, s)) for e, s in zip(encoded, starts, strict=True)]
             sources[source.name] = stack_signals(signals), pad(pairs, -1)
         rows = None if self.packer is None else self.packer.rows([len(e.ids) for e in encoded])
         return Batch(collate(encoded, rows), sources)
 
-    def _pairs(self, encoded: Encoded, starts: list[int], source: SourceSignals) -> np.ndarray:
-        """The pairs [P, 2] of (pivot position, source position) of one text."""
-        pairs = pair_texts(encoded, starts, source.vocabulary_hash == self.vocabulary_hash)
-        return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    def _pairs(self, encoded: Encoded, starts: list[int], source: SourceSignals) -> list[tuple[int, int]]:
+        """The pairs of (pivot position, source position) of one text."""
+        return pair_texts(encoded, starts, source.vocabulary_hash == self.vocabulary_hash)
+
+
+def as_array(pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The pairs of one text as an array [P, 2]."""
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)

@@ -40,6 +40,10 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     *(("gld", {"nodes": "vocab", "values": "raw", "distance": d}) for d in ("flb", "anova", "slb")),
     ("gld", {"nodes": "vocab", "values": "raw", "edges": "constant"}),
     ("gld", {"nodes": "vocab", "values": "softmax", "adapt": "entropy", "k": 4}),
+    *(("gld_local", {"window": window, "values": "prob"}) for window in (1, 2, 100, "all")),
+    *(("gld_local", {"labelled": False, "window": window}) for window in (1, "all")),
+    *(("gld_local", {"form": "features", "window": window, "values": "prob"}) for window in (1, 2, "all")),
+    ("gld_local", {"form": "features", "labelled": False, "window": 2, "values": "prob"}),
 ]
 WITH_SOURCE = [case for case in CASES if LOSSES[case[0]].needs_source]
 K = 5

@@ -78,7 +78,7 @@ def test_the_example_of_a_loss_runs_as_printed() -> None:
     assert loss(pivot, signal(values, mask, lse + 1), pairs).item() == pytest.approx(4)
     assert example()(scale=2.0)(pivot, signal(values, mask, lse + 1), pairs).item() == pytest.approx(16)
     assert loss.count(mask, mask, pairs) == 4
-    with pytest.raises(InputError, match=r"topone\.scale must be a positive number"):
+    with pytest.raises(InputError, match=r"top_one\.scale must be a positive number"):
         example()(scale=0)
 
 

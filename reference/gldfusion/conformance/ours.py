@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gldfusion.align import Encoded, pair
+from gldfusion.align import Encoded, pair, with_end
 from gldfusion.conformance.cases import IGNORE, Case, Side
 from gldfusion.conformance.checks import Subject
+from gldfusion.data import as_array
 from gldfusion.inputs import Inputs, collate, pad
 from gldfusion.losses import LOSSES, Loss, make_loss
 from gldfusion.signals import PivotSignal
@@ -55,6 +56,8 @@ def signal_of(logits: Tensor, mask: Tensor, labels: Tensor, k: int) -> PivotSign
         values=values,
         ids=ids,
         mapped=ids,
+        projected=ids,
+        shares=torch.ones_like(values),
         mask=mask,
         lse=lse,
         mean=logits.mean(-1),
@@ -81,8 +84,8 @@ def _read(side: Side, inputs: Inputs, k: int) -> PivotSignal:
 
 def _aligned(case: Case) -> tuple[Inputs, Inputs, Tensor]:
     ours, theirs = _encoded(case.pivot), _encoded(case.source)
-    pairs = [pair(a.starts, b.starts) for a, b in zip(ours, theirs, strict=True)]
-    return collate(ours), collate(theirs), pad([torch.tensor(p).reshape(-1, 2).numpy() for p in pairs], -1)
+    pairs = [with_end(pair(a.starts, b.starts), a, b.starts) for a, b in zip(ours, theirs, strict=True)]
+    return collate(ours), collate(theirs), pad([as_array(p) for p in pairs], -1)
 
 
 def _run(loss: Loss, case: Case, k: int) -> Tensor:
