@@ -31,14 +31,21 @@ def subject(name: str, loss: Loss | None = None, k: int = K) -> Subject:
         lambda case: _count(loss, case),
         reads_source=loss.needs_source,
         reads_labels=name in ("sft", "minced"),
-        sees_ids=name in ("kl", "minced", "gkd"),
+        sees_ids=name in ("kl", "minced", "gkd", "gld_local", "shared_kd", "gold", "xtoken"),
     )
 
 
 def subjects() -> list[Subject]:
-    """All entries of LOSSES, and GLD on vocabulary nodes."""
-    nodes = make_loss("gld", {"nodes": "vocab", "values": "softmax"})
-    return [*(subject(name) for name in LOSSES), subject("gld vocab", nodes)]
+    """All entries of LOSSES, and some with other options."""
+    variants = {
+        "gld vocab": ("gld", {"nodes": "vocab", "values": "softmax"}),
+        "gld_local all": ("gld_local", {"window": "all", "form": "features", "values": "prob"}),
+        "gld_local blind": ("gld_local", {"labelled": False}),
+        "gold first": ("gold", {"merge": "first"}),
+        "xtoken hkl": ("xtoken", {"form": "hkl"}),
+    }
+    named = [subject(name, make_loss(*loss)) for name, loss in variants.items()]
+    return [*(subject(name) for name in LOSSES), *named]
 
 
 def signal_of(logits: Tensor, mask: Tensor, labels: Tensor, k: int) -> PivotSignal:

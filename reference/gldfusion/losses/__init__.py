@@ -16,14 +16,18 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from torch import Tensor
 
 from gldfusion.errors import InputError, did_you_mean
+from gldfusion.losses.alm import Alm
 from gldfusion.losses.gkd import Gkd
 from gldfusion.losses.gld import Gld
 from gldfusion.losses.gld_local import GldLocal
+from gldfusion.losses.gold import Gold
 from gldfusion.losses.kl import Kl
 from gldfusion.losses.minced import Minced
 from gldfusion.losses.sft import Sft
+from gldfusion.losses.shared_kd import SharedKd
 from gldfusion.losses.uld import Uld
 from gldfusion.losses.uld_topk import UldTopk
+from gldfusion.losses.xtoken import Xtoken
 from gldfusion.signals import PivotSignal, Signal
 
 
@@ -108,6 +112,10 @@ LOSSES: dict[str, type[Loss]] = {
     "kl": Kl,
     "minced": Minced,
     "gkd": Gkd,
+    "shared_kd": SharedKd,
+    "alm": Alm,
+    "gold": Gold,
+    "xtoken": Xtoken,
 }
 
 

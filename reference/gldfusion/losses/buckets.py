@@ -1,4 +1,4 @@
-"""Reduces two distributions over one vocabulary to the ids that the source kept and one bucket for all other ids.
+"""Reduces two distributions to the tokens that the source kept and one bucket for all others, and compares them.
 
 Output layers are often wider than the tokenizer, and two models with one tokenizer can be padded to different sizes.
 The padding rows stand for no token, so their probability belongs to the bucket.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from gldfusion.signals import PivotSignal, Signal, at_pairs
 
@@ -75,6 +76,33 @@ def kl_with_rest(ours: PivotSignal, ids: Tensor, told: Tensor, kept: Tensor) -> 
     known = torch.where(kept, torch.xlogy(told, told) - told * logprobs, 0).sum(-1)
     rest, our_rest = rest_of(told.sum(-1)), rest_of(torch.where(kept, logprobs.exp(), 0).sum(-1))
     return known + rest * (rest.log() - our_rest.log())
+
+
+def kl_shared(ours: PivotSignal, ids: Tensor, told: Tensor, kept: Tensor) -> Tensor:
+    """As `kl_with_rest`, without the bucket: both distributions are divided by their sums over these tokens."""
+    told = told / told.sum(-1, keepdim=True).clamp_min(torch.finfo(told.dtype).tiny)
+    logprobs = torch.where(kept, ours.logprobs_at(ids), ABSENT).log_softmax(-1)
+    return torch.where(kept, torch.xlogy(told, told) - told * logprobs, 0).sum(-1)
+
+
+def unmatched_gap(ours: PivotSignal, theirs: Signal, scales: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """sum_i |p_(i) - q_(i)| over the kept tokens that have no counterpart, sorted by their probability: [..., P].
+
+    Args:
+        ours: the pivot's signal, whose `mapped` tells which of its tokens have a counterpart.
+        theirs: the source's signal; its tokens without a counterpart in the pivot's vocabulary count.
+        scales: factors [..., P] of all probabilities of pivot and source.
+    """
+    alone = []
+    for number, signal in enumerate((ours, theirs)):
+        mapped = signal.need("mapped")
+        matched = (mapped >= 0) & (mapped < ours.vocabulary)
+        left = torch.where(matched, 0, (signal.values - signal.need("lse")[..., None]).exp())
+        left = left if scales is None else left * scales[number][..., None]
+        alone.append(left.sort(-1, descending=True).values)
+    width = max(left.shape[-1] for left in alone)
+    p, q = (pad(left, (0, width - left.shape[-1])) for left in alone)
+    return (p - q).abs().sum(-1)
 
 
 def rest_of(kept: Tensor) -> Tensor:

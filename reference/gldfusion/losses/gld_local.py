@@ -129,7 +129,7 @@ class GldLocal:
         return scale * (f - g).abs().sum(-1)
 
 
-NOWHERE = torch.iinfo(torch.int64).max
+NOWHERE = 1 << 40
 """the node of values that do not count"""
 
 
