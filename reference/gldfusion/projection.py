@@ -2,10 +2,10 @@
 
 W [V_pivot, V_source] is sparse, and each row is 0 or sums to 1. A token of the pivot that the source has too, with the
 same bytes (special tokens: with the same role or name), is given to that token. Any other token is cut into source
-tokens, at most 4, and given to them with weights in the ratio 1 : 0.1 : 0.01 : 0.001, because the first piece is what the
-source would predict at this position. It is cut as the source's tokenizer cuts its text alone. If the pieces spell other
-bytes (some tokenizers put a space before every text), or the bytes are no text, the longest source token that fits
-is taken again and again.
+tokens, at most 4, and given to them with weights in the ratio 1 : 0.1 : 0.01 : 0.001, because the first piece is what
+the source would predict at this position. It is cut as the source's tokenizer cuts its text alone. If the pieces spell
+other bytes (some tokenizers put a space before every text), or if the bytes are no text, it is cut into the longest
+source tokens that fit, from the beginning.
 
 Source: X-Token (arXiv 2605.21699), after the tools in NeMo-RL, which also cut the source's tokens into pivot tokens.
 """
@@ -112,7 +112,10 @@ def _columns(rows: Mapping[int, Sequence[int]]) -> dict[int, list[tuple[float, i
         weights = [0.1**place for place in range(len(pieces))]
         for v, weight in zip(pieces, weights, strict=True):
             columns[v][u] += weight / sum(weights)
-    return {v: sorted(((w, u) for u, w in given.items()), key=lambda one: (-one[0], one[1])) for v, given in columns.items()}
+    return {
+        v: [(share, u) for u, share in sorted(given.items(), key=lambda entry: (-entry[1], entry[0]))]
+        for v, given in columns.items()
+    }
 
 
 def _longest_first(text: bytes, by_bytes: Mapping[bytes, int]) -> list[int]:

@@ -112,9 +112,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def empty_signal(k: int) -> SequenceSignal:
     """The signal of a text without labelled positions, because max_length cut it off before its response."""
     none, values = np.zeros(0, np.float32), np.zeros((0, k), np.float32)
-    return SequenceSignal(
-        values=values, ids=values.astype(np.int64), lse=none, mean=none, std=none, starts=none.astype(np.int64), nll=none
-    )
+    held = {"lse": none, "mean": none, "std": none, "nll": none}
+    return SequenceSignal(values=values, ids=values.astype(np.int64), starts=none.astype(np.int64), **held)
 
 
 class SourceSignals(Protocol):

@@ -47,7 +47,7 @@ def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "on_host", lambda tensor: False)
 
 
-def waits(terms: Mapping[str, steps.Options], change: Callable[[SignalModel], None] = lambda model: None) -> Counter[str]:
+def waits(terms: Mapping[str, Any], change: Callable[[SignalModel], None] = lambda model: None) -> Counter[str]:
     """The waits of one forward and backward pass, without those of the language model itself."""
     batch, loss = make_batch(SIZE), make_loss(SIZE, terms)
     model = SignalModel(make_model(SIZE), SIZE.k, loss.needs, "chunked")

@@ -8,7 +8,7 @@
     anova      (c - d)^2 + 2 W_2^2(f - c, g - d)           with c = p^T f, d = q^T g; equals 2 flb - (c - d)^2
     slb, proj, tlb, exact                                  read the graphs themselves: see `graphs`
 
-    lfg        ||C - D||_F^2 / n^2                         >= GW_2^2, for graphs on one set of n named nodes: see `labelled`
+    lfg        ||C - D||_F^2 / n^2                         >= GW_2^2, of graphs on the same n nodes: see `labelled`
 
     flb <= anova <= proj <= GW_2^2 <= cost of any coupling;   flb, slb <= tlb <= GW_2^2
 

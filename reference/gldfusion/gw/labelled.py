@@ -8,8 +8,8 @@ The coupling that sends every node to itself is feasible, and LFG is its cost. S
 `slb` and the square of `ggw_mean` are lower bounds of GW_2^2. This holds if all of them are computed on these n nodes
 with the weights 1/n. LFG sees the names of the nodes, which a Gromov-Wasserstein distance does not.
 
-Neither C and D nor Z and Y are built. For each row of Z, the products with all rows of Y take O(S k): the k columns of Y
-that the row needs are added up. In all this takes O((T + S)^2 k).
+No n x n matrix is built. For each row of Z, the products with all rows of Y take O(S k): the k columns of Y that the
+row needs are added up. In all this takes O((T + S)^2 k).
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _part(
 
 def _table(z: Tensor, at: Tensor, columns: int) -> Tensor:
     """Z^T, written out: [N, columns, T]."""
-    n, t, k = z.shape
+    n, t, _ = z.shape
     place = at * t + torch.arange(t, device=z.device)[:, None]
     return z.new_zeros(n, columns * t).scatter_add_(1, place.flatten(1), z.flatten(1)).view(n, columns, t)
 

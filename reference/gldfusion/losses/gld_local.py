@@ -69,7 +69,8 @@ class GldLocal:
 
     citation: ClassVar[str] = "gldbench: graphs of InfiGFusion (arXiv 2505.13893) with named nodes, in windows"
     formula: ClassVar[str] = (
-        "sum_w (1/|w|) sum_(i,j in w) (p_i.p_j)^2 + (q_i.q_j)^2 - 2 (p_i.q_j)^2; features: sum_w |w|/n sum_i |f_i - g_i|"
+        "sum_w (1/|w|) sum_(i,j in w) (p_i.p_j)^2 + (q_i.q_j)^2 - 2 (p_i.q_j)^2; "
+        "with features: sum_w (|w|/n) sum_i |f_i - g_i|"
     )
     needs_source: ClassVar[bool] = True
     same_vocabulary: ClassVar[bool] = False

@@ -51,7 +51,7 @@ class Gold:
     merge: Literal["last", "first"] = "last"
 
     citation: ClassVar[str] = "GOLD, Patiño et al. 2025 (Hugging Face, TRL), on the source's top-k"
-    formula: ClassVar[str] = "sum_chunks w sum_shared JSD_beta(q_v, p_v) + (1 - w) sum_i |p_(i) - q_(i)| over the others"
+    formula: ClassVar[str] = "sum_chunks w sum_shared JSD_beta(q_v, p_v) + (1 - w) sum_others |p_(i) - q_(i)|"
     needs_source: ClassVar[bool] = True
     same_vocabulary: ClassVar[bool] = False
     map: ClassVar[Strategy] = "exact"

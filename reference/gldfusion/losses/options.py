@@ -42,7 +42,7 @@ def check_options(loss: Any) -> None:
 
 
 def other_values(hint: Any) -> list[str]:
-    """The values that an option of type `int | None` or `int | Literal[...]` takes besides numbers, as YAML has them."""
+    """What an option of type `int | None` or `int | Literal[...]` takes besides whole numbers, as it stands in YAML."""
     words = []
     for part in get_args(hint) if get_origin(hint) in (Union, UnionType) else ():
         if get_origin(part) is Literal:

@@ -1,4 +1,4 @@
-"""X-Token: the pivot's distribution is projected to the source's vocabulary, or compared on confident pairs of tokens."""
+"""X-Token: the pivot's distribution is projected to the source's vocabulary, or compared on pairs of tokens."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ class Xtoken:
     Each row of W belongs to a token of the pivot and sums to 1 (`gldfusion.projection`): a source token with the same
     bytes gets all of it. Otherwise the pivot's token is cut into source tokens, and the first of them gets about 0.9.
 
-    We could read the code of its authors (NeMo-RL), not the paper. We follow the code in W, except that it also cuts the
-    source's tokens into pivot tokens. We differ in four points. Two distributions are compared where a chunk
-    of the text begins, and both models predict from the same text; the code averages over the positions of a chunk.
-    The k tokens that the source keeps stand for the largest of the whole batch. All others share one bucket, where the
-    code drops them and renormalises (projection), or drops them without that (hybrid), so that an identical source has a
-    gradient. There is no factor of a temperature.
+    We could read the code of its authors (NeMo-RL), not the paper. We follow the code in W, except that it also cuts
+    the source's tokens into pivot tokens. Our loss differs from the code in four points. It compares two distributions
+    where a chunk of the text begins, because both models then predict from the same text; the code averages over
+    the positions of a chunk. It reads the k tokens that the source keeps at each position; the code reads the likeliest
+    tokens of the whole batch. All other tokens share one bucket; the code drops them, and in its hybrid form a source that
+    equals the pivot then has a gradient. There is no temperature.
 
     Attributes:
         form: What is compared.
             "pkl": KL(Q || W^T P) over the source's vocabulary, with the source's distribution Q and the pivot's P.
-            "hkl": KL(Q || P) over the pairs of tokens that W maps with a weight of at least 0.6, one pivot token for each
-            source token, plus sum_i |p_(i) - q_(i)| over the other kept tokens, sorted by their probability.
+            "hkl": KL(Q || P) over the pairs of tokens that W maps with a weight of at least 0.6, one pivot token for
+            each source token, plus sum_i |p_(i) - q_(i)| over the other kept tokens, sorted by their probability.
     """
 
     form: Literal["pkl", "hkl"] = "pkl"
 
     citation: ClassVar[str] = "X-Token (arXiv 2605.21699), after the code in NeMo-RL"
-    formula: ClassVar[str] = "pkl: sum_(t,s) KL(q || W^T p); hkl: sum_(t,s) KL on confident pairs + sum_i |p_(i) - q_(i)|"
+    formula: ClassVar[str] = "pkl: sum_(t,s) KL(q || W^T p); hkl: KL on confident pairs + sum_i |p_(i) - q_(i)|"
     needs_source: ClassVar[bool] = True
     same_vocabulary: ClassVar[bool] = False
     map: ClassVar[Literal["projection"]] = "projection"
