@@ -28,8 +28,8 @@ class Alm:
 
     We follow the paper's objective with chunks as the tokenizers make them. The code of its authors (tokenkit) computes
     binary cross-entropy, which has the same gradient as KL, and adds 1e-6 to the exponents. It can also merge chunks
-    whose end one of the models does not expect ("debiasing", which needs the probability of a whole group of tokens), and
-    match hidden states. We have neither.
+    whose end one of the models does not expect ("debiasing", which needs the probability of a whole group of tokens),
+    and match hidden states. We have neither.
 
     Attributes:
         divergence: The divergence f of the two events.

@@ -26,8 +26,8 @@ class Xtoken:
     the source's tokens into pivot tokens. Our loss differs from the code in four points. It compares two distributions
     where a chunk of the text begins, because both models then predict from the same text; the code averages over
     the positions of a chunk. It reads the k tokens that the source keeps at each position; the code reads the likeliest
-    tokens of the whole batch. All other tokens share one bucket; the code drops them, and in its hybrid form a source that
-    equals the pivot then has a gradient. There is no temperature.
+    tokens of the whole batch. All other tokens share one bucket; the code drops them, and in its hybrid form a source
+    that equals the pivot then has a gradient. There is no temperature.
 
     Attributes:
         form: What is compared.
