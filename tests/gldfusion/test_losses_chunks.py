@@ -225,6 +225,14 @@ def test_the_last_chunk_of_a_text_that_is_cut_off_does_not_count() -> None:
     assert make_loss("alm").count(given.pivot.mask, given.source.mask, given.pairs) == 3
 
 
+def test_a_position_that_is_paired_twice_begins_one_chunk() -> None:
+    given = case()
+    pairs = torch.tensor([[[0, 0], [2, 3], [3, 3], [END, END]], [[0, 0], [-1, -1], [-1, -1], [-1, -1]]])
+    chunks = Chunks.of(given.pivot.mask, given.source.mask, pairs)
+    assert chunks.complete.tolist() == [[True, False, True, False], [False] * 4]
+    assert make_loss("gold")(given.pivot, given.source, pairs) < 5
+
+
 def test_ends_are_marked_only_if_both_models_read_them() -> None:
     whole, cut = Encoded([0, 1, 2, 3], 1, [0, 2, 5], False), Encoded([0, 1, 2], 1, [0, 2], True)
     pairs = [(0, 0), (1, 1)]

@@ -7,7 +7,7 @@ pair begins. The chunk after the last pair is complete only if both models read 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,12 +17,12 @@ from gldfusion.signals import END, valid_pairs
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
-    """The chunks of B texts. Row p belongs to the chunk that begins at pair p, if there is one."""
+    """The chunks of B texts: the positions from each pair to the next one."""
 
     complete: Tensor
     """[B, P] bool, whether a complete chunk begins at this pair"""
     ours: Tensor
-    """[B, T] the row of the chunk of each pivot position; P where it is in none"""
+    """[B, T] the row of the last pair at or before each pivot position; P where there is none"""
     theirs: Tensor
     """[B, T_s] the same for each source position"""
 
@@ -38,34 +38,34 @@ class Chunks:
         valid = valid_pairs(pivot_mask, source_mask, pairs)
         later = valid.flip(1).cumsum(1).flip(1) > valid.long()  # another valid pair follows
         ended = (pairs == END).all(-1).any(1, keepdim=True)
-        complete = valid & (later | ended)
         places = pairs.clamp_min(0).unbind(-1)
         ours, theirs = (
-            _rows(mask, place, valid, complete) for mask, place in zip((pivot_mask, source_mask), places, strict=True)
+            _rows(mask, place, valid) for mask, place in zip((pivot_mask, source_mask), places, strict=True)
         )
-        return cls(complete, ours, theirs)
+        found = cls(valid & (later | ended), ours, theirs)
+        # a position that is paired twice leaves the first of the two chunks without a label
+        return replace(found, complete=found.complete & (found.lengths(ours) > 0) & (found.lengths(theirs) > 0))
 
     def totals(self, values: Tensor, rows: Tensor) -> Tensor:
-        """Sums values [B, T] of positions over each chunk: [B, P], with 0 where there is no chunk.
+        """Sums values [B, T] of the positions that belong to each pair: [B, P].
 
         Args:
-            values: the values. Those outside of chunks are not read.
+            values: the values. Those at masked positions and before the first pair are not read.
             rows: `ours` or `theirs`.
         """
         inside = torch.where(rows < self.complete.shape[1], values, 0)
         return values.new_zeros(len(rows), self.complete.shape[1] + 1).scatter_add(1, rows, inside)[:, :-1]
 
     def lengths(self, rows: Tensor) -> Tensor:
-        """The number of labels in each chunk: [B, P]. Argument as for `totals`."""
+        """The number of labels that belong to each pair: [B, P]. Argument as for `totals`."""
         return self.totals(torch.ones_like(rows), rows)
 
 
-def _rows(mask: Tensor, places: Tensor, valid: Tensor, complete: Tensor) -> Tensor:
-    """The row [B, T] of the last valid pair at or before each position; P if it has no complete chunk."""
+def _rows(mask: Tensor, places: Tensor, valid: Tensor) -> Tensor:
+    """The row [B, T] of the last valid pair at or before each position; P if there is none, or if it is masked."""
     b, size = places.shape
     none = places.new_full((b, mask.shape[1] + 1), -1)
     rows = torch.arange(size, device=places.device).expand(b, size)
     begins = none.scatter_reduce(1, torch.where(valid, places, mask.shape[1]), torch.where(valid, rows, -1), "amax")
     last = begins[:, :-1].cummax(1).values
-    known = mask & (last >= 0) & complete.gather(1, last.clamp_min(0))
-    return torch.where(known, last, size)
+    return torch.where(mask & (last >= 0), last, size)
