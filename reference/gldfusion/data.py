@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from gldfusion.packing import Packer
 from gldfusion.signals import Signal
 from gldfusion.sources import Example, SequenceSignal, SourceSignals, encode_example
 from gldfusion.specials import Special, with_special
+
+Role = Literal["all", "labels", "sources"]
 
 
 def data_hash(examples: Sequence[Example]) -> str:
@@ -60,6 +62,8 @@ class Batch:
     sources: dict[str, tuple[Signal, Tensor]]
     """source name -> (signal [B, T_s, k], pairs [B, P, 2] of (pivot position, source position), padded with -1; a row
     of `signals.END` follows the last pair of a text that both models read to its end)"""
+    role: Role = "all"
+    """which terms read the batch: "all"; "labels": only SFT; "sources": only the distillation terms"""
 
     @property
     def tokens(self) -> int:
@@ -72,7 +76,7 @@ class Batch:
             name: (signal.map(lambda x: moved(x, device)), moved(pairs, device))
             for name, (signal, pairs) in self.sources.items()
         }
-        return Batch(self.inputs.to(device), sources)
+        return Batch(self.inputs.to(device), sources, self.role)
 
 
 def stack_signals(signals: Sequence[SequenceSignal]) -> Signal:
@@ -158,18 +162,18 @@ class FusionData:
         chosen = self.usable[batch_indices(len(self.usable), batch_size, seed, step)]
         return sorted(chosen.tolist(), key=lambda i: (-len(self.encoded[i].ids), i))
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """Makes one batch of the examples with these indices."""
+    def batch(self, indices: Sequence[int], role: Role = "all") -> Batch:
+        """Makes one batch of the examples with these indices. The sources are not read if only SFT reads the batch."""
         encoded = [self.encoded[i] for i in indices]
         examples = [self.examples[i] for i in indices]
         sources = {}
-        for source in self.sources:
+        for source in self.sources if role != "labels" else ():
             signals = source.read(examples)
             starts = [s.starts.tolist() for s in signals]
             pairs = [as_array(with_end(self._pairs(e, s, source), e, s)) for e, s in zip(encoded, starts, strict=True)]
             sources[source.name] = stack_signals(signals), pad(pairs, -1)
         rows = None if self.packer is None else self.packer.rows([len(e.ids) for e in encoded])
-        return Batch(collate(encoded, rows), sources)
+        return Batch(collate(encoded, rows), sources, role)
 
     def _pairs(self, encoded: Encoded, starts: list[int], source: SourceSignals) -> list[tuple[int, int]]:
         """The pairs of (pivot position, source position) of one text."""

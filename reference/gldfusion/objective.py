@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast as Tokenizer
 
-from gldfusion.data import Batch
+from gldfusion.data import Batch, Role
 from gldfusion.errors import InputError
 from gldfusion.losses import Choosing, Loss, make_loss
 from gldfusion.losses.sft import Sft
@@ -149,22 +149,34 @@ class TotalLoss:
 
     def _counts(self, batch: Batch) -> list[int]:
         mask, sources = batch.inputs.mask, batch.sources
+        if batch.role == "labels":
+            return [self.sft.count(mask), *(0 for _ in self.terms)]
         others = [term.loss.count(mask, sources[term.source][0].mask, sources[term.source][1]) for term in self.terms]
-        return [self.sft.count(mask), *others]
+        return [self.sft.count(mask) if batch.role == "all" else 0, *others]
 
-    def values(self, pivot: PivotSignal, sources: Mapping[str, tuple[Signal, Tensor]], counts: Tensor) -> list[Tensor]:
+    def values(
+        self,
+        pivot: PivotSignal,
+        sources: Mapping[str, tuple[Signal, Tensor]],
+        counts: Tensor,
+        role: Role = "all",
+    ) -> list[Tensor]:
         """The weighted terms of one micro-batch, each divided by its number of units in the whole step.
 
         Args:
             pivot: the pivot's signal.
             sources: source name -> (signal, pairs).
             counts: [terms] units of each term in the whole step, in the order of `names`.
+            role: which terms read the batch; the others are 0 (`data.Batch.role`).
 
         Returns:
             Scalars in the order of `names`. A term without units in the step is 0 and has no gradient.
         """
         units = counts.tolist()
-        out = [self.sft_weight * self.sft(pivot) / max(units[0], 1.0)]
+        weight = self.sft_weight if role != "sources" else 0.0
+        out = [weight * self.sft(pivot) / max(units[0], 1.0)]
+        if role == "labels":
+            return [*out, *(out[0].new_zeros(()) for _ in self.terms)]
         read = {
             term.name: (self._translated(term, sources[term.source][0]), sources[term.source][1]) for term in self.terms
         }

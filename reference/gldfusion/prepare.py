@@ -213,6 +213,10 @@ def check_batch_size(train: TrainSpec, processes: int) -> None:
             f"batch_size {train.batch_size} does not divide evenly among {processes} processes\n"
             f"choose a multiple of {processes}"
         )
+    if train.on_policy is not None and processes > 1:
+        raise InputError(
+            f"train.on_policy runs in one process, and {processes} were started\nstart one, or remove train.on_policy"
+        )
 
 
 def open_source(
