@@ -240,7 +240,8 @@ class Recipe(Model):
             raise ValueError("train.on_policy is for distillation terms, and there are none: remove it, or add a term")
         if cached := [source.name for source in self.sources if source.cache is not None]:
             raise ValueError(
-                f"a cache cannot hold what the pivot will write: remove `cache` from source {cached[0]}, or train.on_policy"
+                f"a cache cannot hold what the pivot will write: remove `cache` from source {cached[0]}, "
+                "or remove train.on_policy"
             )
         if self.train.save_every % settings.every:
             raise ValueError(
