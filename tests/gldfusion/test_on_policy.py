@@ -129,7 +129,7 @@ def test_the_last_reply_of_a_conversation_is_replaced() -> None:
     assert [m["content"] for m in two.messages] == ["p", "q", "a", "c"]
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Stands for a killed process."""
 
 
@@ -139,9 +139,9 @@ def test_a_resumed_training_is_equal_bit_for_bit(on_policy: Any, tmp_path: Path)
 
     def stop(done: int, steps: int) -> None:
         if done == 5:
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         fuse(on_policy(), broken, stop)
     fuse(on_policy(), broken)
     assert (whole / "model.safetensors").read_bytes() == (broken / "model.safetensors").read_bytes()
@@ -174,7 +174,7 @@ def test_the_recipe_is_refused_where_it_cannot_work(on_policy: Any, models: dict
     with pytest.raises(InputError, match="runs in one process, and 2 were started"):
         check_batch_size(train, 2)
     check_batch_size(train, 1)
-    with pytest.raises(InputError, match='unknown key "train.on_policy.evry"'):
+    with pytest.raises(InputError, match=r'unknown key "train\.on_policy\.evry"'):
         validate(Recipe, on_policy().model_dump(by_alias=True) | {"train": {"on_policy": {"evry": 1}}}, "recipe.yaml")
 
 
