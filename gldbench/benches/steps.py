@@ -35,18 +35,28 @@ from gldfusion.inputs import Inputs
 from gldfusion.kernels.dispatch import Implementation
 from gldfusion.model import SignalModel
 from gldfusion.objective import TotalLoss
+from gldfusion.projection import COLUMN
 from gldfusion.recipe import DataPart, Recipe, SourceSpec, TermSpec, TrainSpec
-from gldfusion.signals import Signal
+from gldfusion.signals import END, Signal
 
-TERMS: dict[str, tuple[str, ...]] = {
-    "sft": (),
-    "sft+uld": ("uld",),
-    "sft+uld_topk+gld": ("uld_topk", "gld"),
-    "sft+minced": ("minced",),
-    "sft+kl": ("kl",),
-    "naive": (),
+Options = Mapping[str, Any]
+TERMS: dict[str, Mapping[str, Options]] = {
+    "sft": {},
+    "sft+uld": {"uld": {}},
+    "sft+uld_topk+gld": {"uld_topk": {}, "gld": {}},
+    "sft+minced": {"minced": {}},
+    "sft+kl": {"kl": {}},
+    "sft+gld_local": {"gld_local": {}},
+    "sft+gld_local all": {"gld_local": {"window": "all"}},
+    "sft+gld_local features": {"gld_local": {"form": "features"}},
+    "sft+shared_kd": {"shared_kd": {}},
+    "sft+alm": {"alm": {}},
+    "sft+gold": {"gold": {}},
+    "sft+xtoken": {"xtoken": {}},
+    "sft+xtoken hkl": {"xtoken": {"form": "hkl"}},
+    "naive": {},
 }
-"""contender -> its terms beside sft; "naive" computes sft with all logits at once"""
+"""contender -> the losses of its terms beside sft, with their options; "naive" computes sft with all logits at once"""
 SOURCE = "source"
 
 
@@ -101,18 +111,21 @@ def make_batch(size: StepSize) -> Batch:
     stride = size.vocabulary // size.k  # ids that differ within a position
     kept = torch.randint(stride, (*shape, size.k), generator=random) + stride * torch.arange(size.k)
     lse = values.logsumexp(-1) + 0.2
-    signal = Signal(values=values, mask=full, ids=kept, lse=lse, mean=lse - 10, std=torch.ones(shape))
-    return Batch(inputs, {SOURCE: (signal, torch.stack([places, places], -1))}).to(torch.device(size.device))
+    held = {"lse": lse, "mean": lse - 10, "std": torch.ones(shape), "nll": -torch.rand(shape, generator=random).log()}
+    signal = Signal(values=values, mask=full, ids=kept, **held)
+    pairs = torch.stack([places, places], -1)
+    ends = torch.full((size.sequences, 1, 2), END)
+    return Batch(inputs, {SOURCE: (signal, torch.cat([pairs, ends], 1))}).to(torch.device(size.device))
 
 
-def make_loss(size: StepSize, terms: Sequence[str]) -> TotalLoss:
-    """The total loss of a recipe with these terms. Its vocabulary map is random."""
+def make_loss(size: StepSize, terms: Mapping[str, Options]) -> TotalLoss:
+    """The total loss of a recipe with these terms. Its vocabulary maps and projections are random."""
     recipe = Recipe(
         name="bench",
         pivot=Path("unused"),
         data=(DataPart(path=Path("unused")),),
         sources=(SourceSpec(name=SOURCE, checkpoint=Path("unused")),) if terms else (),
-        terms=tuple(TermSpec(loss=name, weight=0.5) for name in terms),
+        terms=tuple(TermSpec(loss=name, weight=0.5, options=dict(options)) for name, options in terms.items()),
         lambda_=0.5,
         k=size.k,
         train=TrainSpec(steps=1, batch_size=size.sequences, learning_rate=1e-4),
@@ -123,11 +136,14 @@ def make_loss(size: StepSize, terms: Sequence[str]) -> TotalLoss:
     for term in loss.terms:
         if "mapped" in term.loss.needs:
             loss.maps[term.name] = torch.randint(size.vocabulary, (size.vocabulary,), generator=random).to(size.device)
+        if "projected" in term.loss.needs:
+            ids = torch.randint(size.vocabulary, (size.vocabulary, COLUMN), generator=random)
+            loss.projections[term.name] = ids.to(size.device), torch.full(ids.shape, 1 / COLUMN, device=size.device)
     return loss
 
 
 def make_step(
-    size: StepSize, model: LlamaForCausalLM, batch: Batch, terms: Sequence[str], kernel: Implementation
+    size: StepSize, model: LlamaForCausalLM, batch: Batch, terms: Mapping[str, Options], kernel: Implementation
 ) -> Callable[[], Tensor]:
     """One optimizer step, as `gldfusion.fuse.train_step` runs it on one process; it returns the terms."""
     loss = make_loss(size, terms)

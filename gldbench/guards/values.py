@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
 
 def loss_values() -> Values:
-    """Every loss, and gld in its settings, on fixed logits of one batch: the sum and the norm of its gradient."""
+    """Every loss, some in several settings, on fixed logits of one batch: the sum and the norm of its gradient."""
     import torch
 
     from gldfusion.losses import LOSSES, make_loss
 
     gld = ({"distance": d} for d in ("flb", "anova", "slb", "exact"))
     nodes = ({"nodes": "vocab", "values": v} for v in ("raw", "standard", "softmax"))
+    local = ({"form": "features"}, {"labelled": False, "window": "all"})
     cases = [*((name, {}) for name in LOSSES), *(("gld", options) for options in (*gld, *nodes))]
+    cases += [*(("gld_local", options) for options in local), ("gold", {"merge": "first"}), ("xtoken", {"form": "hkl"})]
     pairs = torch.tensor([[[0, 0], [1, 2], [2, 3]], [[0, 1], [1, 1], [-1, -1]]])
     values = {}
     for name, options in cases:
@@ -132,4 +134,5 @@ def _signal(logits: Tensor, k: int = 5) -> PivotSignal:
     fields = ("nll", "values", "ids", "lse", "mean", "std")
     held = {name: getattr(flat, name).unflatten(0, (b, t)) for name in fields}
     mask = torch.ones(b, t, dtype=torch.bool)
-    return PivotSignal(mask=mask, logits=logits, mapped=held["ids"], labels=labels.view(b, t), **held)
+    held |= {"mapped": held["ids"], "projected": held["ids"], "shares": torch.ones_like(held["values"])}
+    return PivotSignal(mask=mask, logits=logits, labels=labels.view(b, t), **held)

@@ -15,6 +15,7 @@ from typing import Any
 
 from gldfusion.chat import parts
 from gldfusion.errors import InputError
+from gldfusion.signals import END
 from gldfusion.templates import Message
 from gldfusion.tokens import tokens
 
@@ -137,6 +138,21 @@ def pair_texts(ours: Encoded, theirs: Sequence[int], same_vocabulary: bool) -> l
     if same_vocabulary and ours.starts[:shared] == list(theirs[:shared]):
         return [(i, i) for i in range(shared)]
     return pair(ours.starts, theirs)
+
+
+def with_end(pairs: Sequence[tuple[int, int]], ours: Encoded, theirs: Sequence[int]) -> list[tuple[int, int]]:
+    """The pairs of one text, followed by (`END`, `END`) if both models read the text up to the token that ends it.
+
+    The pivot read it if nothing was cut off. The largest start is then that of the end, and a source that read it too
+    has the same largest start. Losses on chunks need to know this (`losses.chunks`).
+
+    Args:
+        pairs: the pairs.
+        ours: the pivot's tokenisation.
+        theirs: `Encoded.starts` of the source.
+    """
+    ended = bool(pairs) and not ours.truncated and max(theirs) == max(ours.starts)
+    return [*pairs, (END, END)] if ended else list(pairs)
 
 
 def _cut(whole: Encoded, max_length: int) -> Encoded:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from gldfusion.align import Encoded, pair_texts
+from gldfusion.align import Encoded, pair_texts, with_end
 from gldfusion.errors import InputError
 from gldfusion.examples import read_examples as read_examples
 from gldfusion.inputs import Inputs, collate, moved, pad
@@ -21,6 +21,8 @@ from gldfusion.packing import Packer
 from gldfusion.signals import Signal
 from gldfusion.sources import Example, SequenceSignal, SourceSignals, encode_example
 from gldfusion.specials import Special, with_special
+
+Role = Literal["all", "labels", "sources"]
 
 
 def data_hash(examples: Sequence[Example]) -> str:
@@ -58,7 +60,10 @@ class Batch:
 
     inputs: Inputs
     sources: dict[str, tuple[Signal, Tensor]]
-    """source name -> (signal [B, T_s, k], pairs [B, P, 2] of (pivot position, source position), padded with -1)"""
+    """source name -> (signal [B, T_s, k], pairs [B, P, 2] of (pivot position, source position), padded with -1; a row
+    of `signals.END` follows the last pair of a text that both models read to its end)"""
+    role: Role = "all"
+    """which terms read the batch: "all"; "labels": only SFT; "sources": only the distillation terms"""
 
     @property
     def tokens(self) -> int:
@@ -71,7 +76,7 @@ class Batch:
             name: (signal.map(lambda x: moved(x, device)), moved(pairs, device))
             for name, (signal, pairs) in self.sources.items()
         }
-        return Batch(self.inputs.to(device), sources)
+        return Batch(self.inputs.to(device), sources, self.role)
 
 
 def stack_signals(signals: Sequence[SequenceSignal]) -> Signal:
@@ -157,19 +162,24 @@ class FusionData:
         chosen = self.usable[batch_indices(len(self.usable), batch_size, seed, step)]
         return sorted(chosen.tolist(), key=lambda i: (-len(self.encoded[i].ids), i))
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """Makes one batch of the examples with these indices."""
+    def batch(self, indices: Sequence[int], role: Role = "all") -> Batch:
+        """Makes one batch of the examples with these indices. The sources are not read if only SFT reads the batch."""
         encoded = [self.encoded[i] for i in indices]
         examples = [self.examples[i] for i in indices]
         sources = {}
-        for source in self.sources:
+        for source in self.sources if role != "labels" else ():
             signals = source.read(examples)
-            pairs = [self._pairs(e, s.starts.tolist(), source) for e, s in zip(encoded, signals, strict=True)]
+            starts = [s.starts.tolist() for s in signals]
+            pairs = [as_array(with_end(self._pairs(e, s, source), e, s)) for e, s in zip(encoded, starts, strict=True)]
             sources[source.name] = stack_signals(signals), pad(pairs, -1)
         rows = None if self.packer is None else self.packer.rows([len(e.ids) for e in encoded])
-        return Batch(collate(encoded, rows), sources)
+        return Batch(collate(encoded, rows), sources, role)
 
-    def _pairs(self, encoded: Encoded, starts: list[int], source: SourceSignals) -> np.ndarray:
-        """The pairs [P, 2] of (pivot position, source position) of one text."""
-        pairs = pair_texts(encoded, starts, source.vocabulary_hash == self.vocabulary_hash)
-        return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    def _pairs(self, encoded: Encoded, starts: list[int], source: SourceSignals) -> list[tuple[int, int]]:
+        """The pairs of (pivot position, source position) of one text."""
+        return pair_texts(encoded, starts, source.vocabulary_hash == self.vocabulary_hash)
+
+
+def as_array(pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The pairs of one text as an array [P, 2]."""
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)

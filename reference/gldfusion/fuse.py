@@ -27,15 +27,15 @@ from gldfusion.files import lock, remove_leftovers
 from gldfusion.launch import start_accelerator
 from gldfusion.live import LiveLog, data_lines
 from gldfusion.model import parameter_count, quiet
+from gldfusion.on_policy import works
 from gldfusion.optim import learning_rate
 from gldfusion.paths import hidden
-from gldfusion.prefetch import prefetch
 from gldfusion.prepare import Fusion, prepare
 from gldfusion.progress import Progress, Watch, require_tracker
 from gldfusion.recipe import Recipe
 from gldfusion.state import Log, load_state, remove_states, remove_unfinished, save_state, states
 from gldfusion.validation import copy_best, evaluate, evaluation_due, require_something
-from gldfusion.work import Work, prepare_step
+from gldfusion.work import Work
 
 NOBODY = Watch()
 
@@ -91,14 +91,18 @@ def train(fusion: Fusion, progress: Progress | None, watch: Watch) -> Log:
     log, first = load_state(accelerator, fusion.state, fusion.identity)
     require_steps_left(fusion, first)
     tokens, places, seconds = (log[-1][name] for name in ("tokens", "places", "seconds")) if log else (0, 0, 0.0)
+    sampling = log[-1].get("sampling_tokens", 0) if log else 0
     started = time.perf_counter() - seconds
-    prepared = prefetch(partial(prepare_step, fusion), range(first, steps))
+    prepared = works(fusion, first)
     live = LiveLog(fusion, watch, log) if accelerator.is_main_process else None
     with closing(prepared), closing(live) if live else nullcontext():
         for step, work in enumerate(prepared, start=first):
             entry = train_step(fusion, step, work)
             tokens, places = tokens + entry.pop("step_tokens"), places + entry.pop("step_places")
             entry |= {"tokens": tokens, "places": places, "seconds": time.perf_counter() - started}
+            if fusion.recipe.train.on_policy is not None:
+                sampling += work.sampling_tokens
+                entry["sampling_tokens"] = sampling
             if evaluation_due(fusion, step + 1):
                 evaluate(fusion, watch, log, entry)
             log.append(entry)
@@ -132,7 +136,7 @@ def train_step(fusion: Fusion, step: int, work: Work) -> dict[str, Any]:
     *units, tokens, padding = total(accelerator, torch.cat([fusion.loss.counts(batches), places]))
     counts, tokens, padding = torch.stack(units), int(tokens), int(padding)
     probing = settings.probe_every and step % settings.probe_every == 0
-    shares = gradient_shares(fusion, batches[0], counts) if probing else {}
+    shares = gradient_shares(fusion, batches, counts) if probing else {}
     rate = learning_rate(settings, step, fusion.steps)
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -171,7 +175,7 @@ def finish(fusion: Fusion, log: Log, output: Path, watch: Watch) -> None:
         "seconds": log[-1]["seconds"],
         "peak_memory_bytes": fusion.memory.read(),
         "tokens": tokens,
-        "flops": 6 * parameter_count(bare) * tokens,
+        "flops": 6 * parameter_count(bare) * tokens + 2 * parameter_count(bare) * log[-1].get("sampling_tokens", 0),
         "truncated_examples": fusion.data.truncated,
         "examples_with_special_tokens": len(fusion.data.with_special),
         "dropped_examples": len(fusion.data.examples) - len(fusion.data.usable),
@@ -212,11 +216,11 @@ def total(accelerator: Accelerator, tensor: Tensor) -> Tensor:
 def forward(fusion: Fusion, model: nn.Module, batch: Batch, counts: Tensor) -> list[Tensor]:
     """The weighted terms of one micro-batch, in the order of `TotalLoss.names`."""
     batch = batch.to(fusion.accelerator.device)
-    return fusion.loss.values(model(batch.inputs), batch.sources, counts)
+    return fusion.loss.values(model(batch.inputs), batch.sources, counts, batch.role)
 
 
-def gradient_shares(fusion: Fusion, batch: Batch, counts: Tensor) -> dict[str, float]:
-    """How much each term contributes to the gradient, measured on one micro-batch.
+def gradient_shares(fusion: Fusion, batches: Sequence[Batch], counts: Tensor) -> dict[str, float]:
+    """How much each term contributes to the gradient, measured on the first micro-batch that the term reads.
 
     The contribution of a term is the norm of its gradient over all parameters, divided by the sum of these norms. This
     runs the unwrapped model, so no gradient is accumulated or synchronised.
@@ -224,10 +228,11 @@ def gradient_shares(fusion: Fusion, batch: Batch, counts: Tensor) -> dict[str, f
     bare = fusion.accelerator.unwrap_model(fusion.model)
     parameters = [p for p in bare.parameters() if p.requires_grad]
     norms: dict[str, Tensor] = {}
-    for name, value in zip(fusion.loss.names, forward(fusion, bare, batch, counts), strict=True):
-        if value.requires_grad:
-            gradients = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
-            norms[name] = torch.stack([g.double().pow(2).sum() for g in gradients if g is not None]).sum().sqrt()
+    for batch in {batch.role: batch for batch in reversed(batches)}.values():
+        for name, value in zip(fusion.loss.names, forward(fusion, bare, batch, counts), strict=True):
+            if value.requires_grad and not (name == "sft" and batch.role == "sources"):
+                gradients = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+                norms[name] = torch.stack([g.double().pow(2).sum() for g in gradients if g is not None]).sum().sqrt()
     measured = dict(zip(norms, torch.stack([*norms.values()]).tolist(), strict=True))
     return {name: norm / (sum(measured.values()) or 1.0) for name, norm in measured.items()}
 

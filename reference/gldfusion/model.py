@@ -193,7 +193,7 @@ class SignalModel(nn.Module):
         self.k = self.vocabulary if k is None else k
         self.with_logits = "logits" in needs
         self.kernel: Implementation = kernel
-        statistics = {"lse", "moments", "logits"} & set(needs)
+        statistics = {"lse", "moments", "logits", "nll"} & set(needs)
         self.use: Use = "any" if statistics else "sum"
         self.scratch = Scratch()
         require_own_logits(self)

@@ -13,15 +13,19 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast as Tokenizer
 
-from gldfusion.data import Batch
+from gldfusion.data import Batch, Role
 from gldfusion.errors import InputError
 from gldfusion.losses import Choosing, Loss, make_loss
 from gldfusion.losses.sft import Sft
 from gldfusion.model import vocabulary_hash
+from gldfusion.projection import projection
 from gldfusion.recipe import Recipe
 from gldfusion.signals import PivotSignal, Signal
 from gldfusion.sources import SourceSignals
 from gldfusion.vocab import vocabulary_map
+
+TRANSLATED = frozenset({"mapped", "projected"})
+"""what a loss can need of a source that is made with both tokenizers"""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class TotalLoss:
             are padding.
         pivot_tokens: the size of the pivot's vocabulary; None before `check`.
         maps: term name -> [V_s] the pivot's id for each id of the source, for terms that need a vocabulary map.
+        projections: term name -> [V_s, m] pivot ids and their shares for each id of the source, for terms that need a
+            projection (`projection.Projection`).
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -82,6 +88,7 @@ class TotalLoss:
         self.names = ("sft", *(term.name for term in self.terms))
         self.needs = frozenset[str]().union(*(term.loss.needs for term in self.terms))
         self.maps: dict[str, Tensor] = {}
+        self.projections: dict[str, tuple[Tensor, Tensor]] = {}
         self.tokens: dict[str, int] = {}
         self.pivot_tokens: int | None = None
 
@@ -120,9 +127,21 @@ class TotalLoss:
         """
         for term in self.terms:
             source = next(source for source in sources if source.name == term.source)
-            if "mapped" in term.loss.needs and source.vocabulary_hash != vocabulary_hash(pivot):
-                found = vocabulary_map(pivot, tokenizers[term.source], getattr(term.loss, "map"))  # noqa: B009
+            if source.vocabulary_hash == vocabulary_hash(pivot):
+                continue
+            tokenizer, needs = tokenizers[term.source], term.loss.needs
+            if "projected" in needs:
+                self.projections[term.name] = projection(pivot, tokenizer).tables(source.vocabulary)
+            if "mapped" in needs:
+                strategy = getattr(term.loss, "map")  # noqa: B009
+                by_projection = strategy == "projection"
+                found = projection(pivot, tokenizer) if by_projection else vocabulary_map(pivot, tokenizer, strategy)
                 self.maps[term.name] = found.table(source.vocabulary)
+
+    @property
+    def translates(self) -> bool:
+        """Whether a term needs tokens of one vocabulary named in another, so that `translate` must be called."""
+        return bool(TRANSLATED & self.needs)
 
     def counts(self, batches: Sequence[Batch]) -> Tensor:
         """The number of units of each term in these batches, [terms] in the order of `names`."""
@@ -130,22 +149,34 @@ class TotalLoss:
 
     def _counts(self, batch: Batch) -> list[int]:
         mask, sources = batch.inputs.mask, batch.sources
+        if batch.role == "labels":
+            return [self.sft.count(mask), *(0 for _ in self.terms)]
         others = [term.loss.count(mask, sources[term.source][0].mask, sources[term.source][1]) for term in self.terms]
-        return [self.sft.count(mask), *others]
+        return [self.sft.count(mask) if batch.role == "all" else 0, *others]
 
-    def values(self, pivot: PivotSignal, sources: Mapping[str, tuple[Signal, Tensor]], counts: Tensor) -> list[Tensor]:
+    def values(
+        self,
+        pivot: PivotSignal,
+        sources: Mapping[str, tuple[Signal, Tensor]],
+        counts: Tensor,
+        role: Role = "all",
+    ) -> list[Tensor]:
         """The weighted terms of one micro-batch, each divided by its number of units in the whole step.
 
         Args:
             pivot: the pivot's signal.
             sources: source name -> (signal, pairs).
             counts: [terms] units of each term in the whole step, in the order of `names`.
+            role: which terms read the batch; the others are 0 (`data.Batch.role`).
 
         Returns:
             Scalars in the order of `names`. A term without units in the step is 0 and has no gradient.
         """
         units = counts.tolist()
-        out = [self.sft_weight * self.sft(pivot) / max(units[0], 1.0)]
+        weight = self.sft_weight if role != "sources" else 0.0
+        out = [weight * self.sft(pivot) / max(units[0], 1.0)]
+        if role == "labels":
+            return [*out, *(out[0].new_zeros(()) for _ in self.terms)]
         read = {
             term.name: (self._translated(term, sources[term.source][0]), sources[term.source][1]) for term in self.terms
         }
@@ -156,22 +187,39 @@ class TotalLoss:
             elif isinstance(term.loss, Choosing):
                 out.append(term.weight * term.loss.weighed(pivot, *read[term.name], shares[term.name]) / n)
             else:
-                out.append(term.weight * term.loss(pivot, *read[term.name]) / n)
+                out.append(term.weight * term.loss(self._marked(term, pivot), *read[term.name]) / n)
         return out
+
+    def _marked(self, term: Term, pivot: PivotSignal) -> PivotSignal:
+        """The pivot's signal. If the term needs "shared", `mapped` tells which ids have a token of the source."""
+        if "shared" not in term.loss.needs:
+            return pivot
+        ids = pivot.need("ids")
+        if term.name not in self.maps:
+            return replace(pivot, mapped=torch.where(ids < self.tokens[term.source], ids, -1))
+        table, size = self.maps[term.name].to(ids.device), pivot.vocabulary
+        shared = torch.zeros(size + 1, dtype=torch.bool, device=ids.device)
+        shared.scatter_(0, torch.where(table >= 0, table, size), True)
+        return replace(pivot, mapped=torch.where(shared[ids], ids, -1))
 
     def _translated(self, term: Term, signal: Signal) -> Signal:
         """Names the source's ids in the pivot's vocabulary, if the term needs that; -1 names an id without a token.
 
-        Losses between different vocabularies read the names in `mapped`, the others in `ids`.
+        Losses between different vocabularies read the names in `mapped` or `projected`, the others in `ids`.
         """
-        if "mapped" in term.loss.needs and term.name in self.maps:
-            ids = signal.need("ids")
-            return replace(signal, mapped=self.maps[term.name].to(ids.device)[ids])
-        if "mapped" not in term.loss.needs and not term.loss.same_vocabulary:
+        needs = term.loss.needs
+        if not TRANSLATED & needs and not term.loss.same_vocabulary:
             return signal
         ids = signal.need("ids")
+        if term.name in self.projections:
+            given = [table.to(ids.device)[ids].flatten(-2) for table in self.projections[term.name]]
+            return replace(signal, projected=given[0], shares=given[1])
+        if term.name in self.maps:
+            return replace(signal, mapped=self.maps[term.name].to(ids.device)[ids])
         named = torch.where(ids < self.tokens[term.source], ids, -1)
-        return replace(signal, mapped=named) if "mapped" in term.loss.needs else replace(signal, ids=named)
+        if "projected" in needs:
+            return replace(signal, projected=named, shares=(named >= 0).to(signal.values.dtype))
+        return replace(signal, mapped=named) if "mapped" in needs else replace(signal, ids=named)
 
     def _shares(self, pivot: PivotSignal, read: Mapping[str, tuple[Signal, Tensor]]) -> dict[str, Tensor]:
         """For each term whose loss is `Choosing`: term name -> the share [B] of its source in each sequence."""

@@ -81,7 +81,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
     """
     memory = PeakMemory(accelerator.device)
     loss = TotalLoss(recipe)
-    if "mapped" in loss.needs:
+    if loss.translates:
         require_map_folder()
     check_paths(recipe)
     check_batch_size(recipe.train, accelerator.num_processes)
@@ -103,7 +103,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
     unpacked = reason_not_to_pack(recipe.train, accelerator, model)
     data.packer = packer_of(model, unpacked)
     loss.check(sources, data.vocabulary_hash, vocabulary_size(tokenizer))
-    if "mapped" in loss.needs:
+    if loss.translates:
         loss.translate(tokenizer, {s.name: source_tokenizer(s, recipe.trust_remote_code) for s in specs}, sources)
     coverage = check_coverage(data, recipe.min_coverage)
     model, optimizer = accelerator.prepare(model, make_optimizer(model, recipe.train))
@@ -212,6 +212,10 @@ def check_batch_size(train: TrainSpec, processes: int) -> None:
         raise InputError(
             f"batch_size {train.batch_size} does not divide evenly among {processes} processes\n"
             f"choose a multiple of {processes}"
+        )
+    if train.on_policy is not None and processes > 1:
+        raise InputError(
+            f"train.on_policy runs in one process, and {processes} were started\nstart one, or remove train.on_policy"
         )
 
 

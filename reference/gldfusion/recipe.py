@@ -101,7 +101,18 @@ class TermSpec(Model):
     """options of the loss, by name; `help` of its class explains them"""
 
 
-LATER = frozenset({"epochs", "packing", "attention", "log_every", "evaluate_every", "kernel"})
+class OnPolicy(Model):
+    """Responses that the pivot writes while it is trained, for the distillation terms; see `gldfusion.on_policy`."""
+
+    every: int = Field(gt=0)
+    """steps between two times at which the pivot writes responses to the prompts of the coming steps"""
+    max_tokens: int = Field(gt=0)
+    """most tokens of a response"""
+    temperature: float = Field(default=1.0, gt=0)
+    """temperature at which the responses are sampled"""
+
+
+LATER = frozenset({"epochs", "packing", "attention", "log_every", "evaluate_every", "kernel", "on_policy"})
 """keys of `TrainSpec` that older runs do not know"""
 
 
@@ -151,6 +162,9 @@ class TrainSpec(Model):
     """steps between two lines on standard error"""
     evaluate_every: int = Field(default=0, ge=0)
     """steps between two evaluations of the pivot; it is also evaluated after the last step. 0 turns them off"""
+    on_policy: OnPolicy | None = None
+    """the distillation terms read responses that the pivot writes itself. Default: those of the data. Needs live
+    sources, one process, and a `save_every` that is a multiple of `on_policy.every`"""
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -213,9 +227,27 @@ class Recipe(Model):
             raise ValueError("some parts of the data have a weight and some have none: give all a weight, or none")
         if self.terms and not self.sources:
             raise ValueError("terms compare the pivot with sources: name at least one source, or remove the terms")
+        self._check_on_policy()
         if self.validation is not None and not self.train.evaluate_every:
             raise ValueError("validation is read every train.evaluate_every steps: set train.evaluate_every too")
         return self
+
+    def _check_on_policy(self) -> None:
+        settings = self.train.on_policy
+        if settings is None:
+            return
+        if not self.terms:
+            raise ValueError("train.on_policy is for distillation terms, and there are none: remove it, or add a term")
+        if cached := [source.name for source in self.sources if source.cache is not None]:
+            raise ValueError(
+                f"a cache cannot hold what the pivot will write: remove `cache` from source {cached[0]}, "
+                "or remove train.on_policy"
+            )
+        if self.train.save_every % settings.every:
+            raise ValueError(
+                f"train.save_every is {self.train.save_every}, and must be a multiple of train.on_policy.every "
+                f"({settings.every}): a resumed training writes the same responses again"
+            )
 
     def deciding(self) -> dict[str, Any]:
         """The settings that decide the result, beside the pivot, the data and the sources.

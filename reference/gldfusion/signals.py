@@ -8,7 +8,7 @@ are padded, and the padding is masked. A masked row may hold any value, NaN incl
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Protocol, Self, TypeVar
 
 import torch
@@ -17,6 +17,8 @@ from torch import Tensor
 from gldfusion.errors import InputError
 
 T = TypeVar("T")
+END = -2
+"""both entries of the row after the last pair of a text that both models read to its end"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,7 +35,16 @@ class Signal:
     ids: Tensor | None = None
     """[B, T, k] vocabulary ids of `values`"""
     mapped: Tensor | None = None
-    """[B, T, k] the ids of the pivot's tokens that `ids` are mapped to (`gldfusion.vocab`); -1 without such a token"""
+    """[B, T, k] the ids of the pivot's tokens that `ids` are mapped to (`gldfusion.vocab`); -1 without such a token. In
+    the pivot's own signal, for losses with "shared" in `needs`: `ids`, with -1 where no token of the source is mapped
+    to the id"""
+    projected: Tensor | None = None
+    """[B, T, k m] for each of `ids` the m ids of the pivot's tokens whose probability is partly or wholly given to it
+    (`gldfusion.projection`); -1 if there are fewer"""
+    shares: Tensor | None = None
+    """[B, T, k m] the part of the probability of each of `projected` that is given; 0 where that is -1"""
+    nll: Tensor | None = None
+    """[B, T] negative log-likelihood of the model's own label, in nats"""
     lse: Tensor | None = None
     """[B, T] log-sum-exp of the logits over the whole vocabulary"""
     mean: Tensor | None = None
@@ -90,7 +101,7 @@ class Signal:
 class PivotSignal(Signal):
     """The pivot's signal. Its floating-point fields carry gradient to the pivot."""
 
-    nll: Tensor
+    nll: Tensor = field()  # without `field()` the default of `Signal` would be inherited
     """[B, T] negative log-likelihood of the label, in nats; 0 at masked positions"""
     labels: Tensor | None = None
     """[B, T] ids of the labels"""
@@ -139,7 +150,7 @@ def valid_pairs(pivot_mask: Tensor, source_mask: Tensor, pairs: Tensor) -> Tenso
     Args:
         pivot_mask: [B, T].
         source_mask: [B, T_s].
-        pairs: [B, P, 2] of (pivot position, source position), padded with -1.
+        pairs: [B, P, 2] of (pivot position, source position), padded with -1. A row of `END` is no pair.
 
     Returns:
         [B, P] bool.

@@ -94,6 +94,8 @@ class SequenceSignal:
     """[T] population standard deviation of the logits over the whole vocabulary"""
     starts: NDArray[np.int64]
     """[T] byte of the response text at which each label starts; -1 inside a character"""
+    nll: NDArray[np.float32] | None = None
+    """[T] negative log-likelihood of each label, in nats"""
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -101,7 +103,8 @@ class SequenceSignal:
         return tuple(name for name in LOGIT_FIELDS if getattr(self, name) is not None)
 
 
-LOGIT_FIELDS = ("values", "ids", "lse", "mean", "std")
+LOGIT_FIELDS = ("values", "ids", "lse", "mean", "std", "nll")
+"""the fields that say what a source outputs"""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """the precisions in which a source can run"""
 
@@ -109,9 +112,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def empty_signal(k: int) -> SequenceSignal:
     """The signal of a text without labelled positions, because max_length cut it off before its response."""
     none, values = np.zeros(0, np.float32), np.zeros((0, k), np.float32)
-    return SequenceSignal(
-        values=values, ids=values.astype(np.int64), lse=none, mean=none, std=none, starts=none.astype(np.int64)
-    )
+    held = {"lse": none, "mean": none, "std": none, "nll": none}
+    return SequenceSignal(values=values, ids=values.astype(np.int64), starts=none.astype(np.int64), **held)
 
 
 class SourceSignals(Protocol):

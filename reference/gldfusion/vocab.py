@@ -129,19 +129,43 @@ def vocabulary_map(pivot: Any, source: Any, strategy: Strategy = "mined", folder
     """
     check_choice("map", strategy, list(STRATEGIES))
     ours, theirs = vocabulary(pivot), vocabulary(source)
-    name = hash_json(
-        [
-            FORMAT,
-            strategy,
-            *([list(v.tokens.items()), sorted(v.special.items()), _spelling(v.state)] for v in (ours, theirs)),
-        ]
-    )[:32]
-    path = (folder or map_folder()) / f"{strategy}-{name}.npz"
+
+    def make() -> dict[str, NDArray[Any]]:
+        return dict(zip(("ids", "distances"), STRATEGIES[strategy](ours, theirs), strict=True))
+
+    return VocabularyMap(**saved_arrays(strategy, FORMAT, ours, theirs, folder, ("ids", "distances"), make))
+
+
+def saved_arrays(
+    kind: str,
+    version: int,
+    ours: Vocabulary,
+    theirs: Vocabulary,
+    folder: Path | None,
+    names: Sequence[str],
+    make: Callable[[], dict[str, NDArray[Any]]],
+) -> dict[str, NDArray[Any]]:
+    """Arrays that two vocabularies determine. They are saved, and read the next time.
+
+    Args:
+        kind: what the arrays are, for the name of the file. The name also contains a hash of both vocabularies.
+        version: number of the rules by which they are made.
+        ours: the pivot's vocabulary.
+        theirs: the source's vocabulary.
+        folder: where they are saved. None: `map_folder()`.
+        names: the names of the arrays.
+        make: makes them.
+
+    Raises:
+        InputError: a saved file cannot be read.
+    """
+    content = [[list(v.tokens.items()), sorted(v.special.items()), _spelling(v.state)] for v in (ours, theirs)]
+    path = (folder or map_folder()) / f"{kind}-{hash_json([version, kind, *content])[:32]}.npz"
     if path.exists():
-        return _read(path)
-    found = VocabularyMap(*STRATEGIES[strategy](ours, theirs))
+        return _read(path, names)
+    found = make()
     with atomic_write(path) as file:
-        np.savez(file, ids=found.ids, distances=found.distances)
+        np.savez(file, **found)
     return found
 
 
@@ -170,10 +194,10 @@ def require_map_folder() -> Path:
     return folder
 
 
-def _read(path: Path) -> VocabularyMap:
+def _read(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            return VocabularyMap(held["ids"], held["distances"])
+            return {name: held[name] for name in names}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as a vocabulary map ({error})\ndelete it and try again") from None
 
@@ -269,6 +293,11 @@ def _types(part: Any) -> Iterator[str]:
     elif isinstance(part, Sequence) and not isinstance(part, str):
         for inner in part:
             yield from _types(inner)
+
+
+def exact_map(pivot: Vocabulary, source: Vocabulary) -> NDArray[np.int64]:
+    """The map `exact` from the source's ids to the pivot's: [V_s], -1 if there is none."""
+    return _exact(pivot, source)[0]
 
 
 def _is_byte_entry(token: str) -> bool:

@@ -20,7 +20,7 @@ from gldfusion.losses.gld import Gld
 from gldfusion.losses.kl import Kl
 from gldfusion.losses.sft import Sft
 from gldfusion.losses.uld import Uld
-from gldfusion.signals import PivotSignal, Signal, at_pairs
+from gldfusion.signals import END, PivotSignal, Signal, at_pairs
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in LOSSES),
@@ -40,6 +40,14 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     *(("gld", {"nodes": "vocab", "values": "raw", "distance": d}) for d in ("flb", "anova", "slb")),
     ("gld", {"nodes": "vocab", "values": "raw", "edges": "constant"}),
     ("gld", {"nodes": "vocab", "values": "softmax", "adapt": "entropy", "k": 4}),
+    *(("alm", {"divergence": divergence, "temperature": 3.0}) for divergence in ("kl", "reverse_kl", "tv")),
+    ("shared_kd", {"rest": "renormalise"}),
+    ("gold", {"beta": 0.2, "matched_weight": 0.7, "merge": "first"}),
+    ("xtoken", {"form": "hkl"}),
+    *(("gld_local", {"window": window, "values": "prob"}) for window in (1, 2, 100, "all")),
+    *(("gld_local", {"labelled": False, "window": window}) for window in (1, "all")),
+    *(("gld_local", {"form": "features", "window": window, "values": "prob"}) for window in (1, 2, "all")),
+    ("gld_local", {"form": "features", "labelled": False, "window": 2, "values": "prob"}),
 ]
 WITH_SOURCE = [case for case in CASES if LOSSES[case[0]].needs_source]
 K = 5
@@ -58,6 +66,7 @@ def signal(logits: Tensor, mask: Tensor, k: int = K, labels: Tensor | None = Non
         t.unflatten(0, mask.shape) for t in (flat.nll, flat.values, flat.ids, flat.lse, flat.mean, flat.std)
     )
     held = {"values": values, "ids": ids, "mapped": ids, "lse": lse, "mean": mean, "std": std, "labels": labels}
+    held |= {"projected": ids, "shares": torch.ones_like(values)}
     return PivotSignal(mask=mask, nll=nll, logits=logits, **held)
 
 
@@ -82,11 +91,11 @@ class Batch:
 
 
 def batch(vocabulary: int = 9) -> Batch:
-    """Four sequences of unequal length, the last without a labelled source position; pairs padded with -1."""
+    """Four sequences of unequal length, the last without a labelled source position; two are read to their end."""
     pivot_mask = torch.arange(6) < torch.tensor([6, 2, 4, 3])[:, None]
     source_mask = torch.arange(5) < torch.tensor([5, 3, 1, 0])[:, None]
-    rows = [[(0, 0), (2, 1), (3, 3), (5, 4)], [(0, 0), (1, 2)], [(2, 0)], []]
-    pairs = torch.tensor([row + [(-1, -1)] * (4 - len(row)) for row in rows])
+    rows = [[(0, 0), (2, 1), (3, 3), (5, 4), (END, END)], [(0, 0), (1, 2), (END, END)], [(2, 0)], []]
+    pairs = torch.tensor([row + [(-1, -1)] * (5 - len(row)) for row in rows])
     return Batch(randn(4, 6, vocabulary, seed=0), randn(4, 5, vocabulary, seed=1), pivot_mask, source_mask, pairs)
 
 
@@ -108,7 +117,7 @@ def test_every_loss_says_what_it_is() -> None:
         loss = make_loss(name)
         assert loss.citation
         assert loss.formula
-        assert loss.needs <= {"ids", "lse", "moments", "logits", "mapped", "labels"}
+        assert loss.needs <= {"ids", "lse", "moments", "logits", "mapped", "labels", "nll", "shared", "projected"}
 
 
 @pytest.mark.parametrize(("name", "options"), WITH_SOURCE)
@@ -252,6 +261,7 @@ def test_means_per_micro_batch_are_caught(name: str) -> None:
 def test_counts() -> None:
     one = batch()
     assert [one.count(make_loss(name)) for name in ("sft", "uld", "gld", "kl")] == [15, 7, 3, 7]
+    assert [one.count(make_loss(name)) for name in ("gld_local", "alm", "gold", "shared_kd")] == [7, 6, 6, 2]
     masked_out = replace(one, source_mask=one.source_mask & (torch.arange(5) != 3))
     assert masked_out.count(make_loss("uld")) == 6
 
@@ -525,6 +535,11 @@ def test_missing_fields_are_named() -> None:
         ("gld", {"nodes": "vocab"}, "cannot take values: logprob"),
         ("gld", {"map": "mind"}, 'gld.map must be one of exact, mined, fusellm.*did you mean "mined"'),
         ("gkd", {"beta": 1.0}, "gkd.beta must be between 0 and 1"),
+        ("gold", {"matched_weight": 1.5}, "gold.matched_weight must be between 0 and 1"),
+        ("gld_local", {"labelled": "yes"}, "gld_local.labelled must be true or false"),
+        ("gld_local", {"window": 0}, "gld_local.window must be a whole number of at least 1, or all; not 0"),
+        ("gld_local", {"window": None}, "gld_local.window must be a whole number"),
+        ("uld_topk", {"k": "all"}, "uld_topk.k must be a whole number of at least 1, or null for all kept logits"),
         ("minced", {"select": "max"}, "minced.select must be one of min, average"),
         ("gld", {"edges": ["graph"]}, "gld.edges must be one of graph, constant"),
         ("gld", {"k": 0}, "gld.k must be a whole number"),

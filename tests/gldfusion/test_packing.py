@@ -55,7 +55,8 @@ PADDED: dict[str, tuple[dict[str, Any], str]] = {
 """a state space, alibi, positions counted from the attention mask, its own mask, a recurrence"""
 TERMS = [
     ("uld", {}), ("uld_topk", {}), ("gld", {}), ("gld", {"nodes": "vocab", "values": "raw", "distance": "flb"}),
-    ("minced", {}), ("kl", {}), ("gkd", {}),
+    ("minced", {}), ("kl", {}), ("gkd", {}), ("gld_local", {}), ("alm", {}), ("gold", {}), ("shared_kd", {}),
+    ("xtoken", {}), ("xtoken", {"form": "hkl"}),
 ]  # fmt: skip
 
 

@@ -94,7 +94,7 @@ def test_counted_padding() -> None:
     assert caught("padding", diluted)
 
 
-@pytest.mark.parametrize("name", ["uld", "uld_topk", "kl", "minced", "gkd"])
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in ("sft", "gld")])
 def test_bytes_counted_from_the_start_of_the_row(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """BOS or a template on one side then shifts every start: groups collapse."""
     real = ours._encoded
@@ -153,13 +153,14 @@ def test_a_fallback_on_the_token_at_hand() -> None:
     assert not caught("next_label", subject("minced"))
 
 
-@pytest.mark.parametrize("name", ["kl", "minced", "gkd"])
+@pytest.mark.parametrize("name", ["kl", "minced", "gkd", "gld_local", "shared_kd", "gold", "xtoken"])
 def test_ids_of_17_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = ours.signal_of
 
     def narrow(*given: Any) -> PivotSignal:
         signal = real(*given)
-        return replace(signal, ids=signal.need("ids") % 2**17, mapped=signal.need("mapped") % 2**17)
+        cut = {name: signal.need(name) % 2**17 for name in ("ids", "mapped", "projected")}
+        return replace(signal, **cut)
 
     monkeypatch.setattr(ours, "signal_of", narrow)
     assert caught("wide_ids", subject(name))
@@ -236,6 +237,6 @@ def test_the_adapter_of_gold_hands_over_what_trl_takes(monkeypatch: pytest.Monke
     module = SimpleNamespace(ULDLoss=Loss)
     monkeypatch.setattr("importlib.import_module", lambda name: module)
     tested = gold(uld_token_merge_strategy="bayesian")
-    assert tested.count(identical()) == 3
+    assert tested.count(identical()) == 4
     assert caught("pivot_shift", tested)
     assert not caught("split", tested)

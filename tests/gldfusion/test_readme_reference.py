@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from gldfusion.cache.columns import needed_columns
 from gldfusion.errors import InputError
-from gldfusion.losses import LOSSES, describe
+from gldfusion.losses import LOSSES, describe, make_loss
 from gldfusion.signals import PivotSignal, Signal
 
 TESTS = Path(__file__).parent
@@ -78,7 +79,7 @@ def test_the_example_of_a_loss_runs_as_printed() -> None:
     assert loss(pivot, signal(values, mask, lse + 1), pairs).item() == pytest.approx(4)
     assert example()(scale=2.0)(pivot, signal(values, mask, lse + 1), pairs).item() == pytest.approx(16)
     assert loss.count(mask, mask, pairs) == 4
-    with pytest.raises(InputError, match=r"topone\.scale must be a positive number"):
+    with pytest.raises(InputError, match=r"top_one\.scale must be a positive number"):
         example()(scale=0)
 
 
@@ -89,3 +90,14 @@ def test_the_example_explains_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.summary
     assert [(option.name, option.type, option.default) for option in found.options] == [("scale", "float", 1.0)]
     assert found.options[0].meaning
+
+
+def test_the_table_of_losses_says_what_each_reads() -> None:
+    rows = {code(row[0])[0]: row for row in table("Losses") if len(row) == 4}
+    assert list(rows) == list(LOSSES)
+    for name, row in rows.items():
+        columns = needed_columns(make_loss(name).needs)
+        read = [] if row[3] == "nothing" else row[3].split(", ")
+        assert [column for column in read if column != "values"] == list(columns), name
+        arxiv = re.findall(r"arXiv (\d{4}\.\d{5})", row[1])
+        assert all(number in LOSSES[name].citation for number in arxiv), name

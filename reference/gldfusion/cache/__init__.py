@@ -20,11 +20,12 @@ A shard holds R texts with P positions in all, one text after the other:
     bytes      u32  [R + 1]    text i has the bytes from bytes[i] to bytes[i + 1] of `starts`
     top        f16  [P]        largest logit
     gaps       f16  [P, k-1]   top - (2nd to k-th largest logit)
-    starts     u8   [about P/2] byte of the response at which each label starts, half a byte each
-    (`columns.pack_starts`) ids        u8   [w, P, k]  optional: vocabulary ids, byte by byte; w = 2, 3 or 4, by the
-    size of the vocabulary lse        f16  [P]        optional: log-sum-exp of all logits - top
+    starts     u8   [about P/2] byte of the response at which each label starts, half a byte each (`pack_starts`)
+    ids        u8   [w, P, k]  optional: vocabulary ids, byte by byte; w = 2, 3 or 4, by the size of the vocabulary
+    lse        f16  [P]        optional: log-sum-exp of all logits - top
     mean       f16  [P]        optional: top - mean of all logits
     std        f16  [P]        optional: standard deviation of all logits
+    nll        f32  [P]        optional: negative log-likelihood of the label
 
 The key of a row depends on the source and the text, never on the row's place in a file. So data may be reordered,
 extended or shared between runs, and the rows of a shard that was copied from another source's cache are never found.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gldfusion.sources import SequenceSignal
 
-OPTIONAL = ("ids", "lse", "mean", "std")
+OPTIONAL = ("ids", "lse", "mean", "std", "nll")
 """columns that a cache need not have"""
 FURTHER, REACH = 15, 14
 """the half-byte that only moves forward, and the number of bytes of text by which it moves"""
@@ -55,6 +55,8 @@ def pack_signals(
         packed["mean"] = (top - joined("mean")).astype(np.float16)
     if "std" in columns:
         packed["std"] = joined("std").astype(np.float16)
+    if "nll" in columns:
+        packed["nll"] = joined("nll").astype(np.float32)  # sums of many enter a chunk
     return packed
 
 
@@ -78,6 +80,7 @@ def unpack_signal(columns: Mapping[str, NDArray], row: int, k: int) -> SequenceS
         mean=top - columns["mean"][span] if "mean" in columns else None,
         std=columns["std"][span].astype(np.float32) if "std" in columns else None,
         starts=starts_of(columns, row),
+        nll=columns["nll"][span].astype(np.float32) if "nll" in columns else None,
     )
 
 

@@ -18,7 +18,7 @@ from gldfusion.files import atomic_write, hash_file
 from gldfusion.manifest import change_manifest
 from gldfusion.reading import parse_json
 
-TYPES = {"U8": np.uint8, "U32": np.uint32, "F16": np.float16}
+TYPES = {"U8": np.uint8, "U32": np.uint32, "F16": np.float16, "F32": np.float32}
 """the types of columns, by their names in safetensors"""
 ALWAYS = ("keys", "positions", "bytes", "top", "gaps", "starts")
 """columns that every shard has"""

@@ -81,13 +81,15 @@ OURS = (
     Text([9, 4, 7], [1, 5, 2, 8, 3, 11], [(0, 1), (1, 3), (3, 4), (4, 6), (6, 7), (7, 7)]),
     Text([4, 7], [6, 2, 11], [(0, 2), (2, 5), (5, 5)]),
     Text([1, 2, 3, 7], [8, 8, 1, 11], [(0, 1), (1, 2), (2, 4), (4, 4)]),
+    Text([5, 7], [3, 2, 11], [(0, 1), (1, 3), (3, 3)]),
 )
 THEIRS = (
     Text([3, 5, 9, 7], [10, 2, 9, 11], [(0, 3), (3, 4), (4, 7), (7, 7)]),
     Text([3, 5, 7], [6, 4, 1, 11], [(0, 1), (1, 2), (2, 5), (5, 5)]),
     Text([3, 5, 1, 7], [2, 9, 11], [(0, 2), (2, 4), (4, 4)]),
+    Text([3, 7], [4, 9, 11], [(0, 1), (1, 3), (3, 3)]),
 )
-"""the same three texts in another tokenisation"""
+"""the same four texts in another tokenisation. The last one is cut at the same bytes"""
 PREFIX = [3, 10, 6]
 """ids of a BOS token and of the opening of a chat template"""
 

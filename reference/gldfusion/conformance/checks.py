@@ -140,7 +140,7 @@ def split(subject: Subject) -> None:
     Otherwise gradient accumulation and data parallelism change the result.
     """
     case = different()
-    parts = [case.rows(0), case.rows(1, 2)]
+    parts = [case.rows(0), case.rows(1, 2, 3)]
     require(sum(map(subject.count, parts)) == subject.count(case), "counts of parts do not add up")
     same(sum(map(subject.value, parts)), subject.value(case), "sum over parts of a batch")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gldfusion.align import Encoded, pair
+from gldfusion.align import Encoded, pair, with_end
 from gldfusion.conformance.cases import IGNORE, Case, Side
 from gldfusion.conformance.checks import Subject
+from gldfusion.data import as_array
 from gldfusion.inputs import Inputs, collate, pad
 from gldfusion.losses import LOSSES, Loss, make_loss
 from gldfusion.signals import PivotSignal
@@ -30,14 +31,21 @@ def subject(name: str, loss: Loss | None = None, k: int = K) -> Subject:
         lambda case: _count(loss, case),
         reads_source=loss.needs_source,
         reads_labels=name in ("sft", "minced"),
-        sees_ids=name in ("kl", "minced", "gkd"),
+        sees_ids=name in ("kl", "minced", "gkd", "gld_local", "shared_kd", "gold", "xtoken"),
     )
 
 
 def subjects() -> list[Subject]:
-    """All entries of LOSSES, and GLD on vocabulary nodes."""
-    nodes = make_loss("gld", {"nodes": "vocab", "values": "softmax"})
-    return [*(subject(name) for name in LOSSES), subject("gld vocab", nodes)]
+    """All entries of LOSSES, and some with other options."""
+    variants = {
+        "gld vocab": ("gld", {"nodes": "vocab", "values": "softmax"}),
+        "gld_local all": ("gld_local", {"window": "all", "form": "features", "values": "prob"}),
+        "gld_local blind": ("gld_local", {"labelled": False}),
+        "gold first": ("gold", {"merge": "first"}),
+        "xtoken hkl": ("xtoken", {"form": "hkl"}),
+    }
+    named = [subject(name, make_loss(*loss)) for name, loss in variants.items()]
+    return [*(subject(name) for name in LOSSES), *named]
 
 
 def signal_of(logits: Tensor, mask: Tensor, labels: Tensor, k: int) -> PivotSignal:
@@ -55,6 +63,8 @@ def signal_of(logits: Tensor, mask: Tensor, labels: Tensor, k: int) -> PivotSign
         values=values,
         ids=ids,
         mapped=ids,
+        projected=ids,
+        shares=torch.ones_like(values),
         mask=mask,
         lse=lse,
         mean=logits.mean(-1),
@@ -81,8 +91,8 @@ def _read(side: Side, inputs: Inputs, k: int) -> PivotSignal:
 
 def _aligned(case: Case) -> tuple[Inputs, Inputs, Tensor]:
     ours, theirs = _encoded(case.pivot), _encoded(case.source)
-    pairs = [pair(a.starts, b.starts) for a, b in zip(ours, theirs, strict=True)]
-    return collate(ours), collate(theirs), pad([torch.tensor(p).reshape(-1, 2).numpy() for p in pairs], -1)
+    pairs = [with_end(pair(a.starts, b.starts), a, b.starts) for a, b in zip(ours, theirs, strict=True)]
+    return collate(ours), collate(theirs), pad([as_array(p) for p in pairs], -1)
 
 
 def _run(loss: Loss, case: Case, k: int) -> Tensor:

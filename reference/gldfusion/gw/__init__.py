@@ -8,6 +8,8 @@
     anova      (c - d)^2 + 2 W_2^2(f - c, g - d)           with c = p^T f, d = q^T g; equals 2 flb - (c - d)^2
     slb, proj, tlb, exact                                  read the graphs themselves: see `graphs`
 
+    lfg        ||C - D||_F^2 / n^2                         >= GW_2^2, of graphs on the same n nodes: see `labelled`
+
     flb <= anova <= proj <= GW_2^2 <= cost of any coupling;   flb, slb <= tlb <= GW_2^2
 
 The lower bounds hold for symmetric C and D. Sources: InfiGFusion (arXiv 2505.13893) for ggw; Memoli (2011) for FLB, SLB
@@ -27,6 +29,7 @@ from gldfusion.gw.graphs import (
     spectral_gap,
     tlb,
 )
+from gldfusion.gw.labelled import lfg, squared_gap
 from gldfusion.gw.line import Pieces
 from gldfusion.gw.transport import transport_cost
 
@@ -39,11 +42,13 @@ __all__ = [
     "ggw_mean",
     "ggw_sum",
     "is_rank_monotone",
+    "lfg",
     "proj",
     "row_costs",
     "slb",
     "sorted_coupling",
     "spectral_gap",
+    "squared_gap",
     "tlb",
     "transport_cost",
 ]

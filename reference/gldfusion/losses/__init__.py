@@ -16,13 +16,18 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from torch import Tensor
 
 from gldfusion.errors import InputError, did_you_mean
+from gldfusion.losses.alm import Alm
 from gldfusion.losses.gkd import Gkd
 from gldfusion.losses.gld import Gld
+from gldfusion.losses.gld_local import GldLocal
+from gldfusion.losses.gold import Gold
 from gldfusion.losses.kl import Kl
 from gldfusion.losses.minced import Minced
 from gldfusion.losses.sft import Sft
+from gldfusion.losses.shared_kd import SharedKd
 from gldfusion.losses.uld import Uld
 from gldfusion.losses.uld_topk import UldTopk
+from gldfusion.losses.xtoken import Xtoken
 from gldfusion.signals import PivotSignal, Signal
 
 
@@ -48,9 +53,11 @@ class Loss(Protocol):
     def needs(self) -> frozenset[str]:
         """What the loss reads of the signals besides values, mask and nll.
 
-        Both signals can hold "ids", "lse" and "moments" (mean and std). Only the pivot's can hold "logits" and
-        "labels". Only the source's can hold "mapped", which is made with the vocabulary map that the loss's option
-        `map` names.
+        Both signals can hold "ids", "lse", "moments" (mean and std) and "nll" (of each label by itself; without it, a
+        loss may use the pivot's `nll` only in a sum with equal weights). Only the pivot's can hold "logits" and
+        "labels". "mapped" is the source's ids in the pivot's vocabulary, by the vocabulary map that the loss's option
+        or class variable `map` names; "shared" marks in the pivot's signal the ids to which this map leads. "projected"
+        is the source's `projected` and `shares`.
         """
         ...
 
@@ -60,7 +67,8 @@ class Loss(Protocol):
         Args:
             pivot: the pivot's signal, with gradient.
             source: the source's signal; None for a loss on the labels alone.
-            pairs: [B, P, 2] of (pivot position, source position) along the T axes of the signals, padded with -1.
+            pairs: [B, P, 2] of (pivot position, source position) along the T axes of the signals, in ascending order,
+                padded with -1. If both models read a text to its end, a row of `signals.END` follows its last pair.
 
         Returns:
             A scalar with gradient to the pivot.
@@ -100,9 +108,14 @@ LOSSES: dict[str, type[Loss]] = {
     "uld": Uld,
     "uld_topk": UldTopk,
     "gld": Gld,
+    "gld_local": GldLocal,
     "kl": Kl,
     "minced": Minced,
     "gkd": Gkd,
+    "shared_kd": SharedKd,
+    "alm": Alm,
+    "gold": Gold,
+    "xtoken": Xtoken,
 }
 
 

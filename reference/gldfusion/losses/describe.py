@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from gldfusion.losses import LOSSES, Loss
+from gldfusion.losses.options import other_values
 
 
 @dataclass(frozen=True)
@@ -61,4 +62,6 @@ def _attributes(text: str) -> dict[str, str]:
 def _type_name(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " | ".join(map(str, get_args(hint)))
-    return hint.__name__ if isinstance(hint, type) else str(hint)
+    if others := other_values(hint):
+        return " | ".join(["int", *("None" if word == "null" else word for word in others)])
+    return hint.__name__

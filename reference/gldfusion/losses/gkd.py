@@ -26,7 +26,7 @@ class Gkd:
     kept ids and one bucket for all others. For beta -> 0, loss / beta
     tends to KL(T || S). For beta -> 1, loss / (1 - beta) tends to KL(S || T).
 
-    This is GKD's divergence only, on the texts of the data. GKD also trains on texts that the pivot writes itself.
+    This is GKD's divergence. GKD also trains on texts that the pivot writes itself: the recipe key `train.on_policy`.
 
     Attributes:
         beta: Weight of the source in M, between 0 and 1. Both ends are excluded, because the loss is 0 there.

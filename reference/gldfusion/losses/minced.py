@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from gldfusion.losses.buckets import carried, kl_with_rest, rest_of
 from gldfusion.losses.options import check_options
 from gldfusion.signals import PivotSignal, Signal, at_pairs, required
 from gldfusion.vocab import Strategy
@@ -70,11 +71,7 @@ class Minced:
         source, pairs = required(source, "minced", "a source"), required(pairs, "minced", "pairs")
         share = share.to(pivot.nll.dtype)[:, None]
         ours, theirs, valid = at_pairs(pivot, source, pairs)
-        ids, told, kept = _carried(theirs, ours.vocabulary)
-        logprobs = ours.logprobs_at(ids)
-        known = torch.where(kept, torch.xlogy(told, told) - told * logprobs, 0).sum(-1)
-        rest, our_rest = _rest(told.sum(-1)), _rest(torch.where(kept, logprobs.exp(), 0).sum(-1))
-        divergence = known + rest * (rest.log() - our_rest.log())  # [B, P]
+        divergence = kl_with_rest(ours, *carried(theirs, ours.vocabulary))
         alone = pivot.mask & ~_paired(pivot.mask, pairs, valid)
         return (share * (torch.where(valid, divergence, 0))).sum() + (share * torch.where(alone, pivot.nll, 0)).sum()
 
@@ -91,9 +88,9 @@ class Minced:
         output layer that pad the vocabulary are no tokens.
         """
         ours, theirs, valid = at_pairs(pivot, source, pairs)
-        ids, told, kept = _carried(theirs, ours.vocabulary)
+        ids, told, kept = carried(theirs, ours.vocabulary)
         tokens = ours.vocabulary if ours.tokens is None else ours.tokens
-        even = _rest(told.sum(-1)) / (tokens - kept.sum(-1)).clamp_min(1)
+        even = rest_of(told.sum(-1)) / (tokens - kept.sum(-1)).clamp_min(1)
         is_label = kept & (ids == ours.need("labels")[..., None])
         chance = torch.where(is_label.any(-1), torch.where(is_label, told, 0).sum(-1), even)
         surprise = -chance.clamp_min(torch.finfo(chance.dtype).tiny).log()
@@ -105,31 +102,6 @@ class Minced:
         if self.select == "average":
             return torch.softmax((-scores).exp(), 0)
         return torch.zeros_like(scores).scatter_(0, scores.argmin(0, keepdim=True), 1)
-
-
-def _carried(source: Signal, vocabulary: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Moves the kept probabilities [B, P, k] of a source to the pivot's vocabulary. Those that meet are added.
-
-    Returns:
-        [B, P, k] each: different ids of the pivot, the probability at each of them, and which entries are in use. The
-        others have the id 0 and the probability 0.
-    """
-    mapped, none = source.need("mapped"), vocabulary
-    named = torch.where((mapped >= 0) & (mapped < vocabulary), mapped, none)
-    ordered, order = named.sort(-1)
-    new = torch.ones_like(ordered, dtype=torch.bool)
-    new[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
-    place = new.cumsum(-1) - 1  # equal ids share a place
-    probabilities = (source.values - source.need("lse")[..., None]).exp().gather(-1, order)
-    ids = torch.full_like(mapped, none).scatter(-1, place, ordered)
-    kept = ids != none
-    told = torch.zeros_like(probabilities).scatter_add(-1, place, probabilities)
-    return torch.where(kept, ids, 0), torch.where(kept, told, 0), kept
-
-
-def _rest(kept: Tensor) -> Tensor:
-    """The probability outside the kept ones, at least eps, from the sum of the kept ones."""
-    return (1 - kept).clamp_min(torch.finfo(kept.dtype).eps)
 
 
 def _paired(mask: Tensor, pairs: Tensor, valid: Tensor) -> Tensor:
