@@ -26,10 +26,11 @@ from gldbench.jobs import Job, Ran, Report, intact, together
 from gldbench.methods import METHODS, check_methods
 from gldbench.methods.train import sources_of
 from gldbench.protocol.arms import require_declared, resolved_methods
+from gldbench.protocol.forecast import note_seconds
 from gldbench.protocol.tuned import Tuning, read_tuning, write_tuning
 from gldbench.protocol.tuning import tune, tuning_key
 from gldbench.report.scores import mean_scores
-from gldbench.schema import Environment
+from gldbench.schema import Environment, Row
 from gldbench.spec import Spec, Subject, subjects_of, unit_of, worlds_of
 from gldbench.store import Store
 from gldbench.tasks import load_task
@@ -170,8 +171,11 @@ def run_spec(spec: Spec, run: Path, machine: Machine, report: Report) -> Ran:
         tuning, ran = read_tuning(run), Ran()
         if tuning is None and spec.tuning is not None:
             tuning, ran = _tuned(spec, run, env, machine, report)
+            note_seconds(spec, run, ran)
             write_tuning(run, tuning)
-        return together(ran, _run_jobs(settled(spec, tuning), run, env, machine, report))
+        last = _run_jobs(settled(spec, tuning), run, env, machine, report)
+        note_seconds(spec, run, last)
+        return together(ran, last)
 
 
 def settled(spec: Spec, tuning: Tuning | None) -> Spec:
@@ -191,6 +195,13 @@ def settled(spec: Spec, tuning: Tuning | None) -> Spec:
 def tuning_folder(spec: Spec, run: Path) -> Path:
     """The folder of the trials of a spec. Specs whose trials could be the same share it."""
     return run.parent / "tuning" / f"tuning-{tuning_key(spec)}"
+
+
+def trial_rows(spec: Spec, run: Path) -> list[Row]:
+    """The rows of the trials so far of a spec; none if it does not tune, or nothing was tried."""
+    if spec.tuning is None or not tuning_folder(spec, run).is_dir():
+        return []
+    return Store(tuning_folder(spec, run)).rows()
 
 
 def _tuned(spec: Spec, run: Path, env: Environment, machine: Machine, report: Report) -> tuple[Tuning, Ran]:

@@ -40,7 +40,7 @@ def read_content(path: Path, shipped: Path, before: tuple[Path, ...] = ()) -> An
     """Reads the YAML of a spec.
 
     With `extends: NAME` it takes the top-level keys that it lacks from that spec. With `replace: {KEY.KEY: VALUE}` it
-    changes single values of what it took.
+    changes single values of what it took, or adds them.
 
     Args:
         path: the file.
@@ -71,9 +71,9 @@ def read_content(path: Path, shipped: Path, before: tuple[Path, ...] = ()) -> An
 
 
 def _replaced(content: Any, keys: list[str], value: Any, where: str) -> Any:
-    """A copy of nested mappings with another value at one place, which must exist."""
+    """A copy of nested mappings with another value at one place. The mapping that holds the place must exist."""
     if not keys:
         return value
-    if not isinstance(content, Mapping) or keys[0] not in content:
+    if not isinstance(content, Mapping) or (len(keys) > 1 and keys[0] not in content):
         raise InputError(f'{where}: the spec that it extends has no key "{one_line(keys[0], 80)}" there\nmend the key')
-    return {**content, keys[0]: _replaced(content[keys[0]], keys[1:], value, where)}
+    return {**content, keys[0]: _replaced(content.get(keys[0]), keys[1:], value, where)}

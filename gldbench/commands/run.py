@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Annotated
@@ -55,7 +56,7 @@ def run(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="For a table: most items of each row. Default: all.")] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="For a table: print tokens, memory, hours and disk, and run nothing.")
+        bool, typer.Option("--plan", help="Print what the run will do, the hours that it takes, and run nothing.")
     ] = False,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="For a table: write the report of what is measured, and run nothing.")
@@ -90,10 +91,15 @@ def run(
     if is_table(spec_path(spec)):
         run_table(spec_path(spec), output, options, as_json)
         return
-    options.refuse(spec)
+    dataclasses.replace(options, plan=False).refuse(spec)
     clock = Clock(1 if engine == "serial" else workers or os.cpu_count() or 1)
     loaded = load_spec(spec) if world_seed is None else in_world(load_spec(spec), world_seed)
     folder = resolved(output or Path("runs") / loaded.name)
+    if plan:
+        from gldbench.commands.plan import show_plan
+
+        show_plan(loaded, folder, clock.workers, as_json)
+        return
     from gldbench.run import Machine, run_spec  # slower to import: only after the spec was read without an error
 
     machine = Machine(clock.workers, 1, engine, unsafe_code)

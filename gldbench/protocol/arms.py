@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BASELINE = "sft"
 """the method that all others are compared with; the learning rate is tuned for it"""
+READ_BY_TERMS = frozenset({"sources", "control", "k"})
+"""keys of a method that only its terms read"""
 FREE = frozenset({"terms", "exploratory", "differs_in"})
 """keys of a method in which it may differ from its baseline without saying so"""
 
@@ -110,7 +112,7 @@ def undeclared_differences(methods: Mapping[str, MethodSpec], bases: Mapping[str
     for name, base in bases.items():
         first, second = (methods[one].model_dump(mode="json", by_alias=True) for one in (name, base))
         if not methods[name].terms or not methods[base].terms:
-            first["sources"] = second["sources"] = None  # only terms read sources
+            first, second = ({k: v for k, v in own.items() if k not in READ_BY_TERMS} for own in (first, second))
         declared = FREE | set(methods[name].differs_in)
         found += [
             f"{name} has {key} {first.get(key)!r}, {base} has {key} {second.get(key)!r}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gldbench.protocol.arms import BASELINE, Choice, base_of, ordered, own_terms, resolved_method
+from gldbench.protocol.arms import BASELINE, READ_BY_TERMS, Choice, base_of, ordered, own_terms, resolved_method
 from gldbench.protocol.tuned import Trial, Tuning
 from gldbench.spec import GateSpec, MethodSpec, Spec
 from gldfusion.files import hash_json
@@ -162,5 +162,5 @@ class _Tuner:
 def _content(method: MethodSpec) -> str:
     """A hash of what decides the trained checkpoint."""
     content: dict[str, Any] = method.model_dump(mode="json", by_alias=True)
-    ignored = {"differs_in", "exploratory"} | (set() if method.terms else {"sources", "control", "k"})
+    ignored = {"differs_in", "exploratory"} | (set() if method.terms else READ_BY_TERMS)
     return hash_json({key: value for key, value in sorted(content.items()) if key not in ignored})

@@ -24,6 +24,7 @@ from gldbench.report.comparing import (
 )
 from gldbench.report.gate import Check, Gate, Role, check_families, world_gate
 from gldbench.report.ranges import RAW, corrected_bounds, inside
+from gldbench.report.sameness import require_same
 from gldbench.report.scores import (
     SUITE,
     Scores,
@@ -132,9 +133,11 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
         chance: chance level in [0, 1] of each family or task.
 
     Raises:
-        InputError: the rows cannot be compared (see `check_rows`), the spec lacks a source, or `chance` lacks a family.
+        InputError: the rows cannot be compared (see `check_rows`), the methods of a comparison were trained differently,
+            the spec lacks a source, or `chance` lacks a family.
     """
     check_rows(rows)
+    require_same(rows, spec)
     variant = next((v for v in MAIN if any(row.suite == SUITE and row.variant == v for row in rows)), MAIN[0])
     everywhere = read_scores(rows, variant)
     if not everywhere.families:

@@ -165,6 +165,9 @@ def test_a_spec_changes_single_values_of_the_one_that_it_extends(tmp_path: Path)
     spec, base = read_spec(path), load_spec(str(MINI))
     assert (spec.name, spec.world.wrong_labels, spec.fusion.seeds) == ("own", 0.0, (5,))
     assert spec.world.sources == base.world.sources
+    path.write_text(f"extends: {MINI}\nreplace: {{wrold.wrong_labels: 0.0}}")
+    with pytest.raises(InputError, match=r'replace: wrold.wrong_labels: .* has no key "wrold" there'):
+        read_spec(path)
     path.write_text(f"extends: {MINI}\nreplace: {{world.wrong_label: 0.0}}")
-    with pytest.raises(InputError, match=r'replace: world.wrong_label: .* has no key "wrong_label" there'):
+    with pytest.raises(InputError, match=r'unknown key "world.wrong_label".*did you mean "wrong_labels"'):
         read_spec(path)
