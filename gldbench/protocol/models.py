@@ -22,8 +22,8 @@ def check_models(spec: Spec, where: str) -> None:
         where: name of its file, for messages.
 
     Raises:
-        InputError: a specialist has a name of another form, a base does not exist, is the model itself or has another shape, or a method would read logits that
-            are not stored, or are stored for texts of another length.
+        InputError: a specialist has a name of another form, a base does not exist, is the model itself or has another
+            shape, or a method would read logits that are not stored, or are stored for texts of another length.
     """
     for name in spec.world.specialists:
         if not name.startswith("specialist-"):
