@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gldbench.methods import METHODS, check_methods, merge
+from gldbench.protocol.arms import require_declared, resolved_methods
 from gldbench.spec import Spec, load_spec
 from gldfusion.errors import InputError
 
@@ -65,6 +66,25 @@ def test_refused(tmp_path: Path, method: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as error:
         check_methods(spec_with(tmp_path, method))
     assert len(str(error.value).splitlines()) <= 3
+
+
+def test_a_method_that_is_like_another_one_has_its_kind_and_options(tmp_path: Path) -> None:
+    pair = "sources: [specialist-a, specialist-b]"
+    spec = spec_with(tmp_path, "{kind: fisher, " + pair + ", options: {examples: 3}}\n  twin: {like: made}")
+    twin = resolved_methods(spec, {})["twin"]
+    assert (twin.kind, twin.options, twin.sources) == ("fisher", {"examples": 3}, ("specialist-a", "specialist-b"))
+    check_methods(spec)
+
+
+def test_in_a_comparison_another_kind_must_be_declared(tmp_path: Path) -> None:
+    made = "{kind: soup, sources: [specialist-a, specialist-b]DECLARED}\n  sft: {}"
+    spec = spec_with(tmp_path, made.replace("DECLARED", ""))
+    compared = spec.model_copy(update={"primary": (("made", "sft"),)})
+    with pytest.raises(InputError, match="made has kind 'soup', sft has kind 'train'"):
+        require_declared(compared, resolved_methods(compared, {}))
+    declared = spec_with(tmp_path, made.replace("DECLARED", ", differs_in: [kind, options]"))
+    compared = declared.model_copy(update={"primary": (("made", "sft"),)})
+    require_declared(compared, resolved_methods(compared, {}))
 
 
 @pytest.mark.parametrize(("weights", "found"), [("1, specialist-b: -1", "0"), ("-2, specialist-b: 1", "-1")])
