@@ -32,6 +32,7 @@ PACKAGES = (
     "evalplus",
     "math-verify",
     "triton",
+    "mergekit",
 )
 
 

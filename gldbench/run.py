@@ -24,7 +24,6 @@ from gldbench.evaluate.world import evaluate_world, training_rows, work_of
 from gldbench.grade.rows import RowLabels
 from gldbench.jobs import Job, Ran, Report, intact, together
 from gldbench.methods import METHODS, check_methods
-from gldbench.methods.train import sources_of
 from gldbench.protocol.arms import require_declared, resolved_methods
 from gldbench.protocol.forecast import note_seconds
 from gldbench.protocol.tuned import Tuning, read_tuning, write_tuning
@@ -112,13 +111,20 @@ def plan(
         )
         if subject.method in spec.methods:
             method = spec.methods[subject.method]
-            logits = [f"logits {source}" for source in sources_of(spec, method)]
+            kind = METHODS[method.kind]
+            reads = kind.inputs(own, method)
+            first = [_in_world(one, spec, subject.world_seed) for one in kind.before(own, method, shared["world"])]
+            known = {one.name for one in jobs}
+            jobs += [one for one in first if one.name not in known]
+            models = [f"train {model}" for model in reads.models]
+            logits = [f"logits {source}" for source in reads.logits]
+            needs = _world_needs(spec, subject, *models, *logits)
             fuse = Job(
                 name=f"fuse {subject.name}",
                 function=fuse_one,
                 arguments=shared,
                 done=partial(intact, path, "fused checkpoint"),
-                needs=_world_needs(spec, subject, "train pivot", *logits),
+                needs=(*needs, *(one.name for one in first)),
                 cost=0.5,
             )
             jobs += [fuse, dataclasses.replace(job, needs=(*job.needs, fuse.name))]
@@ -269,7 +275,7 @@ def fuse_one(spec: Spec, run: Path, world: Path, subject: Subject, path: Path, p
     draw = subject.seed if method.sample_seed is None else method.sample_seed
     suffix = f"-world{subject.world_seed}" if spec.worlds else ""
     data = fusion_sample(world, draw, spec.fusion.examples, run / "data" / f"fusion-seed{draw}{suffix}.jsonl")
-    METHODS[method.kind](spec, method, world, data, subject.seed, path, progress)
+    METHODS[method.kind].make(spec, method, world, data, subject.seed, path, progress)
 
 
 def evaluate_one(

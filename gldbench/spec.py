@@ -83,7 +83,7 @@ class WorldSpec(Growing):
     pivot's tokenizer"""
     specialists: dict[str, ModelSpec] = Field(default={})
     """models that only methods without distillation terms read, for example those that `merge` averages. Their logits
-    are not stored"""
+    are not stored. Their names begin with "specialist-", by which the report knows them"""
 
     @property
     def models(self) -> dict[str, ModelSpec]:
@@ -97,15 +97,19 @@ class MethodSpec(Growing):
 
     later: ClassVar[frozenset[str]] = frozenset(
         {"like", "adds_to", "term_options", "times", "k", "choices", "sample_seed", "differs_in", "exploratory"}
+        | {"options"}
     )
     kind: str = "train"
     """key of `methods.METHODS`"""
+    options: dict[str, Any] = Field(default={})
+    """options of the kind; docs/methods.md lists them"""
     like: str | None = None
     """another method, from which this one takes everything that it does not set itself, tuned weights included"""
     adds_to: str | None = None
     """another method, to whose terms and tuned weights this one adds its own terms"""
     sources: tuple[str, ...] = ()
-    """names of the sources that it learns from; empty: all sources of the world"""
+    """names of the models that it is made from. Empty: all sources of the world, or all its specialists if the kind
+    merges weights or mixes logits"""
     control: Literal["none", "shuffled", "permuted_ids"] = "none"
     """what is broken in the source outputs, if the method is a control; as in a recipe"""
     lambda_: float = Field(default=0.0, ge=0, le=1, validation_alias="lambda", serialization_alias="lambda")

@@ -17,6 +17,7 @@ ALLOWED_SKIPS = (
     "OTT-JAX is not installed",
     "evalplus is not installed",
     "inspect-ai is not installed",
+    "mergekit is not installed",
     "triton is not installed",
     "OpenCompass is not set up",  # `make test-opencompass` sets it up, in its own environment
 )

@@ -24,6 +24,10 @@ UNITS = {
     "peak_memory_bytes": "B",
     "tokens": "tokens",
     "flops": "FLOP",
+    "inference_models": "models",
+    "source_seconds": "s",
+    "source_tokens": "tokens",
+    "source_flops": "FLOP",
     "truncated_examples": "examples",
     "dropped_examples": "examples",
     "examples_with_special_tokens": "examples",
@@ -125,7 +129,7 @@ def training_rows(checkpoint: Path, labels: RowLabels) -> list[Row]:
             shares = _by_loss(entry["gradient_share"])
             values += [(step, f"gradient_share/{name}", value) for name, value in shares.items()]
             values += [(step, f"validation/{name}", value) for name, value in entry.get("validation", {}).items()]
-        totals = read_object(checkpoint / TRAINING_TOTALS, "totals of a training", mend)
+        totals = {"inference_models": 1} | read_object(checkpoint / TRAINING_TOTALS, "totals of a training", mend)
         values += [("total", name, float(value)) for name, value in totals.items() if value is not None]
         return [_training_row(labels, item, metric, float(value)) for item, metric, value in values]
     except InputError:

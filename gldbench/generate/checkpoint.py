@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gldbench.generate.mix import Mix, is_mix, read_mix, require_unchanged
 from gldfusion.errors import InputError
-from gldfusion.files import hash_checkpoint
+from gldfusion.files import hash_checkpoint, hash_json
 from gldfusion.paths import require_checkpoint
 
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model", "tekken.json")
@@ -33,7 +35,7 @@ AS_STORED = Engine()
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A local Hugging Face causal language model."""
+    """A local Hugging Face causal language model, or a mix of several."""
 
     path: Path
     hash: str
@@ -44,6 +46,13 @@ class Checkpoint:
     trust_remote_code: bool = False
     """whether code that the checkpoint brings may run"""
     engine: Engine = AS_STORED
+    mix: Mix | None = None
+    """the models whose logits are mixed, if the folder is a mix; None for an ordinary checkpoint"""
+
+    @property
+    def pivot(self) -> Path:
+        """The folder with the tokenizer: the checkpoint itself, or the pivot of a mix."""
+        return self.path if self.mix is None else self.path / self.mix.pivot.path
 
     @property
     def name(self) -> str:
@@ -62,6 +71,10 @@ def require_files(path: Path, trust_remote_code: bool = False) -> None:
         InputError: the folder or one of these files is missing, the weights are pickled, or the checkpoint brings code
             that may not run.
     """
+    if is_mix(path):
+        for part in read_mix(path).parts:
+            require_files(path / part.path, trust_remote_code)
+        return
     require_checkpoint(path, trust_remote_code)
     # without a vocabulary file, transformers loads empty tokenizers for Qwen2, GPT-NeoX and GPT-2
     if not any(file for pattern in VOCABULARIES for file in path.glob(pattern)):
@@ -81,6 +94,8 @@ def open_checkpoint(path: Path, trust_remote_code: bool = False, engine: Engine 
             read, the tokenizer has no end token, or the chat template cannot be used.
     """
     require_files(path, trust_remote_code)
+    if is_mix(path):
+        return _open_mix(path, trust_remote_code, engine)
     from gldfusion.checkpoint import reading, require_intact, require_settings
 
     require_intact(path)
@@ -103,6 +118,17 @@ def open_checkpoint(path: Path, trust_remote_code: bool = False, engine: Engine 
         trust_remote_code=trust_remote_code,
         engine=engine,
     )
+
+
+def _open_mix(path: Path, trust_remote_code: bool, engine: Engine) -> Checkpoint:
+    """As `open_checkpoint`. A mix has the tokenizer of its pivot, and the shortest context of its parts."""
+    mix = read_mix(path)
+    require_unchanged(path, mix)
+    pivot, *others = (open_checkpoint(path / part.path, trust_remote_code, engine) for part in mix.parts)
+    hashes = [mix.pivot.hash, *((one.tuned.hash, one.base.hash) for one in mix.experts)]
+    identity = [mix.method, mix.alphas, mix.one_at_a_time, hashes]
+    context = min(part.context for part in (pivot, *others))
+    return dataclasses.replace(pivot, path=path, hash=hash_json(identity), context=context, mix=mix)
 
 
 def load_tokenizer(path: Path, trust_remote_code: bool) -> Any:

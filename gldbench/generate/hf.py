@@ -13,6 +13,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from gldbench.generate.backend import Completion, Cut, Sampling, fit
 from gldbench.generate.checkpoint import Checkpoint, load_tokenizer
 from gldbench.generate.lm_backend import LMBackend, PromptIds
+from gldbench.generate.logits_fusion import DynamicLogitsFusion, Experts, load_experts
 from gldbench.generate.quiet import quiet
 from gldfusion.errors import InputError
 from gldfusion.model import load_model
@@ -30,6 +31,8 @@ class _RecordingHFLM(_HFLM):
     """the texts of the tokens at which `generate` stops"""
     new_tokens: torch.Tensor
     cuts: dict[tuple[str, str], Cut]
+    experts: Experts | None = None
+    """the other models of a mix"""
 
     def tok_encode(self, string: str, *args: Any, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
         """The ids of a prompt. HFLM asks for text without special tokens only after an empty prompt."""
@@ -55,13 +58,22 @@ class _RecordingHFLM(_HFLM):
 
     def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any) -> torch.Tensor:
         # `generate` stops at these tokens anyway; a search for their texts at every step only takes time
+        if self.experts is not None:
+            kwargs["logits_processor"] = [DynamicLogitsFusion(self.experts, kwargs["attention_mask"])]
         out = super()._model_generate(context, max_length, [s for s in stop if s not in self.ends], **kwargs)
         self.new_tokens = out[:, context.shape[1] :]
         return out
 
+    def _model_call(self, inps: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        logits = super()._model_call(inps, *args, **kwargs)
+        if self.experts is None:
+            return logits
+        with torch.no_grad():
+            return self.experts.fuse(logits, {part: m(inps).logits for part, m in self.experts.models.items()})
+
 
 def load(checkpoint: Checkpoint, device: str | None) -> Loaded:
-    """Loads model and tokenizer.
+    """Loads model and tokenizer; of a mix, those of its pivot.
 
     Args:
         checkpoint: what `open_checkpoint` returned.
@@ -78,7 +90,7 @@ def load(checkpoint: Checkpoint, device: str | None) -> Loaded:
             "use the backend vllm, or set tensor_parallel to 1"
         )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    path, trust = checkpoint.path, checkpoint.trust_remote_code
+    path, trust = checkpoint.pivot, checkpoint.trust_remote_code
     tokenizer = load_tokenizer(path, trust)
     name = checkpoint.engine.dtype
     model: Any = load_model(path, dtype="auto" if name == "auto" else getattr(torch, name), trust_remote_code=trust)
@@ -113,6 +125,8 @@ class HFBackend(LMBackend):
                 trust_remote_code=checkpoint.trust_remote_code,
             )
         super().__init__(lm, PromptIds(tokenizer))
+        if checkpoint.mix is not None:
+            lm.experts = load_experts(checkpoint.mix, checkpoint.path, model, checkpoint.trust_remote_code)
         stops = [self._lm.eot_token_id, *self._stop_tokens]
         lm.ids, lm.ends = self._ids, tuple(lm.tok_decode(token, skip_special_tokens=False) for token in stops)
         self._ends = {*stops, *_as_list(model.generation_config.eos_token_id)}
@@ -127,6 +141,9 @@ class HFBackend(LMBackend):
         self, prompts: Sequence[str], max_tokens: int, stop: Sequence[str], sampling: Sampling | None = None
     ) -> list[Completion]:
         """Decodes one batch of prompts."""
+        if sampling is not None and self._lm.experts is not None:
+            # transformers would divide by the temperature before the logits are mixed
+            raise InputError("a mix of models decodes greedily, and was asked to draw at random\nleave sampling out")
         if sampling is None:
             order, texts = self._written(prompts, max_tokens, stop)
         else:

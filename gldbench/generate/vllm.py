@@ -16,6 +16,7 @@ from gldbench.generate.backend import Completion, Cut, Sampling, fit
 from gldbench.generate.checkpoint import Checkpoint, load_tokenizer
 from gldbench.generate.lm_backend import LMBackend, PromptIds
 from gldbench.generate.quiet import quiet
+from gldfusion.errors import InputError
 
 _VLLM: Any = VLLM  # lm-eval's registry decorator hides the type of the class
 
@@ -53,6 +54,11 @@ class VLLMBackend(LMBackend):
     tokens_per_batch = math.inf
 
     def __init__(self, checkpoint: Checkpoint, batch_size: int) -> None:
+        if checkpoint.mix is not None:
+            raise InputError(
+                f"{checkpoint.path} is a mix of {len(checkpoint.mix.parts)} models, which the backend vllm cannot run\n"
+                "use the backend hf"
+            )
         with quiet():
             lm = _RecordingVLLM(
                 pretrained=str(checkpoint.path),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gldbench.methods.method import Inputs, Method
 from gldbench.spec import MethodSpec, Spec
 from gldfusion.progress import Progress
 from gldfusion.recipe import DataPart, Recipe, SourceSpec
@@ -31,6 +32,11 @@ def train(
 def sources_of(spec: Spec, method: MethodSpec) -> tuple[str, ...]:
     """Names of the models whose stored logits the method reads. A method without terms reads none."""
     return (method.sources or tuple(spec.world.sources)) if method.terms else ()
+
+
+def inputs(spec: Spec, method: MethodSpec) -> Inputs:
+    """The pivot, and the stored logits of the sources."""
+    return Inputs(models=("pivot",), logits=sources_of(spec, method))
 
 
 def recipe_of(spec: Spec, method: MethodSpec, world: Path, data: Path, seed: int, name: str) -> Recipe:
@@ -66,3 +72,6 @@ def recipe_of(spec: Spec, method: MethodSpec, world: Path, data: Path, seed: int
         k=method.k or spec.world.k,
         train=spec.fusion.train.model_copy(update=changes),
     )
+
+
+METHOD = Method(make=train, inputs=inputs, unread=("options",))

@@ -92,7 +92,7 @@ def resolved_method(method: MethodSpec, base: MethodSpec | None, choice: Choice)
     changes: dict[str, Any] = {"terms": tuple(term for term in (*taken, *own) if term.weight > 0)}
     if base is not None:
         given = method.model_fields_set
-        inherited = ("kind", "sources", "control", "lambda_", "k", "sample_seed", "learning_rate")
+        inherited = ("kind", "options", "sources", "control", "lambda_", "k", "sample_seed", "learning_rate")
         changes |= {name: getattr(base, name) for name in inherited if name not in given}
     reset = {"like": None, "adds_to": None, "term_options": {}, "times": 1.0, "choices": {}}
     return method.model_copy(update=changes | reset)

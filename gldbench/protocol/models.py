@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gldfusion.errors import InputError, did_you_mean
+from gldfusion.reading import one_line
 
 if TYPE_CHECKING:
     from gldbench.spec import Spec, WorldSpec
@@ -21,9 +22,15 @@ def check_models(spec: Spec, where: str) -> None:
         where: name of its file, for messages.
 
     Raises:
-        InputError: a base does not exist, is the model itself or has another shape, or a method would read logits that
-            are not stored, or are stored for texts of another length.
+        InputError: a specialist has a name of another form, a base does not exist, is the model itself or has another
+            shape, or a method would read logits that are not stored, or are stored for texts of another length.
     """
+    for name in spec.world.specialists:
+        if not name.startswith("specialist-"):
+            raise InputError(
+                f'{where}: world.specialists: the report knows specialists by names that begin with "specialist-", '
+                f'got "{one_line(name, 80)}"\ncall it specialist-{one_line(name, 80)}'
+            )
     _check_bases(spec.world, where)
     for name, method in spec.methods.items():
         for source in method.sources:

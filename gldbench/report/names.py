@@ -89,9 +89,14 @@ def is_source(method: str) -> bool:
     return method.startswith("source-")
 
 
+def is_specialist(method: str) -> bool:
+    """Whether `method` is one of the models whose weights or logits other methods combine."""
+    return method.startswith("specialist-")
+
+
 def group_of(method: str) -> Group:
     """The group of `method` in tables and figures."""
-    if method in ("pivot", BEST_SOURCES, ORACLE, SAME_VOCABULARY) or is_source(method):
+    if method in ("pivot", BEST_SOURCES, ORACLE, SAME_VOCABULARY) or is_source(method) or is_specialist(method):
         return "reference"
     return "control" if method == POSITIVE or controlled(method) else "method"
 

@@ -34,13 +34,13 @@ def names_of(block: Any) -> dict[str, Any]:
 
 def test_a_fusion_method(fused: Path, section: Any, blocks: Any, tmp_path: Path, monkeypatch: Any) -> None:
     code, methods = blocks(section(PAGE, "### A fusion method"))
-    monkeypatch.setitem(METHODS, "wise_ft", names_of(code)["wise_ft"])
+    monkeypatch.setitem(METHODS, "wise_ft", names_of(code)["METHOD"])
     method = MethodSpec.model_validate(yaml.safe_load(methods.text)["methods"]["wise-ft"])
-    made = METHODS[method.kind](
+    made = METHODS[method.kind].make(
         load_spec(str(MINI)), method, fused, fused / "data.jsonl", 0, tmp_path / "made", lambda done, total: None
     )
     assert {"config.json", "training_log.jsonl", "training_totals.json"} <= {path.name for path in made.iterdir()}
-    METHODS["train"](
+    METHODS["train"].make(
         load_spec(str(MINI)), method, fused, fused / "data.jsonl", 0, tmp_path / "tuned", lambda done, total: None
     )
     before, after, mean = (
@@ -115,7 +115,7 @@ def test_a_task_family(copy: Path, section: Any, blocks: Any) -> None:
 def test_a_run_with_the_new_method(copy: Path, section: Any, blocks: Any) -> None:
     page = section(PAGE, "### A fusion method")
     code, methods = blocks(page)
-    add(copy, [code], page, "METHODS", "from gldbench.methods.wise_ft import wise_ft")
+    add(copy, [code], page, "METHODS", "from gldbench.methods import wise_ft")
     spec = yaml.safe_load(MINI.read_text()) | yaml.safe_load(methods.text)
     (copy / "spec.yaml").write_text(yaml.safe_dump(spec))
     run_in(copy, "-m", "gldbench.cli", "run", "spec.yaml", "--output", "run", "--workers", "2")

@@ -14,6 +14,7 @@ from gldbench.generate import generate
 from gldbench.grade import GRADERS
 from gldbench.grade.judges import JUDGES
 from gldbench.grade.rows import graders_named
+from gldbench.methods.method import Method
 from gldbench.tasks import load_task, task_names
 from gldbench.tasks.readers import READERS
 from gldfusion.errors import InputError, require_known
@@ -40,6 +41,8 @@ def test_every_entry_names_its_source(name: str) -> None:
 
 
 def function_of(entry: object) -> Callable[..., object]:
+    if isinstance(entry, Method):
+        return entry.make
     return entry.grade if isinstance(entry, grade.Grader) else entry  # type: ignore[return-value]
 
 

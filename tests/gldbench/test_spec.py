@@ -101,25 +101,30 @@ def test_a_length_that_differs_from_that_of_the_stored_logits_is_refused_when_th
 
 SPECIALISTS = """
   specialists:
-    expert: {<<: *phi3, set: source, families: [dyck_languages], base: pivot}
+    specialist-x: {<<: *phi3, set: source, families: [dyck_languages], base: pivot}
 methods:"""
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("base: pivot", "base: pivt", r'the base of expert is "pivt" \(did you mean "pivot"\?\)'),
-        ("base: pivot", "base: expert", r"the base of expert starts from expert itself"),
+        ("base: pivot", "base: pivt", r'the base of specialist-x is "pivt" \(did you mean "pivot"\?\)'),
+        ("base: pivot", "base: specialist-x", r"the base of specialist-x starts from specialist-x itself"),
         ("base: pivot", "base: pivot, hidden: 48", r"its hidden must be 32, got 48\ngive both the same hidden"),
         ("base: pivot", "base: source-a", r"its architecture must be llama, got phi3"),
-        ("{sources: [control], lambda", "{sources: [expert], lambda", r"expert, whose logits are not stored"),
+        ("specialist-x: {", "x: {", r'begin with "specialist-", got "x"\ncall it specialist-x'),
+        (
+            "{sources: [control], lambda",
+            "{sources: [specialist-x], lambda",
+            r"specialist-x, whose logits are not stored",
+        ),
     ],
 )
 def test_a_base_must_be_another_model_of_the_same_shape(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = tmp_path / "spec.yaml"
     sound = MINI.read_text().replace("\nmethods:", SPECIALISTS)
     path.write_text(sound)
-    assert load_spec(str(path)).world.specialists["expert"].base == "pivot"
+    assert load_spec(str(path)).world.specialists["specialist-x"].base == "pivot"
     path.write_text(sound.replace(old, new))
     with pytest.raises(InputError, match=message) as error:
         load_spec(str(path))
