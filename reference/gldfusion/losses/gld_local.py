@@ -92,12 +92,12 @@ class GldLocal:
         named = (ours.need("ids"), _names(theirs)) if self._named else (None, None)
         nodes = [_nodes(*one, valid) for one in zip((ours, theirs), named, strict=True)]
         width = pairs.shape[1] if self.window == "all" else min(self.window, pairs.shape[1])
-        cut = [_windows(rows, valid, width) for rows in (p, nodes[0], q, nodes[1], valid)]
-        size = cut.pop().sum(-1).to(p.dtype)  # [N]
+        p, p_nodes, q, q_nodes, held = (_windows(t, valid, width) for t in (p, nodes[0], q, nodes[1], valid))
+        size = held.sum(-1).to(p.dtype)  # [N]
         if self.form == "frobenius":
             each = 1 / size.clamp_min(1)
-            return (size * squared_gap(*cut, each, each)).sum()
-        return (size * self._features_gap(*cut, size)).sum()
+            return (size * squared_gap(p, p_nodes, q, q_nodes, each, each)).sum()
+        return (size * self._features_gap(p, p_nodes, q, q_nodes, size)).sum()
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None) -> int:
         """The number of pairs that join two unmasked positions; see `Loss.count`."""
