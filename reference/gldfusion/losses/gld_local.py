@@ -50,8 +50,9 @@ class GldLocal:
         window: W, the number of pairs of a window. "all" makes one window of all pairs of a sequence.
         form: What is compared.
             "frobenius": the distance is ||C_w - D_w||_F^2.
-            "features": the distance is (1/n) sum_i |f_i - g_i| with f = C_w 1 / n and g = D_w 1 / n. Both divisions by n
-            make it small, so it needs a weight near n^2: about 1e3 for 4 pairs of k = 10, and 1e6 for a long response.
+            "features": the distance is (1/n) sum_i |f_i - g_i| with f = C_w 1 / n and g = D_w 1 / n. Both divisions
+            by n make it small, so it needs a weight near n^2: about 1e3 for 4 pairs of k = 10, and 1e6 for a long
+            response.
         values: The node values.
             "softmax": the softmax over the kept k.
             "prob": the probabilities among the whole vocabulary.
