@@ -45,8 +45,8 @@ class GldLocal:
     Attributes:
         labelled: Whether nodes are compared by name. If not, the loss is the id-blind twin: with the form "frobenius"
             the values of each position are sorted before the graphs are made, so node i is the i-th largest value and
-            no id counts; with "features" the two feature vectors are sorted. This vector is made with ids, so there
-            the names count inside each model, as in `gld` with vocabulary nodes.
+            no id counts; with "features" the two feature vectors are sorted. These vectors are made with ids, so
+            the names still count inside each model, as in `gld` with vocabulary nodes.
         window: W, the number of pairs of a window. "all" makes one window of all pairs of a sequence.
         form: What is compared.
             "frobenius": the distance is ||C_w - D_w||_F^2.
