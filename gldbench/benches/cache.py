@@ -70,6 +70,7 @@ def signals(examples: Sequence[Example], length: int, k: int) -> Iterator[Sequen
             mean=top - np.float32(20),
             std=top / np.float32(10),
             starts=np.cumsum(random.poisson(3, size=length) + 1) - 1,
+            nll=random.exponential(size=length).astype(np.float32),
         )
 
 

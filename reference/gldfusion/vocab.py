@@ -165,7 +165,7 @@ def saved_arrays(
         return _read(path, names)
     found = make()
     with atomic_write(path) as file:
-        np.savez(file, **found)
+        np.savez(file, allow_pickle=False, **found)
     return found
 
 

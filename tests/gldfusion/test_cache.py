@@ -85,6 +85,7 @@ def test_reads_what_the_model_says(
             mine, other = (getattr(s, name) - s.values[:, 0] for s in (ours, theirs))
             np.testing.assert_allclose(mine, other, atol=tolerance)
         np.testing.assert_allclose(ours.std, theirs.std, atol=4e-3)  # pyright: ignore[reportArgumentType]
+        np.testing.assert_allclose(ours.nll, theirs.nll, rtol=1e-4, atol=1e-5)  # pyright: ignore[reportArgumentType]
         assert total_variation(ours.values, theirs.values) < 1e-3
 
 
@@ -98,6 +99,7 @@ def signal_of(values: np.ndarray) -> SequenceSignal:
     row = values[:, 0]
     ids = np.tile(np.arange(values.shape[1]), (len(values), 1))
     moments = {"lse": row + np.float32(0.1), "mean": row - np.float32(20), "std": row / np.float32(10)}
+    moments["nll"] = np.abs(row)
     return SequenceSignal(values, ids, **moments, starts=np.arange(len(values)))
 
 
@@ -462,7 +464,8 @@ def spoilt_values(values: np.ndarray) -> dict[str, SequenceSignal]:
     nan, rising, stranger = values.copy(), values[:, ::-1].copy(), np.full(values.shape, 350)
     nan[3, 0] = np.nan
     return {
-        "not finite": replace(good, values=nan),
+        "logits that are not finite": replace(good, values=nan),
+        "likelihoods that are not finite": replace(good, nll=nan[:, 0]),
         "not in descending order": replace(good, values=rising),
         "beyond the vocabulary of 350": replace(good, ids=stranger),
     }

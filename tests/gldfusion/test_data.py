@@ -131,7 +131,7 @@ def test_one_tokenizer_pairs_inside_characters_too(models: dict[str, Path], exam
     twin, other = (LiveSource(name, models[name], 4, 128) for name in ("twin", "qwen2"))
     for example, encoded in zip(examples, data.encoded, strict=True):
         same = data._pairs(encoded, twin.starts([example])[0], twin)
-        assert same.tolist() == [[i, i] for i in range(len(encoded.starts))]
+        assert same == [(i, i) for i in range(len(encoded.starts))]
         across = data._pairs(encoded, other.starts([example])[0], other)
         assert all(encoded.starts[i] >= 0 for i, _ in across)
 

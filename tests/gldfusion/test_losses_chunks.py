@@ -156,7 +156,7 @@ def xtoken(given: Case, form: str) -> float:
         for ours, theirs in chunks:
             whole, told = probabilities(given.pivot, b, ours[0]), kept(given.source, b, theirs[0])
             if form == "pkl":
-                p = {
+                p: dict[int, float] = {
                     i: sum(whole[u].item() * w for u, w in zip(PROJECTED[i].tolist(), SHARES[i].tolist(), strict=True))
                     for i in told
                     if (PROJECTED[i] >= 0).any()

@@ -203,11 +203,9 @@ def test_what_the_corners_bound(seed: int) -> None:
     assert all(float(bound) <= least + 1e-15 for bound in lower)
     assert per_unit[True, "features"] >= gw.ggw_mean(f, g).item() - 1e-15
     assert per_unit[False, "features"] == pytest.approx(gw.ggw_mean(f, g).item())
-    ranks = [one.sort(-1, descending=True).values for one in (p, q)]
-    kept = [z[:, : ours.values.shape[-1]] for z in ranks]
-    if (theirs.need("mapped")[0] >= 0).all() and not (theirs.need("ids")[0] == 6).any():  # no values were added
-        exact = gw.exact(*(z.T @ z / len(z) for z in kept)).item()
-        assert per_unit[False, "frobenius"] == pytest.approx(exact * kept[0].shape[1] ** 2)
+    ranks = vectors(ours, theirs, pairs[0].tolist(), 0, options | {"labelled": False})
+    exact = gw.exact(*(z.T @ z / len(z) for z in ranks)).item()
+    assert per_unit[False, "frobenius"] == pytest.approx(exact * ranks[0].shape[1] ** 2)
 
 
 @pytest.mark.parametrize("seed", range(5))

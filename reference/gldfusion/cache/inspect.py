@@ -55,6 +55,8 @@ def _content_problem(shard: Shard, meta: Mapping[str, Any]) -> str | None:
         return "its columns `keys`, `positions` and `top` do not fit together"
     if not np.isfinite(top).all() or np.isnan(gaps).any():
         return "it holds logits that are not finite: the output of the source was already infinite or NaN"
+    if "nll" in columns and not np.isfinite(columns["nll"]).all():
+        return "it holds likelihoods that are not finite: the output of the source was already infinite or NaN"
     if (gaps < 0).any() or (np.diff(gaps, axis=1) < 0).any():
         return "its logits are not in descending order"
     if "ids" in columns and columns["ids"].size and _largest_id(columns["ids"]) >= meta["vocabulary"]:

@@ -102,7 +102,7 @@ class _SquaredGap(torch.autograd.Function):
         size = max(1, TABLE // max(1, columns * (z.shape[1] + y.shape[1])))
         wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[2]
         parts = [slice(first, first + size) for first in range(0, problems, size)]
-        found = [_part(*(t[part] for t in (z, z_at, y, y_at, a, b)), columns, wanted) for part in parts]
+        found = [_part(z[p], z_at[p], y[p], y_at[p], a[p], b[p], columns, wanted) for p in parts]
         value, *gradients = (torch.cat(list(each)) for each in zip(*found, strict=True))
         ctx.save_for_backward(*gradients)
         return value

@@ -45,12 +45,14 @@ class GldLocal:
     Attributes:
         labelled: Whether nodes are compared by name. If not, the loss is the id-blind twin: with the form "frobenius"
             the values of each position are sorted before the graphs are made, so node i is the i-th largest value and
-            no id counts; with "features" the two feature vectors are sorted. This vector is made with ids, so there
-            the names count inside each model, as in `gld` with vocabulary nodes.
+            no id counts; with "features" the two feature vectors are sorted. These vectors are made with ids, so
+            the names still count inside each model, as in `gld` with vocabulary nodes.
         window: W, the number of pairs of a window. "all" makes one window of all pairs of a sequence.
         form: What is compared.
             "frobenius": the distance is ||C_w - D_w||_F^2.
-            "features": the distance is (1/n) sum_i |f_i - g_i| with f = C_w 1 / n and g = D_w 1 / n.
+            "features": the distance is (1/n) sum_i |f_i - g_i| with f = C_w 1 / n and g = D_w 1 / n. Both divisions
+            by n make it small, so it needs a weight near n^2: about 1e3 for 4 pairs of k = 10, and 1e6 for a long
+            response.
         values: The node values.
             "softmax": the softmax over the kept k.
             "prob": the probabilities among the whole vocabulary.
@@ -92,12 +94,12 @@ class GldLocal:
         named = (ours.need("ids"), _names(theirs)) if self._named else (None, None)
         nodes = [_nodes(*one, valid) for one in zip((ours, theirs), named, strict=True)]
         width = pairs.shape[1] if self.window == "all" else min(self.window, pairs.shape[1])
-        cut = [_windows(rows, valid, width) for rows in (p, nodes[0], q, nodes[1], valid)]
-        size = cut.pop().sum(-1).to(p.dtype)  # [N]
+        p, p_nodes, q, q_nodes, held = (_windows(t, valid, width) for t in (p, nodes[0], q, nodes[1], valid))
+        size = held.sum(-1).to(p.dtype)  # [N]
         if self.form == "frobenius":
             each = 1 / size.clamp_min(1)
-            return (size * squared_gap(*cut, each, each)).sum()
-        return (size * self._features_gap(*cut, size)).sum()
+            return (size * squared_gap(p, p_nodes, q, q_nodes, each, each)).sum()
+        return (size * self._features_gap(p, p_nodes, q, q_nodes, size)).sum()
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None) -> int:
         """The number of pairs that join two unmasked positions; see `Loss.count`."""

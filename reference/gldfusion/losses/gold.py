@@ -29,12 +29,13 @@ class Gold:
     beta q log(q / m) + (1 - beta) p log(p / m), m = beta q + (1 - beta) p, over the tokens that both vocabularies have.
     L sums |p_(i) - q_(i)| over the other tokens, sorted by their probability.
 
-    The blog post and the code of GOLD (trl 1.16) differ, and the code has variants. We follow the post: outputs are
-    shifted against the labels, and tokens are merged by the chain rule. (The code's default, `observed`, reads outputs
-    that are not shifted.) We also differ from the code where the source keeps only k tokens: J is summed over
-    the shared tokens that the source keeps, L over the others among the kept k of each model. No summand of J is
-    negative, so this is at most J of the whole vocabulary. Tokens are shared if their bytes are equal, not their
-    strings, and the token that ends the response counts.
+    GOLD is described by a blog post and by the code of TRL, which has two ways to merge tokens. We follow the code
+    (trl 1.16) with its setting `bayesian`, which is the chain rule on outputs that are shifted against the labels. The
+    default of the code, `observed`, is no chain rule and reads outputs that are not shifted. Ours is different in
+    three more points. The source keeps only k tokens, so J is summed over the shared tokens that it keeps, and L
+    over the other tokens among the kept k of each model; no summand of J is negative, so J is at most that of the whole
+    vocabulary. Tokens are shared if their bytes are equal, where the code compares their strings. And the token that
+    ends the response counts, which the code leaves out.
 
     Attributes:
         beta: Weight of the source in m, between 0 and 1, both excluded.

@@ -22,12 +22,12 @@ class Xtoken:
     Each row of W belongs to a token of the pivot and sums to 1 (`gldfusion.projection`): a source token with the same
     bytes gets all of it. Otherwise the pivot's token is cut into source tokens, and the first of them gets about 0.9.
 
-    We could read the code of its authors (NeMo-RL), not the paper. We follow the code in W, except that it also cuts
-    the source's tokens into pivot tokens. Our loss differs from the code in four points. It compares two distributions
-    where a chunk of the text begins, because both models then predict from the same text; the code averages over
-    the positions of a chunk. It reads the k tokens that the source keeps at each position; the code reads the likeliest
-    tokens of the whole batch. All other tokens share one bucket; the code drops them, and in its hybrid form a source
-    that equals the pivot then has a gradient. There is no temperature.
+    We read the paper's abstract and the code of its authors (NeMo-RL), and follow the code. It makes W in the same way,
+    and also cuts the source's tokens into pivot tokens, which we do not. Our loss differs from the code in four points.
+    It compares two distributions where a chunk of the text begins, because both models then predict from the same text;
+    the code averages over the positions of a chunk. It reads the k tokens that the source keeps at each position; the
+    code reads the likeliest tokens of the whole batch. All other tokens share one bucket; the code drops them, and in
+    its hybrid form a source that equals the pivot then has a gradient. There is no temperature.
 
     Attributes:
         form: What is compared.
