@@ -133,8 +133,8 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
         chance: chance level in [0, 1] of each family or task.
 
     Raises:
-        InputError: the rows cannot be compared (see `check_rows`), the methods of a comparison were trained differently,
-            the spec lacks a source, or `chance` lacks a family.
+        InputError: the rows cannot be compared (see `check_rows`), the methods of a comparison were trained
+            differently, the spec lacks a source, or `chance` lacks a family.
     """
     check_rows(rows)
     require_same(rows, spec)
