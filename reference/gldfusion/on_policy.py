@@ -113,7 +113,8 @@ def sample(fusion: Fusion, chosen: Sequence[int], seed: int) -> tuple[list[str |
             rows = order[begin : begin + ROWS]
             for n, ids in zip(rows, _continued(fusion, model, [prompts[n] for n in rows]), strict=True):
                 tokens += len(prompts[n]) + len(ids)
-                replies[n] = fusion.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+                text = fusion.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+                replies[n] = cast(str, text)
     return replies, tokens
 
 
