@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -179,7 +179,7 @@ def warn_of_special(data: FusionData, special: str) -> None:
         )
 
 
-def source_identity(spec: SourceSpec, source: SourceSignals) -> dict[str, object]:
+def source_identity(spec: SourceSpec, source: SourceSignals) -> Mapping[str, object]:
     """What determines the signals of a source and their share of the loss.
 
     Args:
