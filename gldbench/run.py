@@ -20,7 +20,7 @@ import yaml
 from gldbench import sandbox
 from gldbench.engines import engine_named
 from gldbench.env import claim, environment
-from gldbench.evaluate.world import evaluate_world, training_rows, work_of
+from gldbench.evaluate.world import cache_row, evaluate_world, training_rows, work_of
 from gldbench.grade.rows import RowLabels
 from gldbench.jobs import Job, Ran, Report, intact, together
 from gldbench.methods import METHODS, check_methods
@@ -129,7 +129,9 @@ def plan(
             )
             jobs += [fuse, dataclasses.replace(job, needs=(*job.needs, fuse.name))]
         else:
-            model = _world_needs(spec, subject, f"train {subject.method}")
+            stored = {*spec.world.sources, "control"}  # the size of their stored logits is a row of the evaluation
+            kind = "logits" if subject.method in stored else "train"
+            model = _world_needs(spec, subject, f"{kind} {subject.method}")
             jobs.append(dataclasses.replace(job, needs=(*job.needs, *model)))
     return jobs
 
@@ -306,4 +308,8 @@ def evaluate_one(
     work = work_of(sets, spec.evaluation.max_tokens)
     with _code_allowed(unsafe_code):
         rows = evaluate_world(path, work, store, labels, spec.evaluation.batch_size, progress)
-    store.append_rows([*rows, *training_rows(path, labels)], unit_of(subject.name))
+    rows += training_rows(path, labels)
+    cache = world / "cache" / subject.method
+    if subject.method not in spec.methods and (cache / "complete").is_file():
+        rows.append(cache_row(cache, labels))
+    store.append_rows(rows, unit_of(subject.name))

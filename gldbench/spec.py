@@ -97,7 +97,7 @@ class MethodSpec(Growing):
 
     later: ClassVar[frozenset[str]] = frozenset(
         {"like", "adds_to", "term_options", "times", "k", "choices", "sample_seed", "differs_in", "exploratory"}
-        | {"options"}
+        | {"options", "steps_factor"}
     )
     kind: str = "train"
     """key of `methods.METHODS`"""
@@ -128,6 +128,8 @@ class MethodSpec(Growing):
     """draw the sample of the fusion set with this seed in every training, so that only the order varies"""
     learning_rate: float | None = None
     """default: that of `fusion.train`, or the tuned one"""
+    steps_factor: float = Field(default=1.0, gt=0)
+    """number of training steps, as a multiple of that of `fusion.train`"""
     differs_in: tuple[str, ...] = ()
     """settings in which the method differs on purpose from the method that it is compared with, besides its terms"""
     exploratory: bool = False

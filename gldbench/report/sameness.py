@@ -39,9 +39,8 @@ def require_same(rows: Sequence[Row], spec: Mapping[str, Any]) -> None:
         if settings is None or base is None or settings.get("kind", "train") != "train":
             continue
         for key in KEYS:
-            declared = key in settings.get("differs_in", ()) or (
-                key == "tokens" and settings.get("sample_seed") is not None
-            )
+            declared = key in settings.get("differs_in", ())
+            declared |= key == "tokens" and settings.get("sample_seed") is not None
             if not declared and key in own and key in base and own[key] != base[key]:
                 raise InputError(
                     f"the methods of a comparison must be trained alike: {method} with seed {seed} in world {world} "
