@@ -24,7 +24,7 @@ from gldbench.evaluate.world import cache_row, evaluate_world, training_rows, wo
 from gldbench.grade.rows import RowLabels
 from gldbench.jobs import Job, Ran, Report, intact, together
 from gldbench.methods import METHODS, check_methods
-from gldbench.protocol.arms import require_declared, resolved_methods
+from gldbench.protocol.arms import possible_methods, require_declared, resolved_methods
 from gldbench.protocol.forecast import note_seconds
 from gldbench.protocol.tuned import Tuning, read_tuning, write_tuning
 from gldbench.protocol.tuning import tune, tuning_key
@@ -166,7 +166,8 @@ def run_spec(spec: Spec, run: Path, machine: Machine, report: Report) -> Ran:
             `run` holds another experiment, another process uses it, or a file that an earlier process wrote is damaged.
     """
     engine_named(machine.engine)
-    check_methods(spec)
+    for methods in possible_methods(spec):
+        check_methods(spec.model_copy(update={"methods": methods}))
     check_world(spec.world)
     require_declared(spec, resolved_methods(spec, {}))
     if any(FAMILIES[name].programs for name in families_of(spec.world)):

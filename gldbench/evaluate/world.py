@@ -104,7 +104,6 @@ def evaluate_world(
         store,
         subject=labels.subject,
         batch_size=batch_size,
-        device="cpu",
         progress=progress,
     )
     rows, start = [], 0

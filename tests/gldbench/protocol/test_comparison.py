@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gldbench.commands.report import show_report
 from gldbench.protocol.tuned import read_tuning
@@ -120,11 +121,38 @@ def test_the_report_shows_gates_worlds_comparisons_and_trials(whole: Path, capsy
     assert read_run(whole).tuning == read_tuning(whole)
 
 
+def test_a_run_with_many_checkpoints_has_no_page_of_items(
+    whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gldbench.commands.report.MOST_CHECKPOINTS", 10)
+    show_report(whole, False, {})
+    assert "items: no page, because 32 checkpoints are too many for one" in capsys.readouterr().out
+    assert "Look at single items" not in (whole / "report" / "index.html").read_text()
+
+
 def test_a_comparison_in_its_tuning_world_is_refused() -> None:
     with pytest.raises(InputError, match=r"toy with --world-seed 0: tuning.worlds has 0"):
         in_world(load_spec(str(TOY)), 0)
     other = in_world(load_spec(str(TOY)), 9)
     assert (other.name, other.world.seed, other.worlds) == ("toy-world9", 9, ())
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ("sft+uld+gld", {"choices": {"edges": ["graph", "grahp"]}}, r"sft\+uld\+gld.terms.1: .*grahp"),
+        ("sft-order", {"like": "sft+uld", "term_options": {"uld": {"temprature": 2}}}, "temprature"),
+    ],
+)
+def test_options_are_checked_before_anything_is_trained(
+    tmp_path: Path, method: str, changes: dict[str, Any], message: str
+) -> None:
+    content = yaml.safe_load(TOY.read_text())
+    content["methods"][method] |= changes
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(InputError, match=message):
+        run_spec(load_spec(str(tmp_path / "toy.yaml")), tmp_path / "run", SERIAL, silent)
+    assert not (tmp_path / "worlds").exists()
 
 
 def test_ray_is_refused_in_words(tmp_path: Path) -> None:
