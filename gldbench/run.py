@@ -26,7 +26,7 @@ from gldbench.jobs import Job, Ran, Report, intact, together
 from gldbench.methods import METHODS, check_methods
 from gldbench.protocol.arms import possible_methods, require_declared, resolved_methods
 from gldbench.protocol.forecast import note_seconds
-from gldbench.protocol.tuned import Tuning, read_tuning, write_tuning
+from gldbench.protocol.tuned import Tuning, read_tuning, take_tuning, write_tuning
 from gldbench.protocol.tuning import tune, tuning_key
 from gldbench.report.scores import mean_scores
 from gldbench.schema import Environment, Row
@@ -178,6 +178,9 @@ def run_spec(spec: Spec, run: Path, machine: Machine, report: Report) -> Ran:
         _tidy(run)
         claim(run, env, yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False))
         tuning, ran = read_tuning(run), Ran()
+        if tuning is None and spec.weights_from is not None:
+            tuned = [name for name, method in spec.methods.items() if method.terms]
+            tuning = take_tuning(run, run.with_name(spec.weights_from), tuned)
         if tuning is None and spec.tuning is not None:
             tuning, ran = _tuned(spec, run, env, machine, report)
             note_seconds(spec, run, ran)

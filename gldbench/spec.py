@@ -185,7 +185,7 @@ class GateSpec(Model):
 class Spec(Growing):
     """One experiment."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"gates", "worlds", "tuning", "primary"})
+    later: ClassVar[frozenset[str]] = frozenset({"gates", "worlds", "tuning", "weights_from", "primary"})
 
     name: str
     """name of the run; the default folder is runs/<name>"""
@@ -201,6 +201,8 @@ class Spec(Growing):
     worlds: tuple[int, ...] = ()
     """world seeds: one world for each, which differs from `world` by its seed only. Empty: only `world`"""
     tuning: TuningSpec | None = None
+    weights_from: str | None = None
+    """name of a run in the same folder whose tuned weights are used, instead of `tuning`; its learning rate is not"""
     primary: tuple[tuple[str, str], ...] = ()
     """the comparisons that the run is made for, each (candidate, baseline). Their p-values are corrected together"""
 

@@ -146,13 +146,15 @@ def require_declared(spec: Spec, methods: Mapping[str, MethodSpec]) -> None:
     """Refuses a comparison whose methods differ in anything that the spec does not declare.
 
     Args:
-        spec: a spec; nothing is required if it has neither `tuning` nor `primary`.
+        spec: a spec; nothing is required if it tunes no weights and has no primary comparisons.
         methods: its resolved methods.
 
     Raises:
         InputError: names the method and the key of the first difference.
     """
-    differences = undeclared_differences(methods, compared_with(spec)) if spec.primary or spec.tuning else []
+    differences = (
+        undeclared_differences(methods, compared_with(spec)) if spec.primary or spec.tuning or spec.weights_from else []
+    )
     if differences:
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
         raise InputError(

@@ -25,12 +25,12 @@ def require_same(rows: Sequence[Row], spec: Mapping[str, Any]) -> None:
 
     Args:
         rows: all rows of the run.
-        spec: its parsed spec.yaml. Nothing is required if it has neither `tuning` nor `primary`.
+        spec: its parsed spec.yaml. Nothing is required if it is no comparison.
 
     Raises:
         InputError: names the method, the key and both values.
     """
-    if not spec.get("primary") and not spec.get("tuning"):
+    if not any(spec.get(key) for key in ("primary", "tuning", "weights_from")):
         return
     trained = _trained(rows)
     for (method, world, seed), own in sorted(trained.items()):

@@ -137,6 +137,19 @@ def test_a_comparison_in_its_tuning_world_is_refused() -> None:
     assert (other.name, other.world.seed, other.worlds) == ("toy-world9", 9, ())
 
 
+def test_weights_are_taken_from_another_run(whole: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(TOY.read_text()) | {"name": "taken", "worlds": [3], "tuning": None, "weights_from": "toy"}
+    (tmp_path / "taken.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    spec = load_spec(str(tmp_path / "taken.yaml"))
+    run_spec(spec, whole.with_name("taken"), SERIAL, silent)
+    taken, chosen = read_tuning(whole.with_name("taken")), read_tuning(whole)
+    assert taken is not None
+    assert chosen is not None
+    assert (taken.choices, taken.learning_rate) == (chosen.choices, None)
+    with pytest.raises(InputError, match=r"elsewhere/toy has no tuning.json, from which this spec takes its weights"):
+        run_spec(spec, tmp_path / "elsewhere" / "taken", SERIAL, silent)
+
+
 @pytest.mark.parametrize(
     ("method", "changes", "message"),
     [
