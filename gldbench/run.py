@@ -20,13 +20,13 @@ import yaml
 from gldbench import sandbox
 from gldbench.engines import engine_named
 from gldbench.env import claim, environment
-from gldbench.evaluate.world import evaluate_world, training_rows, work_of
+from gldbench.evaluate.world import cache_row, evaluate_world, training_rows, work_of
 from gldbench.grade.rows import RowLabels
 from gldbench.jobs import Job, Ran, Report, intact, together
 from gldbench.methods import METHODS, check_methods
-from gldbench.protocol.arms import require_declared, resolved_methods
+from gldbench.protocol.arms import possible_methods, require_declared, resolved_methods
 from gldbench.protocol.forecast import note_seconds
-from gldbench.protocol.tuned import Tuning, read_tuning, write_tuning
+from gldbench.protocol.tuned import Tuning, read_tuning, take_tuning, write_tuning
 from gldbench.protocol.tuning import tune, tuning_key
 from gldbench.report.scores import mean_scores
 from gldbench.schema import Environment, Row
@@ -129,7 +129,9 @@ def plan(
             )
             jobs += [fuse, dataclasses.replace(job, needs=(*job.needs, fuse.name))]
         else:
-            model = _world_needs(spec, subject, f"train {subject.method}")
+            stored = {*spec.world.sources, "control"}  # the size of their stored logits is a row of the evaluation
+            kind = "logits" if subject.method in stored else "train"
+            model = _world_needs(spec, subject, f"{kind} {subject.method}")
             jobs.append(dataclasses.replace(job, needs=(*job.needs, *model)))
     return jobs
 
@@ -164,7 +166,8 @@ def run_spec(spec: Spec, run: Path, machine: Machine, report: Report) -> Ran:
             `run` holds another experiment, another process uses it, or a file that an earlier process wrote is damaged.
     """
     engine_named(machine.engine)
-    check_methods(spec)
+    for methods in possible_methods(spec):
+        check_methods(spec.model_copy(update={"methods": methods}))
     check_world(spec.world)
     require_declared(spec, resolved_methods(spec, {}))
     if any(FAMILIES[name].programs for name in families_of(spec.world)):
@@ -175,6 +178,9 @@ def run_spec(spec: Spec, run: Path, machine: Machine, report: Report) -> Ran:
         _tidy(run)
         claim(run, env, yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False))
         tuning, ran = read_tuning(run), Ran()
+        if tuning is None and spec.weights_from is not None:
+            tuned = [name for name, method in spec.methods.items() if method.terms]
+            tuning = take_tuning(run, run.with_name(spec.weights_from), tuned)
         if tuning is None and spec.tuning is not None:
             tuning, ran = _tuned(spec, run, env, machine, report)
             note_seconds(spec, run, ran)
@@ -306,4 +312,8 @@ def evaluate_one(
     work = work_of(sets, spec.evaluation.max_tokens)
     with _code_allowed(unsafe_code):
         rows = evaluate_world(path, work, store, labels, spec.evaluation.batch_size, progress)
-    store.append_rows([*rows, *training_rows(path, labels)], unit_of(subject.name))
+    rows += training_rows(path, labels)
+    cache = world / "cache" / subject.method
+    if subject.method not in spec.methods and (cache / "complete").is_file():
+        rows.append(cache_row(cache, labels))
+    store.append_rows(rows, unit_of(subject.name))

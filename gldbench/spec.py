@@ -97,7 +97,7 @@ class MethodSpec(Growing):
 
     later: ClassVar[frozenset[str]] = frozenset(
         {"like", "adds_to", "term_options", "times", "k", "choices", "sample_seed", "differs_in", "exploratory"}
-        | {"options"}
+        | {"options", "steps_factor"}
     )
     kind: str = "train"
     """key of `methods.METHODS`"""
@@ -128,6 +128,8 @@ class MethodSpec(Growing):
     """draw the sample of the fusion set with this seed in every training, so that only the order varies"""
     learning_rate: float | None = None
     """default: that of `fusion.train`, or the tuned one"""
+    steps_factor: float = Field(default=1.0, gt=0)
+    """number of training steps, as a multiple of that of `fusion.train`"""
     differs_in: tuple[str, ...] = ()
     """settings in which the method differs on purpose from the method that it is compared with, besides its terms"""
     exploratory: bool = False
@@ -183,7 +185,7 @@ class GateSpec(Model):
 class Spec(Growing):
     """One experiment."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"gates", "worlds", "tuning", "primary"})
+    later: ClassVar[frozenset[str]] = frozenset({"gates", "worlds", "tuning", "weights_from", "primary"})
 
     name: str
     """name of the run; the default folder is runs/<name>"""
@@ -199,6 +201,8 @@ class Spec(Growing):
     worlds: tuple[int, ...] = ()
     """world seeds: one world for each, which differs from `world` by its seed only. Empty: only `world`"""
     tuning: TuningSpec | None = None
+    weights_from: str | None = None
+    """name of a run in the same folder whose tuned weights are used, instead of `tuning`; its learning rate is not"""
     primary: tuple[tuple[str, str], ...] = ()
     """the comparisons that the run is made for, each (candidate, baseline). Their p-values are corrected together"""
 

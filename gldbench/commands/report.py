@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 ITEMS = "items.html"
 """page of single items beside the report"""
+MOST_CHECKPOINTS = 80
+"""a run with more has no page of single items: it would be too large for a browser"""
 DISAGREEMENTS = "disagreements.html"
 """page of the items on which graders differ, where several graded the responses; a .jsonl beside it holds the same"""
 
@@ -63,26 +65,37 @@ def show_report(
 
     made = read_run(folder, partial)
     analysis = analyse(made.rows, made.spec, {name: load_task(name).chance for name in task_names()})
-    items = read_folder(folder, partial)
-    several = several_graders(items)
-    paths = write_report(made, analysis, folder / "report", ITEMS, DISAGREEMENTS if several else "")
-    with atomic_write(paths.html.with_name(ITEMS)) as file:
-        file.write(page(items, f"Items of {analysis.run_id}", paths.html.name).encode())
-    if several:
-        write_disagreements(items, paths.html, analysis.run_id)
+    checkpoints = len({row.subject for row in made.rows})
+    items = read_folder(folder, partial) if checkpoints <= MOST_CHECKPOINTS else None
+    several = items is not None and several_graders(items)
+    paths = write_report(
+        made, analysis, folder / "report", ITEMS if items is not None else "", DISAGREEMENTS if several else ""
+    )
+    if items is not None:
+        with atomic_write(paths.html.with_name(ITEMS)) as file:
+            file.write(page(items, f"Items of {analysis.run_id}", paths.html.name).encode())
+        if several:
+            write_disagreements(items, paths.html, analysis.run_id)
+    else:
+        paths.html.with_name(ITEMS).unlink(missing_ok=True)  # of an earlier report
     if as_json:
         summary = summary_json(analysis, trainings(made.rows), made.environment)
         summary["missing"] = list(made.missing)
         if clock:
             facts = facts | {"seconds": {s.kind: round(s.seconds, 1) for s in clock.spent()}}
-        print_json(summary | facts | {"report": str(paths.html), "items": str(paths.html.with_name(ITEMS))})
+        where = {"report": str(paths.html), "items": str(paths.html.with_name(ITEMS)) if items is not None else None}
+        print_json(summary | facts | where)
         return
     print_table(summary_table(analysis))
     if made.missing:
         print(missing(made.missing))
     for name, value in facts.items():
         print(f"{name.replace('_', ' ')}: {value}")
-    print(f"report: {paths.html}\nitems: {paths.html.with_name(ITEMS)}")
+    print(f"report: {paths.html}")
+    if items is not None:
+        print(f"items: {paths.html.with_name(ITEMS)}")
+    else:
+        print(f"items: no page, because {checkpoints} checkpoints are too many for one; see `gldbench items --help`")
     if note := without_sandbox(made.rows):
         print(note)
     if clock:

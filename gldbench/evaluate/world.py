@@ -22,6 +22,8 @@ TRAINING_TOTALS = "training_totals.json"
 UNITS = {
     "seconds": "s",
     "peak_memory_bytes": "B",
+    "cache_bytes": "B",
+    "inference_models": "models",
     "tokens": "tokens",
     "flops": "FLOP",
     "inference_models": "models",
@@ -102,7 +104,6 @@ def evaluate_world(
         store,
         subject=labels.subject,
         batch_size=batch_size,
-        device="cpu",
         progress=progress,
     )
     rows, start = [], 0
@@ -136,6 +137,12 @@ def training_rows(checkpoint: Path, labels: RowLabels) -> list[Row]:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise InputError(f"the training log of {checkpoint} has another form: {plain_line(error)}\n{mend}") from None
+
+
+def cache_row(cache: Path, labels: RowLabels) -> Row:
+    """The size of the stored logits of a source, as a row beside the totals of its training."""
+    size = sum(path.stat().st_size for path in cache.iterdir() if path.is_file())
+    return _training_row(labels, "total", "cache_bytes", float(size))
 
 
 def _by_loss(terms: dict[str, float]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from gldbench.methods.method import Inputs, Method
 from gldbench.spec import MethodSpec, Spec
 from gldfusion.progress import Progress
-from gldfusion.recipe import DataPart, Recipe, SourceSpec
+from gldfusion.recipe import DataPart, Recipe, SourceSpec, steps_of
 
 
 def train(
@@ -61,7 +61,12 @@ def recipe_of(spec: Spec, method: MethodSpec, world: Path, data: Path, seed: int
         )
         for source in names
     )
-    changes = {"seed": seed} | ({"learning_rate": method.learning_rate} if method.learning_rate else {})
+    changes: dict[str, float | None] = {"seed": seed}
+    if method.learning_rate:
+        changes["learning_rate"] = method.learning_rate
+    if method.steps_factor != 1:
+        steps = steps_of(spec.fusion.train, spec.fusion.examples)
+        changes |= {"steps": round(method.steps_factor * steps), "epochs": None}
     return Recipe(
         name=name,
         pivot=world / "models" / "pivot",

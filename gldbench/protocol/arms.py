@@ -98,6 +98,17 @@ def resolved_method(method: MethodSpec, base: MethodSpec | None, choice: Choice)
     return method.model_copy(update=changes | reset)
 
 
+def possible_methods(spec: Spec) -> Iterator[dict[str, MethodSpec]]:
+    """The methods as they are trained with every value of their `choices`, for checks before anything is trained."""
+    most = max((len(values) for m in spec.methods.values() for values in m.choices.values()), default=1)
+    for place in range(most):
+        options = {
+            name: {option: values[min(place, len(values) - 1)] for option, values in method.choices.items()}
+            for name, method in spec.methods.items()
+        }
+        yield resolved_methods(spec, {name: Choice(options=own) for name, own in options.items()})
+
+
 def undeclared_differences(methods: Mapping[str, MethodSpec], bases: Mapping[str, str]) -> list[str]:
     """What differs between a method and the one that it is compared with, although the spec does not declare it.
 
@@ -135,13 +146,15 @@ def require_declared(spec: Spec, methods: Mapping[str, MethodSpec]) -> None:
     """Refuses a comparison whose methods differ in anything that the spec does not declare.
 
     Args:
-        spec: a spec; nothing is required if it has neither `tuning` nor `primary`.
+        spec: a spec; nothing is required if it tunes no weights and has no primary comparisons.
         methods: its resolved methods.
 
     Raises:
         InputError: names the method and the key of the first difference.
     """
-    differences = undeclared_differences(methods, compared_with(spec)) if spec.primary or spec.tuning else []
+    differences = (
+        undeclared_differences(methods, compared_with(spec)) if spec.primary or spec.tuning or spec.weights_from else []
+    )
     if differences:
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
         raise InputError(

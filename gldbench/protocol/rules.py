@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gldbench.protocol.arms import BASELINE, base_of
@@ -85,7 +86,7 @@ def _check_method(spec: Spec, name: str, method: MethodSpec, where: str) -> None
         raise InputError(f"{where} has adds_to but no terms\nname the terms that it adds, or use like")
     if (method.term_options or method.times != 1) and not method.like:
         raise InputError(f"{where}: term_options and times change the terms of another method\nname it with like")
-    if method.choices and (spec.tuning is None or not method.terms):
+    if method.choices and (not (spec.tuning or spec.weights_from) or not method.terms):
         raise InputError(f"{where}: choices are made for a method's own terms\ngive terms, and a block `tuning`")
     if method.k is not None and method.k > spec.world.k:
         raise InputError(f"{where}.k is {method.k}, but the world stores {spec.world.k} logits for each position")
@@ -93,6 +94,10 @@ def _check_method(spec: Spec, name: str, method: MethodSpec, where: str) -> None
 
 def _check_tuning(spec: Spec, where: str) -> None:
     tuning = spec.tuning
+    if tuning is not None and spec.weights_from is not None:
+        raise InputError(f"{where} has both tuning and weights_from\nleave out one of them: set tuning to null")
+    if spec.weights_from is not None and Path(spec.weights_from).name != spec.weights_from:
+        raise InputError(f"{where}: weights_from: expected the name of a run beside this one, such as compare")
     if tuning is None:
         return
     if BASELINE not in spec.methods:

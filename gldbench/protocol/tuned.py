@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,3 +76,29 @@ def read_tuning(run: Path) -> Tuning | None:
         first = error.errors()[0]
         where = one_line(".".join(map(str, first["loc"])), 80)
         raise InputError(f"{path} is damaged: {where}: {one_line(first['msg'], 200)}\n{mend}") from None
+
+
+def take_tuning(run: Path, other: Path, methods: Collection[str]) -> Tuning:
+    """Takes over what another run chose for these methods, and writes it into the folder of a run.
+
+    Args:
+        run: the run that uses the weights.
+        other: the run that chose them.
+        methods: the methods whose weights are needed.
+
+    Raises:
+        InputError: the other run has chosen nothing yet, or nothing for one of the methods.
+    """
+    found = read_tuning(other)
+    if found is None:
+        raise InputError(f"{other} has no {TUNING}, from which this spec takes its weights\nrun that comparison first")
+    if missing := sorted(set(methods) - found.choices.keys()):
+        raise InputError(
+            f"{other / TUNING} has no weight for {missing[0]}\nadd the method to that comparison, or leave it out here"
+        )
+    trials = tuple(trial for trial in found.trials if trial.method in methods)
+    taken = Tuning(
+        None, {method: found.choices[method] for method in methods}, trials, f"{found.rule}, in {other.name}"
+    )
+    write_tuning(run, taken)
+    return taken

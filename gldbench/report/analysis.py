@@ -97,6 +97,8 @@ class Analysis:
     """each method minus each of its controls"""
     added_differences: tuple[stats.PairedDifference, ...]
     """each method that adds terms to another one, minus that one"""
+    equal_flops: tuple[stats.PairedDifference, ...]
+    """each method minus sft after as many FLOPs, if the spec has sft with more steps"""
     primary: tuple[Finding, ...]
     """the comparisons that the spec names; empty if it names none"""
     primary_everywhere: tuple[stats.PairedDifference, ...]
@@ -184,6 +186,7 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
         differences=tuple(sorted(found, key=lambda difference: order[difference.comparison.candidate])),
         control_differences=tuple(differences(test, kept, levels, _controls(fused, spec))),
         added_differences=tuple(differences(test, kept, levels, _added(fused, spec))),
+        equal_flops=tuple(_untested(differences(test, kept, levels, _equal_flops(fused, spec)))),
         primary=findings(test, kept, levels, primary),
         primary_everywhere=_everywhere(everywhere, test, kept, levels, primary),
         by_world=by_world if len(by_world) > 1 else {},
@@ -233,6 +236,13 @@ def _controls(methods: Iterable[str], spec: Mapping[str, Any]) -> list[Pair]:
 def _added(methods: Iterable[str], spec: Mapping[str, Any]) -> list[Pair]:
     found = [(name, spec["methods"].get(name, {}).get("adds_to")) for name in methods]
     return [(name, base) for name, base in found if base]
+
+
+def _equal_flops(methods: Sequence[str], spec: Mapping[str, Any]) -> list[Pair]:
+    """Each method that is trained for the usual steps, with sft that is trained for more."""
+    more = {name for name in methods if spec["methods"].get(name, {}).get("steps_factor", 1) != 1}
+    longer = [name for name in more if spec["methods"][name].get("like") == names.BASELINE]
+    return [(name, longer[0]) for name in methods if longer and name not in (*more, names.BASELINE)]
 
 
 def _everywhere(

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from gldbench.report import names
 from gldbench.report.analysis import Analysis
+from gldbench.report.costs import Cost, frontier
 from gldbench.report.gate import MARGIN
 from gldbench.report.names import INK, MUTED, PAPER, RULE, Style
 from gldbench.report.svg import SETTINGS, WIDTH, Picture, picture
@@ -24,7 +25,9 @@ TOP, BOTTOM, RIGHT = 0.12, 0.47, 0.62
 """margins in inches; the right margin holds the values"""
 
 
-def draw_all(analysis: Analysis, rows: Sequence[Row], trained: Sequence[Training]) -> list[Picture]:
+def draw_all(
+    analysis: Analysis, rows: Sequence[Row], trained: Sequence[Training], spent: Sequence[Cost] = ()
+) -> list[Picture]:
     """Draws all figures that have numbers, in the order of the page."""
     fused = [t for t in trained if names.group_of(t.method) != "reference"]
     methods = [score.method for score in analysis.scores]
@@ -40,7 +43,42 @@ def draw_all(analysis: Analysis, rows: Sequence[Row], trained: Sequence[Training
             _cost(fused, look, "seconds", 1, "training time of a checkpoint (seconds)", "Time"),
             _cost(fused, look, "peak_memory_bytes", 2**20, "peak memory of a training process (MiB)", "Memory"),
         ] * bool(fused)
+        if len({cost.flops for cost in spent}) > 1:
+            pictures.append(_pareto(analysis, spent, look))
     return pictures
+
+
+def _pareto(analysis: Analysis, spent: Sequence[Cost], look: Mapping[str, Style]) -> Picture:
+    points = {
+        c.method: (c.flops / 1e12, 100 * s.mean.corrected.value) for c in spent if (s := analysis.score(c.method))
+    }
+    figure = Figure((WIDTH, 2.6))
+    axes = figure.add_axes((0.52 / WIDTH, 0.47 / 2.6, 1 - 1.75 / WIDTH, 2.0 / 2.6))
+    best = frontier(points)
+    axes.plot(*zip(*(points[method] for method in best), strict=True), color=MUTED, linewidth=0.8, zorder=1)
+    for method, (x, y) in points.items():
+        style = look[method]
+        face = PAPER if style.hollow else style.colour
+        axes.plot([x], [y], "o", markersize=5.5, color=style.colour, markerfacecolor=face, zorder=3)
+    _open(axes)
+    axes.grid(color=RULE, linewidth=0.8)
+    axes.set_xlabel("cost of a checkpoint, pivot and sources (10¹² FLOPs)")
+    axes.set_ylabel("mean score (%)")
+    axes.margins(0.06, 0.12)
+    low, high = axes.get_ylim()
+    heights = _spread_labels({m: y for m, (_, y) in points.items()}, low, high, gap=0.075 * (high - low))
+    for method, y in heights.items():
+        place, colour = (1.05, (y - low) / (high - low)), look[method].colour
+        leader = {"arrowstyle": "-", "relpos": (0, 0.5), "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 1}
+        axes.annotate(
+            method, points[method], place, "data", "axes fraction", leader, va="center", fontsize=8, color=colour
+        )
+    listed = ", ".join(f"{m} {x:.2f} for {y:.1f}" for m, (x, y) in points.items())
+    caption = (
+        "Chance-corrected mean score against FLOPs. The line joins the methods that no other method beats in both. "
+        "Hollow marks are controls."
+    )
+    return picture("pareto", "Cost against quality", caption, f"FLOPs (10¹²) and mean scores: {listed}", figure)
 
 
 def _means(analysis: Analysis, look: Mapping[str, Style]) -> Picture:

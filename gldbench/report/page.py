@@ -15,6 +15,7 @@ from gldbench.protocol.arms import protocol_hash
 from gldbench.protocol.tuned import Tuning, read_tuning
 from gldbench.report import names, opening, words
 from gldbench.report.analysis import Analysis
+from gldbench.report.costs import costs
 from gldbench.report.figures import draw_all
 from gldbench.report.svg import Picture, variable
 from gldbench.report.tables import all_tables
@@ -103,7 +104,7 @@ def write_report(run: Run, analysis: Analysis, folder: Path, items: str = "", di
         disagreements: address of a page with the items on which graders differ; empty: there is none.
     """
     trained = trainings(run.rows)
-    pictures = draw_all(analysis, run.rows, trained)
+    pictures = draw_all(analysis, run.rows, trained, costs(trained, run.spec))
     facts = _facts(run, analysis, trained, pictures) | {"items": items, "disagreements": disagreements}
     files = {folder / "figures" / f"{picture.name}.png": picture.png for picture in pictures}
     paths = ReportPaths(folder / "index.html", folder / "report.md", tuple(files))

@@ -25,12 +25,12 @@ def require_same(rows: Sequence[Row], spec: Mapping[str, Any]) -> None:
 
     Args:
         rows: all rows of the run.
-        spec: its parsed spec.yaml. Nothing is required if it has neither `tuning` nor `primary`.
+        spec: its parsed spec.yaml. Nothing is required if it is no comparison.
 
     Raises:
         InputError: names the method, the key and both values.
     """
-    if not spec.get("primary") and not spec.get("tuning"):
+    if not any(spec.get(key) for key in ("primary", "tuning", "weights_from")):
         return
     trained = _trained(rows)
     for (method, world, seed), own in sorted(trained.items()):
@@ -39,9 +39,8 @@ def require_same(rows: Sequence[Row], spec: Mapping[str, Any]) -> None:
         if settings is None or base is None or settings.get("kind", "train") != "train":
             continue
         for key in KEYS:
-            declared = key in settings.get("differs_in", ()) or (
-                key == "tokens" and settings.get("sample_seed") is not None
-            )
+            declared = key in settings.get("differs_in", ())
+            declared |= key == "tokens" and settings.get("sample_seed") is not None
             if not declared and key in own and key in base and own[key] != base[key]:
                 raise InputError(
                     f"the methods of a comparison must be trained alike: {method} with seed {seed} in world {world} "

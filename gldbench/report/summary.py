@@ -68,6 +68,7 @@ def summary_json(analysis: Analysis, trained: Sequence[Training], environment: E
         "differences": [_difference(difference) for difference in analysis.differences],
         "control_differences": [_difference(difference) for difference in analysis.control_differences],
         "added_differences": [_difference(difference) for difference in analysis.added_differences],
+        "equal_flops": [_difference(difference) for difference in analysis.equal_flops],
         "primary": [_finding(finding) for finding in analysis.primary],
         "primary_in_all_worlds": [_difference(difference) for difference in analysis.primary_everywhere],
         "differences_by_world": {w: [_difference(d) for d in found] for w, found in analysis.by_world.items()},

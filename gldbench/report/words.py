@@ -36,6 +36,10 @@ FIXED = {
         "Some methods add terms to another method and keep the weights of that method. Each is compared here with the "
         "method that it adds to."
     ),
+    "equal_flops": (
+        "At equal FLOPs: here the baseline is sft that is trained for more steps, so that it costs as much as a method "
+        "whose sources run over all its training tokens."
+    ),
     "exploratory": (
         "Only the primary comparisons were named before the run, and only they have p-values. All other differences "
         "are exploratory: they show where to look, and prove nothing."

@@ -13,6 +13,7 @@ import yaml
 
 from gldbench.methods import METHODS
 from gldbench.methods.train import recipe_of
+from gldbench.protocol.arms import possible_methods
 from gldbench.spec import SPECS, load_spec, models_of, read_spec
 from gldbench.tables.definition import is_table
 from gldbench.worlds.build import world_folder
@@ -34,9 +35,10 @@ def test_shipped_specs_name_what_exists(name: str) -> None:
     assert {m.tokenizer for m in models} <= set(KINDS)
     assert {f for m in models for f in m.families} <= set(FAMILIES)
     assert {m.kind for m in spec.methods.values()} <= set(METHODS)
-    for method in spec.methods.values():
-        for term in method.terms:
-            make_loss(term.loss, term.options)
+    for methods in possible_methods(spec):
+        for method in methods.values():
+            for term in method.terms:
+                make_loss(term.loss, term.options)
 
 
 def test_tiny_sources_differ_and_share_out_the_families() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gldbench.protocol.tuned import Tuning
 from gldbench.report.analysis import Analysis
+from gldbench.report.costs import costs
 from gldbench.report.tables import comparison_tables, run_tables, score_tables
 from gldbench.report.tables.table import NONE, Cell, Line, Table
 from gldbench.report.training import Training
@@ -54,6 +55,10 @@ def all_tables(
         tables.append(comparison_tables.ranks_table(analysis.ranks))
     if analysis.variances.both is not None:
         tables.append(comparison_tables.variances_table(analysis.variances))
+    if found := costs(trained, spec):
+        tables.append(comparison_tables.costs_table(analysis, found))
+    if analysis.equal_flops:
+        tables.append(score_tables.differences_table("equal-flops", analysis.equal_flops))
     if tuning is not None:
         tables.append(comparison_tables.tuning_table(tuning))
     return {table.name: table for table in tables}

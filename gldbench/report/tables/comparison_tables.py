@@ -8,6 +8,7 @@ from gldbench.protocol.tuned import Trial, Tuning
 from gldbench.report import names
 from gldbench.report.analysis import Analysis
 from gldbench.report.comparing import Finding, Variances
+from gldbench.report.costs import Cost
 from gldbench.report.gate import FARTHEST, MARGIN, ROLES, Control
 from gldbench.report.tables.table import NONE, Cell, Line, Table
 from gldbench.report.words import interval, interval_methods, percent
@@ -162,3 +163,42 @@ def tuning_table(tuning: Tuning) -> Table:
         f"of the tuning, which the comparison does not use. Rule: {tuning.rule}. Trials of each method: {listed}."
     )
     return Table("tuning", caption, ("method", "setting", "mean", ""), tuple(line(trial) for trial in tuning.trials))
+
+
+def costs_table(analysis: Analysis, found: Sequence[Cost]) -> Table:
+    """Cost and score of each method side by side."""
+    base = next((cost for cost in found if cost.method == names.BASELINE), None)
+
+    def line(cost: Cost) -> Line:
+        score = analysis.score(cost.method)
+        ratio = NONE if base is None else f"{cost.flops / base.flops:.2f}"
+        cells = (
+            Cell(NONE if score is None else percent(score.mean.corrected.value), "", "strong"),
+            Cell(f"{cost.pivot_flops / 1e12:,.2f}"),
+            Cell(f"{cost.source_flops / 1e12:,.2f}"),
+            Cell(ratio),
+            Cell(NONE if cost.seconds is None else f"{cost.seconds:,.0f} s"),
+            Cell(NONE if cost.peak_memory_bytes is None else f"{cost.peak_memory_bytes / 2**20:,.0f} MiB"),
+            Cell(f"{cost.cache_bytes / 2**20:,.1f} MiB" if cost.cache_bytes else NONE),
+            Cell(f"{cost.inference_models:g}"),
+        )
+        return Line(names.label_of(cost.method), cells, names.GROUPS[names.group_of(cost.method)], cost.method)
+
+    caption = (
+        "Cost of one checkpoint. FLOPs count 6 for each parameter of the pivot and trained token, and 2 for each "
+        "parameter of a source and token that it reads. After equal steps the pivot has spent equal FLOPs in all "
+        "methods; the sources' passes are extra, although stored logits serve all methods and seeds. The last column "
+        "is the number of models that run for each token of an answer."
+    )
+    heads = (
+        "method",
+        "mean score",
+        "pivot (10¹² FLOPs)",
+        "sources (10¹² FLOPs)",
+        f"all, relative to {names.BASELINE}",
+        "time",
+        "peak memory",
+        "stored logits",
+        "models at inference",
+    )
+    return Table("cost-quality", caption, heads, tuple(line(cost) for cost in found))

@@ -150,7 +150,9 @@ def _nine(content: dict[str, Any]) -> None:
         (lambda c: c["methods"]["sft+uld"].update(times=2.0), "name it with like"),
         (lambda c: c["methods"]["sft+uld"].update(k=7), "k is 7, but the world stores 6 logits"),
         (lambda c: c["methods"]["constant"].update(choices={"nodes": ["rank"]}), "choices are made for a method's own"),
-        (lambda c: c["methods"].pop("sft"), "."),
+        (lambda c: c.update(weights_from="compare"), "has both tuning and weights_from"),
+        (lambda c: c.update(weights_from="../compare", tuning=None), "expected the name of a run beside this one"),
+        (lambda c: c["methods"].pop("sft"), "tuning needs a method sft"),
     ],
 )
 def test_what_the_protocol_forbids_is_refused_in_words(tmp_path: Path, change: Any, message: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gldbench.commands.report import show_report
 from gldbench.protocol.tuned import read_tuning
@@ -108,6 +109,11 @@ def test_the_report_shows_gates_worlds_comparisons_and_trials(whole: Path, capsy
     text = (whole / "report" / "report.md").read_text()
     for heading in ("## Primary comparisons", "## How weights were chosen", "## World gate"):
         assert heading in text
+    assert "At equal FLOPs" in text
+    assert [d["candidate"] for d in found["equal_flops"]] == ["sft+uld", "sft+uld+gld", "sft+kl", "sft+kl-shuffled"]
+    steps = [row for row in Store(whole).rows() if row.method == "sft-longer" and row.metric == "learning_rate"]
+    assert max(int(row.item) for row in steps) == 6
+    assert "stored logits" in text
     assert "| World 3" not in text  # groups are headings of the page only
     page = (whole / "report" / "index.html").read_text()
     assert "World 3: fails" in page
@@ -115,11 +121,51 @@ def test_the_report_shows_gates_worlds_comparisons_and_trials(whole: Path, capsy
     assert read_run(whole).tuning == read_tuning(whole)
 
 
+def test_a_run_with_many_checkpoints_has_no_page_of_items(
+    whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gldbench.commands.report.MOST_CHECKPOINTS", 10)
+    show_report(whole, False, {})
+    assert "items: no page, because 32 checkpoints are too many for one" in capsys.readouterr().out
+    assert "Look at single items" not in (whole / "report" / "index.html").read_text()
+
+
 def test_a_comparison_in_its_tuning_world_is_refused() -> None:
     with pytest.raises(InputError, match=r"toy with --world-seed 0: tuning.worlds has 0"):
         in_world(load_spec(str(TOY)), 0)
     other = in_world(load_spec(str(TOY)), 9)
     assert (other.name, other.world.seed, other.worlds) == ("toy-world9", 9, ())
+
+
+def test_weights_are_taken_from_another_run(whole: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(TOY.read_text()) | {"name": "taken", "worlds": [3], "tuning": None, "weights_from": "toy"}
+    (tmp_path / "taken.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    spec = load_spec(str(tmp_path / "taken.yaml"))
+    run_spec(spec, whole.with_name("taken"), SERIAL, silent)
+    taken, chosen = read_tuning(whole.with_name("taken")), read_tuning(whole)
+    assert taken is not None
+    assert chosen is not None
+    assert (taken.choices, taken.learning_rate) == (chosen.choices, None)
+    with pytest.raises(InputError, match=r"elsewhere/toy has no tuning.json, from which this spec takes its weights"):
+        run_spec(spec, tmp_path / "elsewhere" / "taken", SERIAL, silent)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ("sft+uld+gld", {"choices": {"edges": ["graph", "grahp"]}}, r"sft\+uld\+gld.terms.1: .*grahp"),
+        ("sft-order", {"like": "sft+uld", "term_options": {"uld": {"temprature": 2}}}, "temprature"),
+    ],
+)
+def test_options_are_checked_before_anything_is_trained(
+    tmp_path: Path, method: str, changes: dict[str, Any], message: str
+) -> None:
+    content = yaml.safe_load(TOY.read_text())
+    content["methods"][method] |= changes
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(InputError, match=message):
+        run_spec(load_spec(str(tmp_path / "toy.yaml")), tmp_path / "run", SERIAL, silent)
+    assert not (tmp_path / "worlds").exists()
 
 
 def test_ray_is_refused_in_words(tmp_path: Path) -> None:

@@ -22,17 +22,17 @@ TOY = Path(__file__).parent / "toy.yaml"
 
 
 def test_the_forecast_counts_the_jobs_that_the_toy_runs(tmp_path: Path) -> None:
-    """`test_comparison` runs this spec: 3 worlds, 6 models, 3 stored logits, 29 fusions, 35 evaluations."""
+    """`test_comparison` runs this spec."""
     found = forecast(load_spec(str(TOY)), tmp_path)
     assert {work.kind: work.jobs for work in found.work} == {
         "data": 3,
         "train": 6,
         "logits": 3,
-        "fuse": 24 + 5,
-        "evaluate": 2 * (2 + 12) + 2 + 5,
+        "fuse": 28 + 5,
+        "evaluate": 2 * (2 + 14) + 2 + 5,
     }
     fuse = next(work for work in found.work if work.kind == "fuse")
-    assert (fuse.steps, fuse.tokens) == (29 * 4, 29 * 4 * 8 * 256)
+    assert (fuse.steps, fuse.tokens) == (33 * 4, 33 * 4 * 8 * 256)
     assert (found.trials, found.worlds, found.tuning_worlds) == (5, (3, 4), (0,))
     assert found.measured.startswith("stated rates")
 

@@ -214,6 +214,7 @@ def test_markdown_names_the_figures_that_are_there(run_dir: Path) -> None:
         "gradient-shares",
         "time",
         "memory",
+        "pareto",
     }
     assert {Path(path).stem for path in there} == expected
 

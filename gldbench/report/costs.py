@@ -1,0 +1,90 @@
+"""What each method costs: the training of the pivot, the passes of the sources, their stored logits, and inference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gldbench.report import names
+from gldbench.report.training import Training
+
+FORWARD = 2
+"""FLOPs of a forward pass for each parameter and token"""
+TRAINING = 6
+"""FLOPs of a forward and a backward pass for each parameter and token, as the training totals count them"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one checkpoint of a method, as the mean over seeds and worlds. None: not logged."""
+
+    method: str
+    pivot_flops: float
+    """training of the pivot"""
+    source_flops: float
+    """one forward pass of each source over the trained tokens; a stored pass serves all methods and seeds"""
+    seconds: float | None
+    peak_memory_bytes: float | None
+    cache_bytes: float
+    """stored logits of its sources"""
+    inference_models: float
+    """models that run for each token of an answer"""
+
+    @property
+    def flops(self) -> float:
+        """FLOPs of the pivot and of the sources."""
+        return self.pivot_flops + self.source_flops
+
+
+def costs(trained: Sequence[Training], spec: Mapping[str, Any]) -> tuple[Cost, ...]:
+    """The cost of each fused method whose FLOPs were logged.
+
+    Args:
+        trained: the training totals of all methods and models.
+        spec: the parsed spec.yaml of the run.
+    """
+    totals = {t.method: {name: spread.mean for name, spread in t.totals.items()} for t in trained}
+    found = []
+    for training in trained:
+        own = totals[training.method]
+        if names.group_of(training.method) == "reference" or "flops" not in own or not own.get("tokens"):
+            continue
+        sources = [totals[s] for s in sources_of(training.method, spec) if totals.get(s, {}).get("tokens")]
+        parameters = sum(source["flops"] / (TRAINING * source["tokens"]) for source in sources)
+        found.append(
+            Cost(
+                method=training.method,
+                pivot_flops=own["flops"],
+                source_flops=FORWARD * parameters * own["tokens"],
+                seconds=own.get("seconds"),
+                peak_memory_bytes=own.get("peak_memory_bytes"),
+                cache_bytes=sum(source.get("cache_bytes", 0.0) for source in sources),
+                inference_models=own.get("inference_models", 1.0),
+            )
+        )
+    return tuple(found)
+
+
+def sources_of(method: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """The models whose outputs a method reads, its own or those of the method that it takes terms from."""
+    settings = spec["methods"].get(method, {})
+    base = settings.get("like") or settings.get("adds_to")
+    if settings.get("sources"):
+        return tuple(settings["sources"])
+    if base:
+        return sources_of(base, spec)
+    return tuple(spec["world"]["sources"]) if settings.get("terms") else ()
+
+
+def frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """The methods that no other method beats in both cost and score, by rising cost.
+
+    Args:
+        points: method -> (cost, score).
+    """
+    best: list[str] = []
+    for method in sorted(points, key=lambda m: (points[m][0], -points[m][1])):
+        if not best or points[method][1] > points[best[-1]][1]:
+            best.append(method)
+    return best
