@@ -11,6 +11,7 @@ KINDS = {
     "data": "make the data",
     "train": "train the models of the world",
     "logits": "store logits of the sources",
+    "texts": "let the sources write responses",
     "fuse": "make fused checkpoints",
     "evaluate": "evaluate checkpoints",
 }
