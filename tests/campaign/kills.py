@@ -75,7 +75,9 @@ def _of_killed(killed: Done, sent: int, deaf: float) -> str:
         return f"SIGTERM ended it with {killed.code}, not with {TERMINATED}"
     if killed.code and "run the same command again" not in killed.err:
         return f"after SIGTERM it does not say how to go on: {killed.err[-200:]!r}"
-    return "traceback" if "Traceback" in killed.err else ""
+    if "Traceback" in killed.err:
+        return "traceback: " + " | ".join(killed.err.splitlines()[-6:])[:600]
+    return ""
 
 
 def _of_resumed(resumed: Done) -> str:
