@@ -14,8 +14,9 @@ from gldbench.claims.costs import COSTS
 from gldbench.claims.evidence import Evidence, read_evidence
 from gldbench.claims.graphs import GRAPHS
 from gldbench.claims.scores import SCORES
+from gldbench.claims.training import TRAINING
 
-CLAIMS: dict[str, Claim] = {**SCORES, **COSTS, **BOUNDS, **GRAPHS}
+CLAIMS: dict[str, Claim] = {**SCORES, **TRAINING, **COSTS, **BOUNDS, **GRAPHS}
 
 __all__ = ["CLAIMS", "Claim", "Evidence", "Finding", "Verdict", "judged", "read_evidence"]
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from gldbench.gw import tables
+from gldbench.report import SUMMARY, analyse, read_run, summary_json, trainings
 from gldbench.store import Store
 from gldbench.tables.definition import Table, load_table
+from gldbench.tasks import load_task, task_names
 from gldfusion.errors import InputError
+from gldfusion.reading import read_object
 
 REPORTS = Path(__file__).parents[2] / "reports"
 """the committed reports, in a checkout"""
@@ -32,6 +36,8 @@ class Evidence:
     """what is known about the problems of these benches: `gw.tables.results(rows, "problem")`"""
     facts: pd.DataFrame
     """rows of `gldbench.benches.graph_facts`"""
+    comparisons: tuple[dict[str, Any], ...]
+    """the numbers of the reports of comparisons, as `report.summary_json` gives them"""
     table: Table
     """the published Table 3"""
     found: tuple[str, ...]
@@ -48,18 +54,20 @@ def read_evidence(folders: Sequence[Path] = (), reports: Path = REPORTS) -> Evid
     Raises:
         InputError: a folder holds no rows that a claim is judged by, or its rows are damaged.
     """
-    empty = Evidence(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), load_table(SPECS / "table3.yaml"), ())
+    empty = Evidence(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), (), load_table(SPECS / "table3.yaml"), ())
     given = empty
     for folder in folders:
         given = _joined(given, _read(folder, empty))
     committed = empty
     for folder in sorted(reports.glob("*")) if reports.is_dir() else ():
-        if any((folder / name).is_file() for name in (tables.SOLVED, FACTS)):
+        if any((folder / name).is_file() for name in (tables.SOLVED, FACTS, SUMMARY)):
             committed = _joined(committed, _read(folder, empty))
     if given.solved.empty:
         given = replace(given, solved=committed.solved, problems=committed.problems)
     if given.facts.empty:
         given = replace(given, facts=committed.facts)
+    if not given.comparisons:
+        given = replace(given, comparisons=committed.comparisons)
     return replace(given, found=(*given.found, *committed.found))
 
 
@@ -70,6 +78,12 @@ def _read(folder: Path, empty: Evidence) -> Evidence:
     if (folder / tables.SOLVED).is_file():
         told = (f"Gromov-Wasserstein bench: {folder}",)
         return replace(empty, solved=_csv(folder / tables.SOLVED), problems=_csv(folder / tables.PROBLEMS), found=told)
+    if (folder / SUMMARY).is_file():
+        mend = f"make the report again: gldbench report, then copy its {SUMMARY}"
+        told = (f"comparison: {folder}",)
+        return replace(
+            empty, comparisons=(_comparison(read_object(folder / SUMMARY, "report", mend), folder),), found=told
+        )
     if not (folder / "rows").is_dir():
         raise InputError(
             f"{folder} holds no rows that a claim is judged by\n"
@@ -80,10 +94,21 @@ def _read(folder: Path, empty: Evidence) -> Evidence:
     if "gw" in suites:
         solved, problems = tables.results(rows), tables.results(rows, "problem")
         return replace(empty, solved=solved, problems=problems, found=(f"Gromov-Wasserstein bench: {folder}",))
+    if "world" in suites:
+        made = read_run(folder)
+        analysis = analyse(made.rows, made.spec, {name: load_task(name).chance for name in task_names()})
+        numbers = summary_json(analysis, trainings(made.rows), made.environment)
+        return replace(empty, comparisons=(numbers,), found=(f"comparison: {folder}",))
     raise InputError(
         f"{folder} holds rows of {', '.join(sorted(suites)) or 'nothing'}, by which no claim is judged\n"
         "name the folder of a run of `gldbench run` or `gldbench gw bench`"
     )
+
+
+def _comparison(numbers: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if not {"run_id", "gate", "differences"} <= numbers.keys():
+        raise InputError(f"{folder / SUMMARY} is no summary of a comparison\nmake the report again: gldbench report")
+    return numbers
 
 
 def _csv(path: Path) -> pd.DataFrame:
@@ -99,4 +124,5 @@ def _joined(one: Evidence, other: Evidence) -> Evidence:
         name: pd.concat([getattr(one, name), getattr(other, name)], ignore_index=True)
         for name in ("solved", "problems", "facts")
     }
-    return replace(one, **frames, found=(*one.found, *other.found))
+    comparisons = (*one.comparisons, *other.comparisons)
+    return replace(one, **frames, comparisons=comparisons, found=(*one.found, *other.found))

@@ -26,7 +26,6 @@ UNITS = {
     "inference_models": "models",
     "tokens": "tokens",
     "flops": "FLOP",
-    "inference_models": "models",
     "source_seconds": "s",
     "source_tokens": "tokens",
     "source_flops": "FLOP",

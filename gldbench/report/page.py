@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from gldbench.report import names, opening, words
 from gldbench.report.analysis import Analysis
 from gldbench.report.costs import costs
 from gldbench.report.figures import draw_all
+from gldbench.report.summary import summary_json
 from gldbench.report.svg import Picture, variable
 from gldbench.report.tables import all_tables
 from gldbench.report.training import Training, trainings
@@ -28,6 +30,8 @@ from gldfusion.files import atomic_write
 from gldfusion.reading import shown
 
 TEMPLATES = Path(__file__).parent / "templates"
+SUMMARY = "comparison.json"
+"""file beside a report with its numbers but those of single trainings; `gldbench claims` judges claims by them"""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,9 @@ def read_run(run_dir: Path, partial: bool = False) -> Run:
 
 
 def write_report(run: Run, analysis: Analysis, folder: Path, items: str = "", disagreements: str = "") -> ReportPaths:
-    """Writes index.html, report.md and figures/*.png into `folder`, and deletes figures of an earlier report.
+    """Writes the report of a run into `folder`, and deletes figures of an earlier report.
+
+    The files are index.html, report.md, comparison.json and figures/*.png.
 
     Equal rows, specs and environments give equal bytes. Every file is written completely or not at all.
 
@@ -110,6 +116,8 @@ def write_report(run: Run, analysis: Analysis, folder: Path, items: str = "", di
     paths = ReportPaths(folder / "index.html", folder / "report.md", tuple(files))
     files[paths.markdown] = _render("report.md.j2", facts, escape=False).encode()
     files[paths.html] = _render("index.html.j2", facts, escape=True).encode()
+    numbers = summary_json(analysis, (), run.environment)
+    files[folder / SUMMARY] = (json.dumps(numbers, indent=1) + "\n").encode()
     for path, content in files.items():
         with atomic_write(path) as file:
             file.write(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -152,6 +153,75 @@ def test_other_facts_give_other_verdicts(empty: Evidence, facts: pd.DataFrame) -
 def test_the_committed_rows_decide_every_claim_about_graphs() -> None:
     undecided = {claim["id"] for claim in judged(read_evidence()) if claim["verdict"] == "undecided"}
     assert not undecided & {name for name in CLAIMS if not name.startswith("fusion-")}
+
+
+def compared(passes: bool = True, **intervals: tuple[float, float]) -> dict[str, Any]:
+    """The numbers of a comparison: "candidate__baseline" -> ends of the interval of the difference."""
+    differences = []
+    for pair, (low, high) in intervals.items():
+        candidate, baseline = (METHODS[name] for name in pair.split("__"))
+        estimate = {"value": (low + high) / 2, "low": low, "high": high, "n": 100, "method": "made up"}
+        one = {"candidate": candidate, "baseline": baseline, "difference": estimate, "p": None, "correction": None}
+        differences.append(one | {"n_seeds": 8})
+    return {"run_id": "made-up", "gate": {"passes": passes}, "differences": differences}
+
+
+METHODS = {
+    "sft": "sft",
+    "uld": "sft+uld",
+    "gld": "sft+uld+gld",
+    "constant": "sft+uld+gld-constant",
+    "kl": "sft+kl",
+    "blind_uld": "sft+uld-blind",
+    "blind_gld": "sft+gld-blind",
+}
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [((0.01, 0.09), "holds"), ((-0.09, -0.01), "fails"), ((-0.01, 0.01), "fails"), ((-0.05, 0.05), "undecided")],
+)
+@pytest.mark.parametrize(
+    ("claim", "pair"),
+    [
+        ("fusion-graph-improves", "gld__uld"),
+        ("fusion-beats-sft", "gld__sft"),
+        ("fusion-edges-matter", "gld__constant"),
+    ],
+)
+def test_the_interval_of_a_difference_decides(
+    empty: Evidence, claim: str, pair: str, ends: tuple[float, float], expected: str
+) -> None:
+    assert verdict(replace(empty, comparisons=(compared(**{pair: ends}),)), claim) == expected
+
+
+def test_a_run_whose_gate_fails_decides_nothing(empty: Evidence) -> None:
+    failed = compared(passes=False, gld__uld=(0.05, 0.09))
+    assert verdict(replace(empty, comparisons=(failed,)), "fusion-graph-improves") == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("kl", "uld", "gld", "expected"),
+    [
+        ((0.1, 0.3), (-0.05, 0.05), (-0.1, 0.02), "fails"),
+        ((0.1, 0.3), (0.05, 0.1), (-0.1, 0.02), "holds"),
+        ((0.1, 0.3), (-0.05, 0.15), (-0.1, 0.02), "undecided"),
+        ((-0.1, 0.3), (-0.05, 0.05), (-0.1, 0.02), "undecided"),
+    ],
+)
+def test_what_a_loss_without_names_carries_over_decides(
+    empty: Evidence, kl: tuple[float, float], uld: tuple[float, float], gld: tuple[float, float], expected: str
+) -> None:
+    run = compared(kl__sft=kl, blind_uld__sft=uld, blind_gld__sft=gld)
+    assert verdict(replace(empty, comparisons=(run,)), "fusion-without-names") == expected
+
+
+def test_the_numbers_of_a_committed_report_are_read(tmp_path: Path) -> None:
+    (tmp_path / "comparison.json").write_text(json.dumps(compared(gld__uld=(0.01, 0.09))))
+    assert verdict(read_evidence([tmp_path]), "fusion-graph-improves") == "holds"
+    (tmp_path / "comparison.json").write_text("{}")
+    with pytest.raises(InputError, match="is no summary of a comparison"):
+        read_evidence([tmp_path])
 
 
 def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:
