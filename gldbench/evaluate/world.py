@@ -23,7 +23,6 @@ UNITS = {
     "seconds": "s",
     "peak_memory_bytes": "B",
     "cache_bytes": "B",
-    "inference_models": "models",
     "tokens": "tokens",
     "flops": "FLOP",
     "source_seconds": "s",

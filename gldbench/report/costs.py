@@ -23,7 +23,8 @@ class Cost:
     pivot_flops: float
     """training of the pivot"""
     source_flops: float
-    """one forward pass of each source over the trained tokens; a stored pass serves all methods and seeds"""
+    """one forward pass of each source over the trained tokens, and the writing of responses. Both are stored, and serve
+    all methods and seeds"""
     seconds: float | None
     peak_memory_bytes: float | None
     cache_bytes: float
@@ -56,7 +57,7 @@ def costs(trained: Sequence[Training], spec: Mapping[str, Any]) -> tuple[Cost, .
             Cost(
                 method=training.method,
                 pivot_flops=own["flops"],
-                source_flops=FORWARD * parameters * own["tokens"],
+                source_flops=FORWARD * parameters * own["tokens"] + own.get("source_flops", 0.0),
                 seconds=own.get("seconds"),
                 peak_memory_bytes=own.get("peak_memory_bytes"),
                 cache_bytes=sum(source.get("cache_bytes", 0.0) for source in sources),

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from gldbench.methods import METHODS
+from gldbench.methods import METHODS, check_methods
 from gldbench.methods.train import recipe_of
-from gldbench.protocol.arms import possible_methods
+from gldbench.protocol.arms import possible_methods, require_declared, resolved_methods
 from gldbench.spec import SPECS, load_spec, models_of, read_spec
 from gldbench.tables.definition import is_table
 from gldbench.worlds.build import world_folder
@@ -21,7 +21,6 @@ from gldbench.worlds.families import FAMILIES
 from gldbench.worlds.models import ARCHITECTURES
 from gldbench.worlds.tokenizers import KINDS
 from gldfusion.errors import InputError
-from gldfusion.losses import make_loss
 
 MINI = Path(__file__).parent / "mini.yaml"
 
@@ -32,13 +31,12 @@ def test_shipped_specs_name_what_exists(name: str) -> None:
     world = spec.world
     models = models_of(world).values()
     assert {m.architecture for m in models} <= set(ARCHITECTURES)
-    assert {m.tokenizer for m in models} <= set(KINDS)
+    assert {m.tokenizer for m in models} <= {*KINDS, *models_of(world)}
     assert {f for m in models for f in m.families} <= set(FAMILIES)
     assert {m.kind for m in spec.methods.values()} <= set(METHODS)
     for methods in possible_methods(spec):
-        for method in methods.values():
-            for term in method.terms:
-                make_loss(term.loss, term.options)
+        check_methods(spec.model_copy(update={"methods": methods}))
+    require_declared(spec, resolved_methods(spec, {}))
 
 
 def test_tiny_sources_differ_and_share_out_the_families() -> None:
