@@ -164,6 +164,11 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
     test = everywhere.within(gate.passing or everywhere.worlds)
 
     primary = [(candidate, baseline) for candidate, baseline in spec.get("primary", ())]
+
+    def compared(pairs: Sequence[Pair]) -> tuple[stats.PairedDifference, ...]:
+        own = differences(test, kept, levels, pairs)
+        return tuple(_untested(own) if primary else own)
+
     found = differences(test, kept, levels, to_sft)
     found = _untested(found) if primary else holm(found)
     scores = _ordered(_method_scores(test, kept or test.families, levels), gate.passes)
@@ -184,9 +189,9 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
         gate=gate,
         checks=checks,
         differences=tuple(sorted(found, key=lambda difference: order[difference.comparison.candidate])),
-        control_differences=tuple(differences(test, kept, levels, _controls(fused, spec))),
-        added_differences=tuple(differences(test, kept, levels, _added(fused, spec))),
-        equal_flops=tuple(_untested(differences(test, kept, levels, _equal_flops(fused, spec)))),
+        control_differences=compared(_controls(fused, spec)),
+        added_differences=compared(_added(fused, spec)),
+        equal_flops=compared(_equal_flops(fused, spec)),
         primary=findings(test, kept, levels, primary),
         primary_everywhere=_everywhere(everywhere, test, kept, levels, primary),
         by_world=by_world if len(by_world) > 1 else {},

@@ -36,7 +36,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean, lowest and highest of values that were measured once per seed."""
+    """Mean, lowest and highest of values that were measured once per checkpoint: for each world and seed."""
 
     mean: float
     low: float
@@ -88,11 +88,13 @@ def curves(rows: Sequence[Row], metric: str) -> dict[str, Curve]:
     for row, step in logged:
         last[row.method] = max(last[row.method], step)
     widths = {method: -(-(step + 1) // BINS) for method, step in last.items()}
-    values: dict[str, dict[int, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    values: dict[str, dict[int, dict[tuple[int, int], list[float]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
     steps: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
     for row, step in logged:
         place = step // widths[row.method]
-        values[row.method][place][row.seed].append(_value(row))
+        values[row.method][place][row.world_seed, row.seed].append(_value(row))
         steps[row.method][place].add(step)
     result = {}
     for method in in_fixed_order(values):
@@ -127,10 +129,10 @@ def _training(method: str, logged: Sequence[Row]) -> Training:
 
 
 def _by_metric(rows: Sequence[Row]) -> dict[str, Spread]:
-    """metric -> spread over seeds; the value of a seed is the mean of its rows."""
-    values: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    """metric -> spread over the checkpoints, one for each world and seed; its value is the mean of its rows."""
+    values: dict[str, dict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        values[row.metric][row.seed].append(_value(row))
+        values[row.metric][row.world_seed, row.seed].append(_value(row))
     spreads = {}
     for metric, by_seed in values.items():
         means = [float(np.mean(own)) for own in by_seed.values()]

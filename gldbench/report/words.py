@@ -62,9 +62,10 @@ FIXED = {
     ),
     "intervals": (
         "All intervals are 95% intervals. With several seeds they come from a hierarchical bootstrap over seeds and "
-        "items, widened by Student's t because there are few seeds. With one checkpoint they cover the items only, and "
-        "a score in one family has Wilson's interval. An interval is cut where it would leave the range of its metric. "
-        "Intervals are not adjusted for the number of cells in a table."
+        "items, widened by Student's t because there are few seeds. With several worlds the bootstrap draws worlds "
+        "too. If worlds differ by more than their seeds and items explain, few worlds make an interval wide. With one "
+        "checkpoint they cover the items only, and a score in one family has Wilson's interval. An interval is cut "
+        "where it would leave the range of its metric. Intervals are not adjusted for the number of cells in a table."
     ),
 }
 """the sentences that are the same in every report, by their name in the templates"""
@@ -111,6 +112,10 @@ def interval_methods(estimates: Iterable[Estimate]) -> str:
 
 def _kind(method: str) -> str:
     """The kind of interval that `Estimate.method` names, without the number of items, which differs between cells."""
+    if " worlds," in method:
+        worlds = re.search(r"over (\d+) worlds", method)
+        number = worlds[1] if worlds else "the"
+        return f"hierarchical bootstrap over {number} worlds, their seeds and their items, widened by Student's t"
     if method.startswith("hierarchical"):
         seeds = re.search(r"over (\d+) seeds", method)
         return f"hierarchical bootstrap over {seeds[1] if seeds else 'the'} seeds and the items, widened by Student's t"

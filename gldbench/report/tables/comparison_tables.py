@@ -20,7 +20,7 @@ def gate_table(analysis: Analysis) -> Table:
     """The controls of the world gate in each world."""
     several = len(analysis.gate.worlds) > 1
     lines = [
-        _control_line(control, f"World {world.world}: {'passes' if world.passes else 'fails'}" if several else "")
+        _control_line(control, world.world if several else None, world.passes)
         for world in analysis.gate.worlds
         for control in world.controls
     ]
@@ -40,18 +40,20 @@ def gate_table(analysis: Analysis) -> Table:
     return Table("gate", caption + (f" {interval_methods(estimates)}" if estimates else ""), heads, tuple(lines))
 
 
-def _control_line(control: Control, group: str) -> Line:
+def _control_line(control: Control, world: int | None, passes: bool) -> Line:
+    group = "" if world is None else f"World {world}: {'passes' if passes else 'fails'}"
+    role = Cell(ROLES[control.role].removeprefix("the "), "" if world is None else f"world {world}")
     margin, farthest = percent(MARGIN, True), percent(-FARTHEST, True)
     asked = (
         f"{farthest} to less than {margin}" if control.role == "shuffled" else f"at least {margin}, interval above 0"
     )
     mark = Cell("not met", kind="bad") if control.reason else Cell("met", kind="good")
     if control.difference is None:
-        cells = (Cell(ROLES[control.role].removeprefix("the ")), Cell("not measured", kind="bad"), Cell(asked), mark)
+        cells = (role, Cell("not measured", kind="bad"), Cell(asked), mark)
     else:
         estimate = control.difference.comparison.difference
         value = Cell(percent(estimate.value, True), interval(estimate, True))
-        cells = (Cell(ROLES[control.role].removeprefix("the ")), value, Cell(asked), mark)
+        cells = (role, value, Cell(asked), mark)
     return Line(control.method, cells, group, control.method)
 
 

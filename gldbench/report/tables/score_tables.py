@@ -11,6 +11,9 @@ from gldbench.report.tables.table import NONE, Cell, Line, Table
 from gldbench.report.words import interval, interval_methods, percent
 from gldbench.stats import PairedDifference
 
+MOST_SEEDS = 6
+"""a cell lists the counts of at most this many checkpoints"""
+
 
 def scores_table(name: str, scores: Sequence[MethodScore], analysis: Analysis, corrected: bool) -> Table:
     """Scores of each method in each family, in percent, with intervals. Dropped families are the last columns."""
@@ -122,7 +125,7 @@ def statuses_table(analysis: Analysis) -> Table:
 
     def cell(counts: Mapping[str, tuple[int, ...]], status: str) -> Cell:
         seeds = counts.get(status, ())
-        by_seed = " / ".join(f"{n:,}" for n in seeds) if len(seeds) > 1 and sum(seeds) else ""
+        by_seed = " / ".join(f"{n:,}" for n in seeds) if 1 < len(seeds) <= MOST_SEEDS and sum(seeds) else ""
         return Cell(f"{sum(seeds):,}", by_seed, "" if sum(seeds) else "dim")
 
     lines = tuple(
@@ -134,7 +137,10 @@ def statuses_table(analysis: Analysis) -> Table:
         )
         for method, counts in analysis.statuses.items()
     )
-    caption = "Graded answers on the test and the harder test, summed over seeds. The count of each seed follows."
+    caption = (
+        "Graded answers on the test and the harder test, summed over worlds and seeds. If there are at most "
+        f"{MOST_SEEDS} checkpoints of a method, the count of each follows."
+    )
     return Table("answers", caption, ("method", *(head.replace("_", " ") for head in heads)), lines)
 
 

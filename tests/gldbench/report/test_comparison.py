@@ -138,7 +138,8 @@ def test_only_primary_comparisons_are_tested(analysis: Analysis) -> None:
     ]
     assert analysis.primary[0].difference.comparison.p == pytest.approx(2 * 2.0**-7)  # 8 pairs, all of one sign
     assert {d.reason for d in analysis.differences} == {NOT_TESTED}
-    assert all(d.comparison.p is None for d in analysis.differences)
+    others = (*analysis.differences, *analysis.added_differences, *analysis.control_differences)
+    assert all(d.comparison.p is None for d in others)
 
 
 def test_a_primary_comparison_has_its_size_and_what_could_be_found(analysis: Analysis) -> None:
@@ -203,6 +204,8 @@ def test_the_page_says_what_was_found_and_how_weights_were_chosen(
     assert "the gate selects worlds in which such a loss works" in text
     assert "| sft+uld | weight 0.1, window 4 | 50.5 (50.0 / 51.0) | chosen |" in text
     assert "between orders of one sample" in text
+    assert "hierarchical bootstrap over 2 worlds, their seeds and their items" in text
+    assert "| sft+kl | positive control (world 4) |" in text
     page = paths.html.read_text()
     for anchor in ('id="primary"', 'id="tuning"', "World 3: passes", "How stable the order is"):
         assert anchor in page
