@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gldbench import stats
-from gldbench.report import names
+from gldbench.report import names, pairs
 from gldbench.report.comparing import (
     BOOTSTRAP_SEED,
     Finding,
@@ -22,7 +22,7 @@ from gldbench.report.comparing import (
     ranks,
     variances,
 )
-from gldbench.report.gate import Check, Gate, Role, check_families, world_gate
+from gldbench.report.gate import Check, Gate, check_families, world_gate
 from gldbench.report.ranges import RAW, corrected_bounds, inside
 from gldbench.report.sameness import require_same
 from gldbench.report.scores import (
@@ -149,7 +149,7 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
         )
     scored = [row for row in rows if row.suite == SUITE]
     levels = chance_levels(chance, sorted({names.family_of(row.task) for row in scored}))
-    declared = declared_families(spec, sorted({row.method for row in scored}))
+    declared = pairs.declared_families(spec, sorted({row.method for row in scored}))
     everywhere = with_composites(everywhere, declared)
     means = {method: _corrected_means(everywhere, method, levels) for method in everywhere.seeds}
     checks = check_families(means, declared, everywhere.families)
@@ -160,7 +160,7 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
     fused = [m for m in everywhere.seeds if names.group_of(m) != "reference" and m != order_only]
     to_sft = [(name, names.BASELINE) for name in fused if name != names.BASELINE]
     by_world = {w: tuple(differences(everywhere.within([w]), kept, levels, to_sft)) for w in everywhere.worlds}
-    gate = Gate(tuple(world_gate(w, _roles(spec), _by_candidate(found)) for w, found in by_world.items()))
+    gate = Gate(tuple(world_gate(w, pairs.roles(spec), _by_candidate(found)) for w, found in by_world.items()))
     test = everywhere.within(gate.passing or everywhere.worlds)
 
     primary = [(candidate, baseline) for candidate, baseline in spec.get("primary", ())]
@@ -189,9 +189,9 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
         gate=gate,
         checks=checks,
         differences=tuple(sorted(found, key=lambda difference: order[difference.comparison.candidate])),
-        control_differences=compared(_controls(fused, spec)),
-        added_differences=compared(_added(fused, spec)),
-        equal_flops=compared(_equal_flops(fused, spec)),
+        control_differences=compared(pairs.controls(fused, spec)),
+        added_differences=compared(pairs.added(fused, spec)),
+        equal_flops=compared(pairs.equal_flops(fused, spec)),
         primary=findings(test, kept, levels, primary),
         primary_everywhere=_everywhere(everywhere, test, kept, levels, primary),
         by_world=by_world if len(by_world) > 1 else {},
@@ -201,53 +201,8 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
     )
 
 
-def declared_families(spec: Mapping[str, Any], methods: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The own families of each scored source, from spec["world"]["sources"][method]["families"].
-
-    Raises:
-        InputError: the spec lacks a source.
-    """
-    sources = spec["world"]["sources"]
-    unknown = [method for method in methods if names.is_source(method) and method not in sources]
-    if unknown:
-        raise InputError(f"found rows of {', '.join(unknown)}, but the spec has only the sources {', '.join(sources)}")
-    return {
-        method: tuple(names.family_of(family) for family in sources[method]["families"])
-        for method in methods
-        if names.is_source(method)
-    }
-
-
-def _roles(spec: Mapping[str, Any]) -> dict[Role, str]:
-    """The controls of the gate: those that the spec names, or those of older specs, which name none."""
-    older = {"same_vocabulary": names.POSITIVE, "shuffled": names.NEGATIVE}
-    return {role: method for role, method in spec.get("gates", older).items() if method is not None}
-
-
 def _by_candidate(found: Iterable[stats.PairedDifference]) -> dict[str, stats.PairedDifference]:
     return {difference.comparison.candidate: difference for difference in found}
-
-
-def _controls(methods: Iterable[str], spec: Mapping[str, Any]) -> list[Pair]:
-    """Each method with each of its controls: methods named after it, and methods that are like it."""
-    pairs = []
-    for name in methods:
-        base = spec["methods"].get(name, {}).get("like") or names.controlled(name)
-        if base:
-            pairs.append((base, name))
-    return pairs
-
-
-def _added(methods: Iterable[str], spec: Mapping[str, Any]) -> list[Pair]:
-    found = [(name, spec["methods"].get(name, {}).get("adds_to")) for name in methods]
-    return [(name, base) for name, base in found if base]
-
-
-def _equal_flops(methods: Sequence[str], spec: Mapping[str, Any]) -> list[Pair]:
-    """Each method that is trained for the usual steps, with sft that is trained for more."""
-    more = {name for name in methods if spec["methods"].get(name, {}).get("steps_factor", 1) != 1}
-    longer = [name for name in more if spec["methods"][name].get("like") == names.BASELINE]
-    return [(name, longer[0]) for name in methods if longer and name not in (*more, names.BASELINE)]
 
 
 def _everywhere(

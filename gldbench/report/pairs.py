@@ -1,0 +1,57 @@
+"""What the spec of a run says about its methods: who is compared with whom, and who is a control."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gldbench.report import names
+from gldbench.report.comparing import Pair
+from gldbench.report.gate import Role
+from gldfusion.errors import InputError
+
+
+def declared_families(spec: Mapping[str, Any], methods: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The own families of each scored source, from spec["world"]["sources"][method]["families"].
+
+    Raises:
+        InputError: the spec lacks a source.
+    """
+    sources = spec["world"]["sources"]
+    unknown = [method for method in methods if names.is_source(method) and method not in sources]
+    if unknown:
+        raise InputError(f"found rows of {', '.join(unknown)}, but the spec has only the sources {', '.join(sources)}")
+    return {
+        method: tuple(names.family_of(family) for family in sources[method]["families"])
+        for method in methods
+        if names.is_source(method)
+    }
+
+
+def roles(spec: Mapping[str, Any]) -> dict[Role, str]:
+    """The controls of the gate: those that the spec names, or those of older specs, which name none."""
+    older = {"same_vocabulary": names.POSITIVE, "shuffled": names.NEGATIVE}
+    return {role: method for role, method in spec.get("gates", older).items() if method is not None}
+
+
+def controls(methods: Iterable[str], spec: Mapping[str, Any]) -> list[Pair]:
+    """Each method with each of its controls: methods named after it, and methods that are like it."""
+    pairs = []
+    for name in methods:
+        base = spec["methods"].get(name, {}).get("like") or names.controlled(name)
+        if base:
+            pairs.append((base, name))
+    return pairs
+
+
+def added(methods: Iterable[str], spec: Mapping[str, Any]) -> list[Pair]:
+    """Each method that adds terms to another one, with that one."""
+    found = [(name, spec["methods"].get(name, {}).get("adds_to")) for name in methods]
+    return [(name, base) for name, base in found if base]
+
+
+def equal_flops(methods: Sequence[str], spec: Mapping[str, Any]) -> list[Pair]:
+    """Each method that is trained for the usual steps, with sft that is trained for more."""
+    more = {name for name in methods if spec["methods"].get(name, {}).get("steps_factor", 1) != 1}
+    longer = [name for name in more if spec["methods"][name].get("like") == names.BASELINE]
+    return [(name, longer[0]) for name in methods if longer and name not in (*more, names.BASELINE)]
