@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,9 @@ from typing import Any
 import yaml
 
 from gldbench import sandbox
+from gldbench.checkpoint_jobs import code_allowed, evaluate_one, fuse_one
 from gldbench.engines import engine_named
 from gldbench.env import claim, environment
-from gldbench.evaluate.world import cache_row, evaluate_world, training_rows, work_of
-from gldbench.grade.rows import RowLabels
 from gldbench.jobs import Job, Ran, Report, intact, together
 from gldbench.methods import METHODS, check_methods
 from gldbench.protocol.arms import possible_methods, require_declared, resolved_methods
@@ -33,10 +32,9 @@ from gldbench.schema import Environment, Row
 from gldbench.spec import Spec, Subject, subjects_of, unit_of, worlds_of
 from gldbench.store import Store
 from gldbench.tasks import load_task
-from gldbench.worlds.build import check_world, families_of, fusion_sample, read_set, world_folder, world_jobs
+from gldbench.worlds.build import check_world, families_of, world_folder, world_jobs
 from gldbench.worlds.families import FAMILIES
 from gldfusion.files import atomic_write, lock, remove_all_leftovers
-from gldfusion.progress import Progress
 
 LOST = "lost-responses.txt"
 """file of a run that names the parts of responses that were lost, while they are repeated"""
@@ -171,7 +169,7 @@ def run_spec(spec: Spec, run: Path, machine: Machine, report: Report) -> Ran:
     check_world(spec.world)
     require_declared(spec, resolved_methods(spec, {}))
     if any(FAMILIES[name].programs for name in families_of(spec.world)):
-        with _code_allowed(machine.unsafe_code):
+        with code_allowed(machine.unsafe_code):
             sandbox.require()
     env = environment(machine.threads, machine.workers)
     with lock(run / ".lock"):
@@ -269,51 +267,3 @@ def _tidy(*folders: Path) -> None:
     for folder in folders:
         for place in (folder, *filter(Path.is_dir, folder.iterdir())):
             remove_all_leftovers(place)
-
-
-def _code_allowed(unsafe_code: bool) -> AbstractContextManager[None]:
-    return sandbox.unsafe_code_allowed() if unsafe_code else nullcontext()
-
-
-def fuse_one(spec: Spec, run: Path, world: Path, subject: Subject, path: Path, progress: Progress) -> None:
-    """Job: makes one fused checkpoint."""
-    method = spec.methods[subject.method]
-    draw = subject.seed if method.sample_seed is None else method.sample_seed
-    suffix = f"-world{subject.world_seed}" if spec.worlds else ""
-    data = fusion_sample(world, draw, spec.fusion.examples, run / "data" / f"fusion-seed{draw}{suffix}.jsonl")
-    METHODS[method.kind].make(spec, method, world, data, subject.seed, path, progress)
-
-
-def evaluate_one(
-    spec: Spec,
-    run: Path,
-    world: Path,
-    subject: Subject,
-    path: Path,
-    env_id: str,
-    unsafe_code: bool,
-    progress: Progress,
-) -> None:
-    """Job: generates and grades the responses of one checkpoint, and stores its grades and training log as rows."""
-    store = Store(run)
-    labels = RowLabels(
-        run_id=spec.name,
-        env_id=env_id,
-        suite="world",
-        subject=subject.name,
-        method=subject.method,
-        world_seed=subject.world_seed,
-        seed=subject.seed,
-    )
-    sets = {name: read_set(world, name) for name in spec.evaluation.sets}
-    if spec.worlds:  # items of several worlds are different items
-        prefix = f"world{subject.world_seed}/"
-        sets = {n: [dataclasses.replace(i, id=prefix + i.id) for i in own] for n, own in sets.items()}
-    work = work_of(sets, spec.evaluation.max_tokens)
-    with _code_allowed(unsafe_code):
-        rows = evaluate_world(path, work, store, labels, spec.evaluation.batch_size, progress)
-    rows += training_rows(path, labels)
-    cache = world / "cache" / subject.method
-    if subject.method not in spec.methods and (cache / "complete").is_file():
-        rows.append(cache_row(cache, labels))
-    store.append_rows(rows, unit_of(subject.name))
