@@ -20,7 +20,7 @@ def _fact(evidence: Evidence, task: str) -> pd.Series:
     if evidence.facts.empty:
         return pd.Series(dtype=float)
     chosen = evidence.facts[evidence.facts["task"] == task]
-    return chosen.groupby("subject", sort=False)["value"].max()
+    return pd.Series(chosen.groupby("subject", sort=False)["value"].max())
 
 
 def gauge(evidence: Evidence) -> Finding:

@@ -12,10 +12,10 @@ Goddard et al., Arcee's MergeKit: A Toolkit for Merging Large Language Models (2
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -106,7 +106,7 @@ def run_mergekit(models: Mapping[str, PreTrainedModel], base: str, options: Merg
 
     names = [name for name in models if name != base]
     based = options.method != "linear"
-    held = {name: parameters(models[name]) for name in (*names, *([base] if based else []))}
+    held: dict[Hashable, Any] = {name: parameters(models[name]) for name in (*names, *([base] if based else []))}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         settings = settings_of(options, names)

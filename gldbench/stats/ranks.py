@@ -35,6 +35,6 @@ def rank_stability(methods: Mapping[str, Sequence[Strata]], *, seed: int, resamp
     own = np.array([np.mean([np.mean([a.mean() for a in world]) for world in worlds]) for worlds in methods.values()])
     top = means == means.max(axis=0)
     shares = (top / top.sum(axis=0)).mean(axis=1)
-    taus = [float(stats.kendalltau(own.round(12), column)[0]) for column in means.T]
+    taus = [float(np.asarray(stats.kendalltau(own.round(12), column))[0]) for column in means.T]
     known = [tau for tau in taus if not np.isnan(tau)]  # undefined where all methods tie
     return Ranks(dict(zip(methods, map(float, shares), strict=True)), float(np.mean(known)) if known else 1.0)
