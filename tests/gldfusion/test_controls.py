@@ -10,7 +10,7 @@ import pytest
 
 from gldfusion.controls import Control, relative_positions
 from gldfusion.errors import InputError
-from gldfusion.sources import LOGIT_FIELDS, Example, LiveSource, SequenceSignal
+from gldfusion.sources import Example, LiveSource, SequenceSignal
 
 GROUPS, LENGTHS = ("sums", "lists"), (7, 12, 30)
 
@@ -51,7 +51,7 @@ def test_shuffled_sources_say_nothing_about_their_text() -> None:
     for number, signal in enumerate(control.read(pool)):
         length = speaker.length(pool[number])
         assert signal.starts.tolist() == list(range(length))
-        for name in LOGIT_FIELDS[2:]:
+        for name in signal.held[2:]:
             np.testing.assert_array_equal(getattr(signal, name), signal.values[:, 0])
         np.testing.assert_array_equal(signal.ids, signal.values.astype(np.int64) % 50)
         said = signal.values[:, 0].astype(int)
