@@ -134,7 +134,7 @@ def test_permuted_ids_rename_the_vocabulary(models: dict[str, Path], examples: l
     names = {
         (int(a), int(b))
         for x, y in zip(before, after, strict=True)
-        for a, b in zip(x.ids.flat, y.ids.flat, strict=True)
+        for a, b in zip(np.ravel(x.ids), np.ravel(y.ids), strict=True)
     }
     assert len(names) == len({a for a, _ in names}) == len({b for _, b in names}) == source.vocabulary
     assert sum(a == b for a, b in names) < 10
