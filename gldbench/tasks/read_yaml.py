@@ -18,6 +18,7 @@ from gldfusion.yaml_reader import read_yaml
 FINDERS = ("number", "short_answer")
 """scorers that find the answer themselves, under the filter "answer", where no pattern has this name and lm-eval has a
 task of its own"""
+_TASK = TypeAdapter(Task)
 
 
 def read_task(path: Path) -> Task:
@@ -27,7 +28,7 @@ def read_task(path: Path) -> Task:
         InputError: it is not YAML, has an unknown key or a value of a wrong type, or its keys contradict each other.
     """
     try:
-        task = TypeAdapter(Task).validate_python(read_yaml(path, "task"))
+        task = _TASK.validate_python(read_yaml(path, "task"))
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error)}") from None
     for filter_name, pattern in task.patterns.items():

@@ -194,7 +194,8 @@ def source_identity(spec: SourceSpec, source: SourceSignals) -> Mapping[str, obj
         "dtype": spec.dtype,
         "checkpoint": source.checkpoint_hash,
         "cache": inner.content if isinstance(inner, SourceCache) else None,
-    } | ({"drawn_from": source.content} if isinstance(source, Control) else {})
+        **({"drawn_from": source.content} if isinstance(source, Control) else {}),
+    }
 
 
 def kept(recipe: Recipe) -> int | None:

@@ -68,7 +68,9 @@ def marked(tokenizer: Any, example: Example) -> Example:
             return tuple(map(mark, value))
         return pattern(tokenizer).sub(lambda found: found[0][0] + MARK + found[0][1:], value)
 
-    return replace(example, **{f.name: mark(getattr(example, f.name)) for f in fields(example) if f.name != "id"})
+    return replace(
+        example, **{f.name: mark(getattr(example, f.name)) for f in fields(example) if f.name not in ("id", "group")}
+    )
 
 
 @lru_cache(maxsize=16)

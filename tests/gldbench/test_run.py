@@ -91,7 +91,9 @@ def test_a_second_run_does_no_work_twice(undisturbed: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*") if p.is_file() and "report" not in p.parts}
     again = run(undisturbed, "--json")
     assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["jobs_run"] == 0
+    told = json.loads(again.stdout)
+    assert told["jobs_run"] == 0
+    assert set(told["seconds"]) == {"start", "idle", "report", "elapsed"}
     after = {p: p.stat().st_mtime_ns for p in before}
     assert {p.name for p in before if before[p] != after[p]} <= {".lock"}
 

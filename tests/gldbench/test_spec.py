@@ -16,8 +16,7 @@ from gldbench.methods.train import recipe_of
 from gldbench.protocol.arms import possible_methods, require_declared, resolved_methods
 from gldbench.spec import SPECS, load_spec, models_of, read_spec
 from gldbench.tables.definition import is_table
-from gldbench.worlds.build import world_folder
-from gldbench.worlds.families import FAMILIES
+from gldbench.worlds.build import check_world, families_of, tokenizer_owner, world_folder
 from gldbench.worlds.models import ARCHITECTURES
 from gldbench.worlds.tokenizers import KINDS
 from gldfusion.errors import InputError
@@ -32,19 +31,21 @@ def test_shipped_specs_name_what_exists(name: str) -> None:
     models = models_of(world).values()
     assert {m.architecture for m in models} <= set(ARCHITECTURES)
     assert {m.tokenizer for m in models} <= {*KINDS, *models_of(world)}
-    assert {f for m in models for f in m.families} <= set(FAMILIES)
+    check_world(world)
     assert {m.kind for m in spec.methods.values()} <= set(METHODS)
     for methods in possible_methods(spec):
         check_methods(spec.model_copy(update={"methods": methods}))
     require_declared(spec, resolved_methods(spec, {}))
 
 
-def test_tiny_sources_differ_and_share_out_the_families() -> None:
+def test_one_source_of_tiny_is_near_the_pivot_and_the_others_are_not() -> None:
     world = load_spec("tiny").world
-    sources = [*world.sources.values(), world.pivot]
-    assert len({s.architecture for s in sources}) == len({s.tokenizer for s in sources}) == 4
-    assert len({s.vocabulary for s in sources}) == 4
-    assert sorted(f for s in world.sources.values() for f in s.families) == sorted(FAMILIES)
+    near = [m for m in world.sources if tokenizer_owner(world, m) == "pivot"]
+    assert [world.sources[m].architecture for m in near] == [world.pivot.architecture]
+    far = [model for name, model in world.sources.items() if name not in near]
+    for differs in ("architecture", "tokenizer", "vocabulary", "turn"):
+        assert len({getattr(model, differs) for model in (world.pivot, *far)}) == 1 + len(far)
+    assert {family for model in far for family in model.families} == set(families_of(world))
 
 
 def test_the_control_speaks_the_pivots_tokens() -> None:
@@ -209,7 +210,7 @@ def test_the_stored_text_of_a_spec_does_not_change() -> None:
     spec = load_spec(str(MINI))
     text = yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False)
     assert hashlib.sha256(text.encode()).hexdigest().startswith("d7c4af3553eb")
-    assert world_folder(spec.world, Path()).name == "world-79329709b8f7"
+    assert world_folder(spec.world, Path()).name == "world-e8228433f269"
 
 
 def test_a_method_without_terms_reads_no_source() -> None:

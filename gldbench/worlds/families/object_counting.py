@@ -28,7 +28,7 @@ NOUNS = tuple(noun for nouns in CATEGORIES.values() for noun in nouns)
 def generate(random: Random, difficulty: int) -> Instance:
     """Draws five nouns (difficulty 1) or seven. One to three of them belong to the category in question.
 
-    The rationale is the count of the category after each noun.
+    The rationale repeats the nouns, each with the count of the category so far.
     """
     asked = random.choice(tuple(CATEGORIES))
     count = pick(ITEMS, difficulty)
@@ -41,7 +41,7 @@ def generate(random: Random, difficulty: int) -> Instance:
         family=NAME,
         difficulty=difficulty,
         prompt=f"{asked} in {listed}?",
-        rationale=" ".join(map(str, so_far)),
+        rationale=" ".join(f"{noun}s {total}" for (noun, _), total in zip(items, so_far, strict=True)),
         answer=str(so_far[-1]),
         canonical=f"{asked} {sorted(items)}",
     )

@@ -42,11 +42,14 @@ SKILL = {
 
 
 def _spec() -> dict[str, Any]:
-    """The shipped spec "tiny" with the sources and methods of the made-up rows."""
+    """The shipped spec "tiny" with the sources, the control and the methods of the made-up rows."""
     spec = load_spec("tiny").model_dump(mode="json", by_alias=True)
     spec["world"]["wrong_labels"] = 0.35
+    spec["world"]["control"] = spec["world"]["pivot"]
+    del spec["world"]["families"]
     for name, families in OWN.items():
         spec["world"]["sources"][name]["families"] = families
+    spec.pop("gates")  # the default: the gate of the control source
     spec["methods"] = {name: {} for name in SKILL if name not in ("pivot", "control")}
     spec["fusion"] |= {"seeds": [0, 1, 2], "examples": 6000}
     spec["fusion"]["train"] |= {"steps": 150, "batch_size": 64}
