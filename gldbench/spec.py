@@ -97,7 +97,7 @@ class MethodSpec(Growing):
 
     later: ClassVar[frozenset[str]] = frozenset(
         {"like", "adds_to", "term_options", "times", "k", "choices", "sample_seed", "differs_in", "exploratory"}
-        | {"options", "steps_factor"}
+        | {"options", "steps_factor", "tuned"}
     )
     kind: str = "train"
     """key of `methods.METHODS`"""
@@ -124,6 +124,8 @@ class MethodSpec(Growing):
     """number of largest logits that the losses see, at most the number that the world stores. Default: that number"""
     choices: dict[str, tuple[Any, ...]] = Field(default={})
     """option of the method's own terms -> values, one of which is chosen on the validation set"""
+    tuned: bool = True
+    """whether the weight of its own terms is tuned, in a spec with `tuning`. If not, the spec gives it"""
     sample_seed: int | None = None
     """draw the sample of the fusion set with this seed in every training, so that only the order varies"""
     learning_rate: float | None = None

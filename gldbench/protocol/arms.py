@@ -21,7 +21,7 @@ BASELINE = "sft"
 """the method that all others are compared with; the learning rate is tuned for it"""
 READ_BY_TERMS = frozenset({"sources", "control", "k"})
 """keys of a method that only its terms read"""
-FREE = frozenset({"terms", "exploratory", "differs_in"})
+FREE = frozenset({"terms", "exploratory", "differs_in", "tuned"})
 """keys of a method in which it may differ from its baseline without saying so"""
 
 
@@ -36,8 +36,8 @@ class Choice:
 
 
 def own_terms(spec: Spec, name: str) -> bool:
-    """Whether the weight of a method is tuned: it has terms of its own, and the spec tunes."""
-    return spec.tuning is not None and bool(spec.methods[name].terms)
+    """Whether the weight of a method is tuned: it has terms of its own, the spec tunes, and the method allows it."""
+    return spec.tuning is not None and bool(spec.methods[name].terms) and spec.methods[name].tuned
 
 
 def base_of(method: MethodSpec) -> str | None:
@@ -94,7 +94,7 @@ def resolved_method(method: MethodSpec, base: MethodSpec | None, choice: Choice)
         given = method.model_fields_set
         inherited = ("kind", "options", "sources", "control", "lambda_", "k", "sample_seed", "learning_rate")
         changes |= {name: getattr(base, name) for name in inherited if name not in given}
-    reset = {"like": None, "adds_to": None, "term_options": {}, "times": 1.0, "choices": {}}
+    reset = {"like": None, "adds_to": None, "term_options": {}, "times": 1.0, "choices": {}, "tuned": True}
     return method.model_copy(update=changes | reset)
 
 

@@ -76,6 +76,14 @@ def test_equal_scores_choose_the_smallest_weight_and_rate(tmp_path: Path) -> Non
     assert all(choice.weight == 0 for choice in tuning.choices.values())
 
 
+def test_a_method_that_is_not_tuned_keeps_the_weight_of_the_spec(tmp_path: Path) -> None:
+    spec = compared(tmp_path, lambda content: content["methods"]["sft+kl"].update(tuned=False))
+    executor = Executor(score)
+    tuning = tune(spec, executor)
+    assert not any(name.startswith("sft+kl") for asked in executor.asked for name in asked)
+    assert weight(settled(spec, tuning).methods["sft+kl"], "kl") == spec.methods["sft+kl"].terms[0].weight
+
+
 def test_other_options_are_chosen_at_the_chosen_weight(tmp_path: Path) -> None:
     def with_choices(content: dict[str, Any]) -> None:
         content["methods"]["sft+uld+gld"]["choices"] = {"window": [1, 4, 16]}
