@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gldfusion.errors import InputError
 from gldfusion.manifest import verify_manifest
@@ -23,7 +24,7 @@ from gldfusion.manifest import verify_manifest
 Report = Callable[[str, int, int], None]
 """called with (job name, finished units, all units). A job with one unit is a whole job: 0 pending, 1 done"""
 
-_progress: SimpleQueue[tuple[str, int, int] | None] | None = None
+_progress: SimpleQueue[tuple[str, int, int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,9 @@ def run_jobs(jobs: Sequence[Job], workers: int, threads: int, report: Report) ->
         return Ran()
     began = time.perf_counter()
     context = multiprocessing.get_context("spawn")
-    queue: SimpleQueue[tuple[str, int, int] | None] = context.SimpleQueue()
-    listener = threading.Thread(target=_listen, args=(queue, report), daemon=True)
+    queue: SimpleQueue[tuple[str, int, int]] = context.SimpleQueue()
+    stopped, stop = context.Pipe(duplex=False)
+    listener = threading.Thread(target=_listen, args=(queue, stopped, report), daemon=True)
     listener.start()
     seconds: dict[str, float] = {}
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(threads, queue))
@@ -129,8 +131,9 @@ def run_jobs(jobs: Sequence[Job], workers: int, threads: int, report: Report) ->
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        queue.put(None)
+        stop.close()  # not through the queue: a killed worker may hold its lock for ever
         listener.join()
+        stopped.close()
         queue.close()
     return Ran(seconds, start, time.perf_counter() - began)
 
@@ -142,12 +145,14 @@ def _ready(pending: Mapping[str, Job], running: Mapping[Future[float], Job], fre
     return sorted(ready, key=lambda job: -job.cost)[:free]
 
 
-def _listen(queue: SimpleQueue[tuple[str, int, int] | None], report: Report) -> None:
-    while (message := queue.get()) is not None:
-        report(*message)
+def _listen(queue: SimpleQueue[tuple[str, int, int]], stopped: Connection, report: Report) -> None:
+    """Passes on what the workers tell, until the other end of `stopped` is closed and nothing is left."""
+    told = cast(Any, queue)._reader
+    while told in wait_for([told, stopped]):
+        report(*queue.get())
 
 
-def _start_worker(threads: int, queue: SimpleQueue[tuple[str, int, int] | None]) -> None:
+def _start_worker(threads: int, queue: SimpleQueue[tuple[str, int, int]]) -> None:
     """Prepares a worker: it ignores Ctrl-C, ends with its parent, and has a fixed number of threads."""
     global _progress
     _progress = queue

@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from gldbench import jobs
 from gldbench.jobs import Job, Ran, run_jobs
 from gldfusion.errors import InputError
 
@@ -28,6 +31,12 @@ def fail(progress: Callable[[int, int], None]) -> None:
 
 
 def die(progress: Callable[[int, int], None]) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_while_telling(progress: Callable[[int, int], None]) -> None:
+    queue: Any = jobs._progress
+    queue._wlock.acquire()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -67,6 +76,22 @@ def test_a_failed_job_stops_the_rest_and_is_told(tmp_path: Path) -> None:
 def test_a_killed_worker_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the system killed a worker process"):
         run_jobs([Job("bad", die, {}, lambda: False)], 1, 1, ignore)
+
+
+def test_a_worker_that_is_killed_while_it_tells_its_progress_does_not_block_the_run() -> None:
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            run_jobs([Job("bad", die_while_telling, {}, lambda: False)], 1, 1, ignore)
+        except InputError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert "the system killed a worker process" in str(errors[0])
 
 
 def test_workers_die_with_their_parent(tmp_path: Path) -> None:
