@@ -36,7 +36,7 @@ LONGEST_TRIAL = 2048
 """a model whose attention is cut into chunks is tried on a text that is longer than a chunk, up to this many tokens"""
 CANDIDATES = 16
 """so many numbers of rows are compared"""
-PADDING, DEARER = 0.03, 1.1
+PADDING, DEARER = 0.03, 1.2
 """a layout with at most this share of padding is taken, if it costs at most so many times the cheapest one"""
 
 
