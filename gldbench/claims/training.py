@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from gldbench.claims.claim import Claim, Finding, Verdict, undecided
@@ -53,31 +54,17 @@ def _ends(found: tuple[str, Difference]) -> tuple[float, float]:
     return estimate["low"], estimate["high"]
 
 
-def improves(evidence: Evidence) -> Finding:
-    """Does the graph term add to the token term?"""
-    found = difference(evidence, GRAPH, TOKENS)
+def above(evidence: Evidence, candidate: str, baseline: str, command: str) -> Finding:
+    """Does the candidate score above the baseline?
+
+    Args:
+        evidence: the rows.
+        candidate, baseline: names of methods.
+        command: makes the rows.
+    """
+    found = difference(evidence, candidate, baseline)
     if found is None:
-        return undecided(f"{GRAPH} beside {TOKENS} in a world that passes the gate", COMPARE)
-    low, high = _ends(found)
-    verdict: Verdict = "holds" if low > 0 else "fails" if high < SAME else "undecided"
-    return Finding(f"{_told(found)}.", verdict)
-
-
-def beats_sft(evidence: Evidence) -> Finding:
-    """Does the whole objective of the paper beat plain fine-tuning?"""
-    found = difference(evidence, GRAPH, BASELINE)
-    if found is None:
-        return undecided(f"{GRAPH} beside {BASELINE} in a world that passes the gate", COMPARE)
-    low, high = _ends(found)
-    verdict: Verdict = "holds" if low > 0 else "fails" if high < SAME else "undecided"
-    return Finding(f"{_told(found)}.", verdict)
-
-
-def edges(evidence: Evidence) -> Finding:
-    """Do the edges of the graph matter, or does one constant edge weight do as well?"""
-    found = difference(evidence, GRAPH, CONSTANT)
-    if found is None:
-        return undecided(f"{GRAPH} beside {CONSTANT}", ABLATIONS)
+        return undecided(f"{candidate} beside {baseline} in a world that passes the gate", command)
     low, high = _ends(found)
     verdict: Verdict = "holds" if low > 0 else "fails" if high < SAME else "undecided"
     return Finding(f"{_told(found)}.", verdict)
@@ -105,19 +92,19 @@ TRAINING = {
         source="Abstract: the graph term improves fusion over token-level distillation.",
         test=f"Score of {GRAPH} minus that of {TOKENS}, on the same worlds, seeds and items, with tuned weights.",
         decides=IMPROVES,
-        judge=improves,
+        judge=partial(above, candidate=GRAPH, baseline=TOKENS, command=COMPARE),
     ),
     "fusion-beats-sft": Claim(
         source="Table 3: InfiGFusion stands above Phi-4-SFT, on average and in most rows.",
         test=f"Score of {GRAPH} minus that of {BASELINE}, on the same worlds, seeds and items, with tuned weights.",
         decides=IMPROVES,
-        judge=beats_sft,
+        judge=partial(above, candidate=GRAPH, baseline=BASELINE, command=COMPARE),
     ),
     "fusion-edges-matter": Claim(
         source="A test that a reviewer of the paper proposed: replace every edge weight by a constant and train again.",
         test=f"Score of {GRAPH} minus that of {CONSTANT}.",
         decides=IMPROVES,
-        judge=edges,
+        judge=partial(above, candidate=GRAPH, baseline=CONSTANT, command=ABLATIONS),
     ),
     "fusion-without-names": Claim(
         source="The token term and the graph term compare sorted values, so that neither knows which token is which.",
