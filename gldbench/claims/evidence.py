@@ -106,7 +106,7 @@ def _read(folder: Path, empty: Evidence) -> Evidence:
 
 
 def _comparison(numbers: dict[str, Any], folder: Path) -> dict[str, Any]:
-    if not {"run_id", "gate", "differences"} <= numbers.keys():
+    if not {"run_id", "gate", "tuned", "differences"} <= numbers.keys():
         raise InputError(f"{folder / SUMMARY} is no summary of a comparison\nmake the report again: gldbench report")
     return numbers
 

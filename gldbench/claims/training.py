@@ -25,10 +25,10 @@ Difference = Mapping[str, Any]
 
 
 def _pairs(evidence: Evidence) -> Iterator[tuple[str, Difference]]:
-    """(run, difference) for all differences of comparisons whose gate passed, the primary ones first."""
+    """(run, difference) for all differences of tuned comparisons whose gate passed, the primary ones first."""
     for kind in ("primary", "added_differences", "control_differences", "differences"):
         for run in evidence.comparisons:
-            if run["gate"]["passes"]:
+            if run["gate"]["passes"] and run["tuned"]:
                 yield from ((run["run_id"], difference) for difference in run.get(kind, ()))
 
 
@@ -85,7 +85,7 @@ def blindness(evidence: Evidence) -> Finding:
 
 IMPROVES = (
     f"Holds if the lower end of the 95 % interval is above 0; fails if the upper end is below {100 * SAME:g} points; "
-    "else undecided. Runs whose world gate fails decide nothing."
+    "else undecided. Runs whose world gate fails, or whose weights were not tuned, decide nothing."
 )
 TRAINING = {
     "fusion-graph-improves": Claim(

@@ -99,6 +99,8 @@ class Analysis:
     """each method that adds terms to another one, minus that one"""
     equal_flops: tuple[stats.PairedDifference, ...]
     """each method minus sft after as many FLOPs, if the spec has sft with more steps"""
+    tuned: bool
+    """whether the weights of the methods were tuned on validation for this comparison"""
     primary: tuple[Finding, ...]
     """the comparisons that the spec names; empty if it names none"""
     primary_everywhere: tuple[stats.PairedDifference, ...]
@@ -192,6 +194,7 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
         control_differences=compared(pairs.controls(fused, spec)),
         added_differences=compared(pairs.added(fused, spec)),
         equal_flops=compared(pairs.equal_flops(fused, spec)),
+        tuned=bool(spec.get("tuning") or spec.get("weights_from")),
         primary=findings(test, kept, levels, primary),
         primary_everywhere=_everywhere(everywhere, test, kept, levels, primary),
         by_world=by_world if len(by_world) > 1 else {},

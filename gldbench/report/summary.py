@@ -61,6 +61,7 @@ def summary_json(analysis: Analysis, trained: Sequence[Training], environment: E
             "worlds": [_world_gate(world) for world in gate.worlds],
         },
         "ranked": gate.passes,
+        "tuned": analysis.tuned,
         "families": {"kept": list(analysis.kept), "dropped": list(analysis.dropped), "chance": analysis.chance},
         "checks": [asdict(check) for check in analysis.checks],
         "methods": [_score(score) for score in analysis.scores],

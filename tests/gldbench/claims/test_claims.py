@@ -155,7 +155,7 @@ def test_the_committed_rows_decide_every_claim_about_graphs() -> None:
     assert not undecided & {name for name in CLAIMS if not name.startswith("fusion-")}
 
 
-def compared(passes: bool = True, **intervals: tuple[float, float]) -> dict[str, Any]:
+def compared(passes: bool = True, tuned: bool = True, **intervals: tuple[float, float]) -> dict[str, Any]:
     """The numbers of a comparison: "candidate__baseline" -> ends of the interval of the difference."""
     differences = []
     for pair, (low, high) in intervals.items():
@@ -163,7 +163,7 @@ def compared(passes: bool = True, **intervals: tuple[float, float]) -> dict[str,
         estimate = {"value": (low + high) / 2, "low": low, "high": high, "n": 100, "method": "made up"}
         one = {"candidate": candidate, "baseline": baseline, "difference": estimate, "p": None, "correction": None}
         differences.append(one | {"n_seeds": 8})
-    return {"run_id": "made-up", "gate": {"passes": passes}, "differences": differences}
+    return {"run_id": "made-up", "gate": {"passes": passes}, "tuned": tuned, "differences": differences}
 
 
 METHODS = {
@@ -198,6 +198,11 @@ def test_the_interval_of_a_difference_decides(
 def test_a_run_whose_gate_fails_decides_nothing(empty: Evidence) -> None:
     failed = compared(passes=False, gld__uld=(0.05, 0.09))
     assert verdict(replace(empty, comparisons=(failed,)), "fusion-graph-improves") == "undecided"
+
+
+def test_a_run_whose_weights_were_not_tuned_decides_nothing(empty: Evidence) -> None:
+    untuned = compared(tuned=False, gld__uld=(0.05, 0.09))
+    assert verdict(replace(empty, comparisons=(untuned,)), "fusion-graph-improves") == "undecided"
 
 
 @pytest.mark.parametrize(
