@@ -101,7 +101,7 @@ def test_the_report_is_a_function_of_the_rows(bench: Path, tmp_path: Path) -> No
     text = first.path.read_text()
     for heading in ("Time against n", "error bound", "Share of GW_2^2", "Certified intervals", "Skipped"):
         assert heading in text
-    assert {p.suffix for p in (tmp_path / "one").iterdir()} == {".md", ".png", ".json"}
+    assert {p.suffix for p in (tmp_path / "one").iterdir()} == {".md", ".png", ".json", ".csv"}
 
 
 def test_verdicts_on_families_whose_distance_is_known(bench: Path, tmp_path: Path) -> None:
