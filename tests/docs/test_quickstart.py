@@ -36,6 +36,7 @@ def test_evaluate_my_checkpoint(fused: Path, section: Any, blocks: Any, follow: 
     assert_printed(said)
 
 
+@pytest.mark.slow
 def test_bound_a_distance(tmp_path: Path, section: Any, blocks: Any, follow: Follow) -> None:
     said = follow(blocks(section(PAGE, "## 3. Bound a Gromov-Wasserstein distance")), tmp_path)
     bounds = json.loads((tmp_path / "bounds.json").read_text())

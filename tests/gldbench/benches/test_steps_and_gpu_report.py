@@ -38,6 +38,7 @@ def test_all_terms_agree_with_the_naive_kernel() -> None:
         torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_dry_report_without_optional_packages(tmp_path: Path) -> None:
     """One command in a process of its own: it writes the rows and the report, and says that nothing was measured."""
     done = subprocess.run(

@@ -73,6 +73,7 @@ def validation_rows(seeds: int, worlds: int, spread: float, interaction: float) 
     return rows
 
 
+@pytest.mark.slow
 def test_the_power_is_that_of_the_spreads_on_the_validation_set() -> None:
     rows = validation_rows(seeds=4, worlds=2, spread=0.05, interaction=0.0)
     power = power_of_design(8, 1, 350, rows, {"world_dyck_languages": 0.0})

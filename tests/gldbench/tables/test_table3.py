@@ -128,8 +128,8 @@ def test_the_committed_report_has_the_published_columns(published: TableResult, 
 
 def test_only_a_table_takes_the_options_of_tables(tmp_path: Path) -> None:
     assert not is_table(spec_path("tiny"))
-    ended = CliRunner().invoke(cli.app, ["run", "tiny", "--plan", "--output", str(tmp_path / "out")])
-    assert "--plan belongs to tables" in str(ended.exception)
+    ended = CliRunner().invoke(cli.app, ["run", "tiny", "--substitute", "tiny", "--output", str(tmp_path / "out")])
+    assert "--substitute belongs to tables" in str(ended.exception)
     assert not (tmp_path / "out").exists()
 
 
