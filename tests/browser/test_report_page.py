@@ -31,7 +31,7 @@ return [...document.querySelectorAll("#table-scores tbody tr")].map((line) => te
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a run with seven families, fifteen methods and long fusion methods' names."""
     folder = tmp_path_factory.mktemp("report")
-    skill = made.SKILL | {"sft+kl": 0.97, "sft+kl-shuffled": 0.0}
+    skill = made.SKILL | {"sft+kl": 0.97, "sft+kl-shuffled": made.SKILL["sft"] - 0.05}
     rows = made.world_rows(skill) + made.training_rows()
     run = Run(rows, made.SPEC, made.ENVIRONMENT)
     return write_report(run, analyse(rows, made.SPEC, made.CHANCE), folder, items="items.html").html
