@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -77,16 +78,50 @@ def whole_or_absent(temporary: Path, path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Opens a temporary file beside `path`, and renames it to `path` if the block succeeds."""
+    """Opens a temporary file beside `path`, and renames it to `path` if the block succeeds.
+
+    A process that is killed meanwhile leaves its temporary file. The next one that writes `path` deletes that file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    with whole_or_absent(Path(name), path):
-        with os.fdopen(handle, mode) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+    _remove_abandoned(path)
+    handle, name = _temporary(path)
+    try:
+        with whole_or_absent(Path(name), path):
+            with os.fdopen(os.dup(handle), mode) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+    finally:
+        os.close(handle)  # ends the lock, after the renaming
+
+
+def _temporary(path: Path) -> tuple[int, str]:
+    """Makes a temporary file for `path` that is locked as long as its descriptor is open: descriptor and name."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        if _locks(handle) and os.path.exists(name):
+            return handle, name
+        os.close(handle)  # another process took it for an abandoned one before it was locked
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Deletes the temporary files of `path` that no process writes any more: the system ended their locks."""
+    for entry in list(path.parent.glob(f".{glob.escape(path.name)}.*.part")):
+        if (match := _UNFINISHED.fullmatch(entry.name)) and match[1] == path.name and entry.is_file():
+            with suppress(FileNotFoundError, PermissionError), entry.open("rb") as file:
+                if _locks(file.fileno()):
+                    entry.unlink()
+
+
+def _locks(handle: int) -> bool:
+    """Locks an open file; False if another process holds its lock."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

@@ -44,6 +44,50 @@ def test_a_file_is_replaced_only_when_it_is_whole(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o644
 
 
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from gldfusion.files import atomic_write
+with atomic_write(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+WRITES_OFTEN = """
+import sys
+from pathlib import Path
+from gldfusion.files import atomic_write
+for number in range(150):
+    with atomic_write(Path(sys.argv[1]), "w") as file:
+        file.write(f"{sys.argv[2]} {number}")
+"""
+
+
+def test_the_file_of_a_killed_writer_is_deleted_by_the_next(tmp_path: Path) -> None:
+    """But not that of a writer that is still at work, nor that of another path."""
+    path = tmp_path / "out[1].json"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(path)], check=False)
+    assert len(os.listdir(tmp_path)) == 1  # the second deleted what the first left
+    other = tmp_path / ".out[1].jso.abcdefgh.part"
+    other.touch()
+    with atomic_write(path) as slow:
+        with atomic_write(path) as quick:
+            quick.write(b"quick")
+        slow.write(b"slow")
+    assert path.read_bytes() == b"slow"
+    assert sorted(os.listdir(tmp_path)) == [other.name, path.name]
+
+
+def test_many_writers_of_one_file(tmp_path: Path) -> None:
+    """None takes the file of another for an abandoned one."""
+    path = tmp_path / "file"
+    writers = [subprocess.Popen([sys.executable, "-c", WRITES_OFTEN, str(path), str(i)]) for i in range(4)]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    assert os.listdir(tmp_path) == ["file"]
+    assert path.read_text().endswith(" 149")
+
+
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "folder"
 
