@@ -46,12 +46,15 @@ test-full: setup sandbox
 campaign: setup sandbox
 	$(BIN)/python -m tests.campaign --output reports/campaign
 
-test-gpu: setup
-	$(BIN)/python -m pytest -m gpu tests/gldfusion
+# These two run where `setup` cannot: PYTHON=... names a Python that has torch, transformers and the other requirements.
+# The tests run in 8 processes, because most of their time is the compilation of kernels.
+GPU_PYTHON = PYTHONPATH=.:reference:$$PYTHONPATH $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
-# It runs where `setup` cannot: PYTHON=... names a Python that has torch, transformers and the other requirements.
+test-gpu:
+	$(GPU_PYTHON) -m pytest -n 8 -W default -m gpu $$(grep -rl mark.gpu tests/gldfusion --include=test_*.py)
+
 gpu-report:
-	PYTHONPATH=.:reference $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m gldbench.benches.gpu_report
+	$(GPU_PYTHON) -m gldbench.benches.gpu_report
 
 test-browser: setup
 	$(BIN)/python -m pytest -m browser tests/browser

@@ -91,6 +91,9 @@ CONTENDERS: dict[str, Contender] = {
     ),
     "dense_ce": Contender(PLAIN, partial(_dense, topk=False), _never),
     "chunked_ce": Contender(PLAIN, partial(_ours, impl="chunked", topk=False), _never, "gldbench"),
+    "triton_ce": Contender(
+        PLAIN, partial(_ours, impl="triton", topk=False), partial(_needs, "triton", cuda=True), "gldbench"
+    ),
     "liger": Contender(PLAIN, _liger, partial(_needs, "liger_kernel", cuda=True), "liger-kernel"),
     "cce": Contender(
         PLAIN, partial(_cut, impl="cce"), partial(_needs, "cut_cross_entropy", cuda=True), "cut-cross-entropy"

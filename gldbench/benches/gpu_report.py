@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +24,8 @@ import torch
 from gldbench.benches import cross_entropy, steps
 from gldbench.benches.command_line import Script, require_device
 from gldbench.benches.contenders import CONTENDERS
-from gldbench.benches.equality import CASES, QUICK, USES, differences, fused
+from gldbench.benches.equality import CASES, QUICK
+from gldbench.benches.gpu_equality import equality
 from gldbench.benches.kernel_inputs import Problem, Size
 from gldbench.benches.measure_kernels import PEAK, SECONDS, discard, skipped_rows
 from gldbench.benches.steps import StepSize
@@ -40,8 +41,6 @@ from gldfusion.kernels.chunked import Chunked
 from gldfusion.kernels.fused import Tiles
 
 FOLDER = Path("reports/gpu")
-LIMITS = {"float32": 1e-4, "bfloat16": 4 * torch.finfo(torch.bfloat16).eps}
-"""largest accepted difference from float64, relative to the largest entry or to 1"""
 REPEATS = 7
 
 
@@ -98,27 +97,16 @@ def kernels_on(device: str) -> dict[str, Tiles]:
     return found
 
 
-def equality(plan: Plan, name: str, tiles: Tiles) -> Iterator[Row]:
-    """Compares an implementation with float64 naive: the largest difference of each case, ids apart."""
-    for dtype in (torch.float32, torch.bfloat16) if plan.device != "cpu" else (torch.float32,):
-        limit = LIMITS[str(dtype).removeprefix("torch.")]
-        for case in plan.cases:
-            each = [differences(fused(tiles, use), CASES[case], dtype, torch.float64, plan.device) for use in USES]
-            places = max(found.pop("ids") for found in each)
-            worst = max((value for found in each for value in found.values()), default=0.0)
-            bad = worst > limit or (places > 0 and dtype == torch.float32)
-            variant = f"{case} {str(dtype).removeprefix('torch.')} {plan.device}"
-            status: Status = "error" if bad else "ok"
-            reason = f"above {limit:.2g}, or {places:g} ids differ" if bad else ""
-            yield row("equality", variant, name, "difference", worst, "1", status=status, reason=reason)
-
-
-def losses(size: Size) -> list[Row]:
+def losses(size: Size, broken: Set[str]) -> list[Row]:
     """Seconds and peak memory beyond the gradients of every contender that can run, and the ratios to dense torch.
 
-    Each is called once before, so that neither compilation nor a failure disturbs the others.
+    Each is called once before, so that neither compilation nor a failure disturbs the others. Contenders that use a
+    `broken` kernel are skipped.
     """
     rows, tasks, problem = skipped_rows(size, tuple(CONTENDERS)), dict[str, Callable[[], None]](), Problem.make(size)
+    for name in [name for name in CONTENDERS if name.removesuffix("_ce") in broken]:
+        about = (CONTENDERS[name].task, size.name, name, SECONDS, None, "s")
+        rows.append(row(*about, status="skipped", reason="not measured: it failed the equality test"))
     for name in [name for name in CONTENDERS if name not in {r.subject for r in rows}]:
         contender = CONTENDERS[name]
         try:
@@ -141,7 +129,7 @@ def losses(size: Size) -> list[Row]:
 
 
 def bounds(plan: Plan, n: int) -> list[Row]:
-    """Seconds of the sorted distances and of the second lower bound, with gradients, on 32 graphs of n rank nodes."""
+    """Seconds and peak memory of the sorted distances and of slb, with gradients, on 32 graphs of n rank nodes."""
     random = torch.Generator(plan.device).manual_seed(0)
     z, y = (torch.randn(32, n, n, device=plan.device, generator=random).sort(-1, descending=True).values for _ in "zy")
     z.requires_grad_()
@@ -159,19 +147,20 @@ def bounds(plan: Plan, n: int) -> list[Row]:
     with pinned_threads(1):
         timings = interleaved(tasks, REPEATS, 60.0, torch.device(plan.device))
     variant = f"32 graphs T=n={n} float32 {plan.device}"
-    return [
-        row("gw", variant, name, SECONDS, s, "s", item=str(i))
-        for name, t in timings.items()
-        for i, s in enumerate(t.samples)
-    ]
+    rows = [row("gw", variant, name, PEAK, t.peak_bytes, "B") for name, t in timings.items()]
+    for name, timing in timings.items():
+        rows += [row("gw", variant, name, SECONDS, s, "s", item=str(i)) for i, s in enumerate(timing.samples)]
+    return rows
 
 
-def parts(plan: Plan) -> Iterator[tuple[str, Callable[[], Sequence[Row]]]]:
-    """The parts after equality: name and work. A kernel that failed its equality test is left out by `measure`."""
+def parts(plan: Plan, broken: Set[str]) -> Iterator[tuple[str, Callable[[], Sequence[Row]]]]:
+    """The parts after equality: name and work. Kernels that failed their equality test, `broken`, are left out."""
     for size in plan.losses:
-        yield f"losses {size.name}", lambda size=size: losses(size)
+        yield f"losses {size.name}", lambda size=size: losses(size, broken)
+    for n in plan.nodes:
+        yield f"gw n={n}", lambda n=n: bounds(plan, n)
     for size in plan.steps:
-        for kernel in kernels_on(plan.device):
+        for kernel in kernels_on(plan.device).keys() - broken:
             chosen = tuple(steps.TERMS) if kernel == "chunked" else tuple(n for n in steps.TERMS if n != "naive")
             yield (
                 f"steps {kernel} {size.name}",
@@ -179,25 +168,28 @@ def parts(plan: Plan) -> Iterator[tuple[str, Callable[[], Sequence[Row]]]]:
                     size, c, "chunked" if kernel == "chunked" else "triton", 1, REPEATS
                 ),
             )
-    for n in plan.nodes:
-        yield f"gw n={n}", lambda n=n: bounds(plan, n)
 
 
-def measure(plan: Plan, report: Callable[[str, int, int], None]) -> list[Row]:
-    """Runs all parts of a plan."""
-    begun, rows, broken = time.monotonic(), list[Row](), set[str]()
-    for name, tiles in kernels_on(plan.device).items():
-        own = _rows_of(f"equality {name}", lambda name=name, tiles=tiles: list(equality(plan, name, tiles)), report)
-        broken |= {name for r in own if r.status == "error"}
-        rows += own
-    for part, work in parts(plan):
-        kernel = next((name for name in broken if part.startswith(f"steps {name} ")), None)
-        if kernel or (broken and part.startswith("losses")):
-            rows.append(_failed(part, "skipped", f"not measured: {', '.join(broken)} failed the equality test"))
-        elif time.monotonic() - begun > plan.seconds:
+def measure(plan: Plan, report: Callable[[str, int, int], None], keep: Callable[[Sequence[Row]], object]) -> list[Row]:
+    """Runs all parts of a plan.
+
+    Args:
+        plan: the sizes.
+        report: called with each part, before and after it.
+        keep: called with all rows so far after each part. So a run that is cut off leaves what it has measured.
+    """
+    begun = time.monotonic()
+    tuned_for = sorted({size.k for size in (*plan.losses, *plan.steps)})
+    kernels = kernels_on(plan.device)
+    rows = [*_rows_of("equality", lambda: equality(plan.cases, kernels, plan.device, tuned_for), report)]
+    broken = {name for name in kernels if any(r.status == "error" and r.subject in (name, "all") for r in rows)}
+    keep(rows)
+    for part, work in parts(plan, broken):
+        if time.monotonic() - begun > plan.seconds:
             rows.append(_failed(part, "skipped", "not measured: no time was left"))
         else:
             rows += _rows_of(part, work, report)
+        keep(rows)
     return rows
 
 
@@ -228,14 +220,19 @@ def _work(given: Namespace) -> int:
     device = "cpu" if given.dry_run else given.device
     require_device(device)
     plan = Plan.tiny(device) if given.dry_run or given.quick else Plan.full(device)
-    with reporter("bench gpu_report") as report:
-        rows = measure(plan, report)
     small = given.dry_run or given.quick
-    text = as_markdown(rows, torch.cuda.get_device_name(device) if device != "cpu" else None, small)
-    path = given.output and write(rows, given.output, "gpu_report", 1, small)
-    if path:
-        with atomic_write(path.with_suffix(".md"), "w") as file:
-            file.write(text)
+    name = torch.cuda.get_device_name(device) if device != "cpu" else None
+
+    def keep(rows: Sequence[Row]) -> Path | None:
+        path = given.output and write(rows, given.output, "gpu_report", 1, small)
+        if path:
+            with atomic_write(path.with_suffix(".md"), "w") as file:
+                file.write(as_markdown(rows, name, small))
+        return path
+
+    with reporter("bench gpu_report") as report:
+        rows = measure(plan, report, keep)
+    text, path = as_markdown(rows, name, small), keep(rows)
     print(json.dumps({"rows": as_json(rows), "file": path and str(path)}, indent=2) if given.json else text)
     return 1 if any(r.status == "error" for r in rows) else 0
 

@@ -31,6 +31,7 @@ from gldbench.console import reporter
 from gldbench.schema import Row
 from gldbench.timing import MIN_REPEATS, interleaved, pinned_threads
 from gldfusion.data import Batch
+from gldfusion.errors import InputError
 from gldfusion.inputs import Inputs
 from gldfusion.kernels.dispatch import Implementation
 from gldfusion.model import SignalModel
@@ -143,13 +144,17 @@ def make_loss(size: StepSize, terms: Mapping[str, Options]) -> TotalLoss:
 
 
 def make_step(
-    size: StepSize, model: LlamaForCausalLM, batch: Batch, terms: Mapping[str, Options], kernel: Implementation
+    size: StepSize,
+    model: LlamaForCausalLM,
+    batch: Batch,
+    terms: Mapping[str, Options],
+    kernel: Implementation,
+    optimizer: torch.optim.Optimizer,
 ) -> Callable[[], Tensor]:
     """One optimizer step, as `gldfusion.fuse.train_step` runs it on one process; it returns the terms."""
     loss = make_loss(size, terms)
     signals = SignalModel(model, size.k, loss.needs, kernel)
     counts = loss.counts([batch])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
     kind = torch.device(size.device).type
 
     def step() -> Tensor:
@@ -165,15 +170,32 @@ def make_step(
     return step
 
 
+def make_optimizer(model: LlamaForCausalLM) -> torch.optim.Optimizer:
+    """The optimizer of a model; all contenders share it, because its moments take twice the memory of the weights."""
+    return torch.optim.AdamW(model.parameters(), lr=1e-5)
+
+
 def run(size: StepSize, names: Sequence[str], kernel: Implementation, threads: int, repeats: int) -> list[Row]:
-    """Measures the contenders `names`: seconds of each repeat, peak memory, and the ratio of medians to "sft"."""
+    """Measures the contenders `names`: seconds of each repeat, peak memory, and the ratio of medians to "sft".
+
+    On a GPU, each is called once before, so that a contender that finds too little memory, or a kernel that cannot run
+    it, becomes a row that says so.
+    """
     model, batch = make_model(size), make_batch(size)
-    tasks = {name: make_step(size, model, batch, TERMS[name], "naive" if name == "naive" else kernel) for name in names}
-    spent: dict[str, list[float]] = {name: [] for name in names}
+    optimizer = make_optimizer(model)
+    tasks = {
+        name: make_step(size, model, batch, TERMS[name], "naive" if name == "naive" else kernel, optimizer)
+        for name in names
+    }
+    failed = {} if size.device == "cpu" else failures(tasks)
+    tasks = {name: task for name, task in tasks.items() if name not in failed}
+    spent: dict[str, list[float]] = {name: [] for name in tasks}
     with pinned_threads(threads):
         clocked = {name: _clocked(task, spent[name]) for name, task in tasks.items()}
         timings = interleaved(clocked, repeats, 3600.0, torch.device(size.device))
     rows = _cpu_rows(size, spent) if size.device == "cpu" else []
+    for name, reason in failed.items():
+        rows.append(row("step", size.name, name, SECONDS, None, "s", method=kernel, status="skipped", reason=reason))
     for name, timing in timings.items():
         about: dict[str, Any] = {"method": "naive" if name == "naive" else kernel}
         rows.append(row("step", size.name, name, PEAK, timing.peak_bytes, "B", **about))
@@ -184,6 +206,18 @@ def run(size: StepSize, names: Sequence[str], kernel: Implementation, threads: i
             ratio = median(a / b for a, b in zip(timing.samples, timings["sft"].samples, strict=True))
             rows.append(row("step", size.name, name, f"{SECONDS}/sft", ratio, "1", **about))
     return rows
+
+
+def failures(tasks: Mapping[str, Callable[[], Tensor]]) -> dict[str, str]:
+    """Calls every task once; returns those that cannot run on this device, with the reason."""
+    found: dict[str, str] = {}
+    for name, task in tasks.items():
+        try:
+            task()
+        except (InputError, torch.OutOfMemoryError) as error:
+            found[name] = " ".join(str(error).split())[:200]
+    torch.cuda.empty_cache()
+    return found
 
 
 def _clocked(task: Callable[[], Tensor], spent: list[float]) -> Callable[[], Tensor]:

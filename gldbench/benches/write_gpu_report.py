@@ -62,7 +62,9 @@ def _table(rows: Sequence[Row]) -> list[str]:
         own = [r for r in rows if (r.variant, r.subject, r.method) == (variant, name, method) and r.value is not None]
         seconds, peaks = _values(own, SECONDS), _values(own, PEAK)
         ratios = [f"{r.value:.3f} of {r.metric.partition('/')[2]}" for r in own if r.metric.startswith(f"{SECONDS}/")]
-        shown = f"{median(seconds):.4g} s" if seconds else ""
+        if not seconds:  # CPU seconds and their ratios, which only the rows hold
+            continue
+        shown = f"{median(seconds):.4g} s"
         memory = f"{median(peaks) / 2**20:.0f} MiB" if peaks else ""
         what = f"{name} ({method})" if method else name
         lines.append(f"| {variant} | {what} | {shown} | {memory} | {', '.join(ratios)} |")

@@ -132,8 +132,19 @@ def make_provenance(
         "not_packed_because": unpacked,
         "sources": sources,
         "processes": processes,
-        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "versions": versions(PACKAGES),
     }
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """The installed versions of packages. A checkout that runs without being installed has none."""
+    found: dict[str, str] = {}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
 def schedule(log: Log) -> list[dict[str, int]]:

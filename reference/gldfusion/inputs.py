@@ -65,9 +65,12 @@ class Inputs:
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on another device. A copy to a GPU starts from pinned memory, so the program does not wait for it."""
+    """The tensor on another device. A copy to a GPU starts from pinned memory, so the program does not wait for it.
+
+    After `expand`, several entries share one place of memory. Such a tensor cannot be pinned; it is written out before.
+    """
     if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()
+        tensor = tensor.contiguous().pin_memory()
     return tensor.to(device, non_blocking=True)
 
 

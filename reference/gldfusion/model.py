@@ -196,7 +196,21 @@ class SignalModel(nn.Module):
         statistics = {"lse", "moments", "logits", "nll"} & set(needs)
         self.use: Use = "any" if statistics else "sum"
         self.scratch = Scratch()
-        require_own_logits(self)
+        with self.any_kernel():
+            require_own_logits(self)
+
+    @contextmanager
+    def any_kernel(self) -> Iterator[None]:
+        """Inside, the kernel is `auto`.
+
+        Checks of the model use it: they run before the model is on its device, and in float32, for which Triton would
+        compile and tune its kernels first.
+        """
+        chosen, self.kernel = self.kernel, "auto"
+        try:
+            yield
+        finally:
+            self.kernel = chosen
 
     def forward(self, inputs: Inputs) -> PivotSignal:
         """The signals [B, T, ...] of a batch; they are 0 at masked positions."""

@@ -174,7 +174,7 @@ def reason_to_pad(model: SignalModel, device: torch.device) -> str | None:
         return f"its attention is cut into chunks of {chunk} tokens, which a short trial does not reach"
     texts = _trial_texts(model, (*TRIAL, chunk + 5) if chunk else TRIAL)
     dtype = torch.bfloat16 if flash else next(model.parameters()).dtype  # flash attention knows half precision only
-    with torch.autocast(device.type, torch.bfloat16, enabled=flash):
+    with model.any_kernel(), torch.autocast(device.type, torch.bfloat16, enabled=flash):
         alone = [model(collate([text]).to(device)) for text in texts]
         try:
             packed = model(collate(texts, [list(range(len(texts)))]).to(device))

@@ -278,10 +278,35 @@ def test_memory_is_a_tile_not_all_logits(use: Use) -> None:
 
 
 def test_auto_takes_one_tile_at_once() -> None:
-    assert dispatch.automatic(1, 100, 5) == "naive"
-    assert dispatch.automatic(4096, 100_352, 16) == "chunked"
-    assert dispatch.automatic(4096, 100_352, 100_352) == "naive"
+    cpu, half = torch.device("cpu"), torch.bfloat16
+    assert dispatch.automatic(1, 100, 5, cpu, half) == "naive"
+    assert dispatch.automatic(4096, 100_352, 16, cpu, half) == "chunked"
+    assert dispatch.automatic(4096, 100_352, 100_352, cpu, half) == "naive"
     assert chunked.Chunked.rows * chunked.Chunked.columns == dispatch.ONE_TILE
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "k", "package", "chosen"),
+    [
+        ((9, 0), torch.bfloat16, 16, True, "triton"),
+        ((9, 0), torch.float32, 16, True, "chunked"),
+        ((9, 0), torch.bfloat16, 500, True, "chunked"),
+        ((9, 0), torch.bfloat16, 16, False, "chunked"),
+        ((8, 0), torch.bfloat16, 16, True, "chunked"),
+    ],
+    ids=["measured", "float32", "large k", "not installed", "another GPU"],
+)
+def test_auto_takes_triton_where_it_was_measured(
+    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int],
+    dtype: torch.dtype,
+    k: int,
+    package: bool,
+    chosen: str,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(dispatch, "find_spec", lambda name: package or None)
+    assert dispatch.automatic(4096, 100_352, k, torch.device("cuda"), dtype) == chosen
 
 
 def test_tiles_are_chosen_for_the_device() -> None:

@@ -54,7 +54,7 @@ def test_what_a_recipe_may_ask_of_triton() -> None:
             require_kernel("triton", torch.device(device), k)
 
 
-def _compiled(name: str, dtype: str, options: dict[str, Any], number: int = 0) -> Any:
+def _compiled(name: str, dtype: str, options: dict[str, Any], number: int = 3) -> Any:
     """A kernel's binary for compute capability 9.0, with the tile sizes `number` of HOPPER."""
     import triton
     from triton.backends.compiler import GPUTarget
@@ -101,7 +101,7 @@ def test_compiles_for_hopper_without_a_gpu(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
-@pytest.mark.parametrize("number", [2, 5])  # the largest tiles
+@pytest.mark.parametrize("number", [0, 1])  # the largest tiles
 @pytest.mark.parametrize("name", ["sweep_kernel", "gradient_kernel"])
 def test_the_largest_tiles_fit_hopper(name: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
@@ -166,12 +166,15 @@ def test_half_precision_on_a_gpu(dtype: torch.dtype, softcap: float | None, cuda
 
 @pytest.mark.gpu
 def test_memory_on_a_gpu(cuda: str) -> None:
+    """The second call is measured: in the first, the tuner takes memory of its own."""
     random = torch.Generator(cuda).manual_seed(0)
     hidden = torch.randn(4096, 1024, device=cuda, generator=random).bfloat16().requires_grad_()
     weight = torch.randn(100_352, 1024, device=cuda, generator=random).bfloat16().requires_grad_()
     labels = torch.zeros(4096, dtype=torch.long, device=cuda)
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    topk_cross_entropy(hidden, weight, labels, 16).nll.mean().backward()
+    for _ in range(2):
+        hidden.grad = weight.grad = None
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        topk_cross_entropy(hidden, weight, labels, 16, impl="triton").nll.mean().backward()
     beyond = torch.cuda.max_memory_allocated() - before - 2 * (hidden.numel() + weight.numel())
     assert beyond < 4096 * 100_352 * 4 / 10

@@ -39,7 +39,7 @@ def _in_order(z: Tensor, values: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     """Corrects the columns that `topk` chose among equal entries, and their order. It reads no number on the host."""
     columns, k = z.shape[1], values.shape[1]
     least = values[:, -1:]
-    equal = torch.where(z == least, torch.arange(columns, device=z.device), columns)
+    equal = torch.where(z == least, torch.arange(columns, dtype=torch.int32, device=z.device), columns)
     first = equal.topk(k, dim=1, largest=False).values  # the first columns of entries that equal the k-th largest
     above = values > least
     turn = (~above).cumsum(1).sub_(1).clamp_min_(0)

@@ -21,6 +21,7 @@ from gldfusion.kernels.chunked import Chunked
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 ABSENT = "import sys; sys.modules.update(dict.fromkeys(('lm_eval', 'ot', 'triton'))); "
+FAILED = "not measured: it failed the equality test"
 DRY = "from gldbench.benches.gpu_report import main; sys.exit(main(['--dry-run', '--output', 'gpu']))"
 
 
@@ -32,7 +33,7 @@ def test_all_terms_agree_with_the_naive_kernel() -> None:
         found = []
         for kernel in ("chunked", "naive"):
             model = steps.make_model(size)
-            values = steps.make_step(size, model, batch, terms, kernel)()
+            values = steps.make_step(size, model, batch, terms, kernel, steps.make_optimizer(model))()
             found.append((values, [p.detach().clone() for p in model.parameters()]))
         assert (found[0][0] > 0).all()
         torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-6)
@@ -67,28 +68,33 @@ def test_a_kernel_that_is_wrong_is_not_measured(monkeypatch: pytest.MonkeyPatch)
         def gradient(self, *arguments: object) -> torch.Tensor:
             return super().gradient(*arguments) * 1.01  # type: ignore[arg-type]
 
-    plan = dataclasses.replace(gpu_report.Plan.tiny("cpu"), cases=("bias",))
+    plan = dataclasses.replace(gpu_report.Plan.tiny("cpu"), cases=("bias",), nodes=())
     monkeypatch.setattr(gpu_report, "kernels_on", lambda device: {"chunked": Wrong(rows=3, columns=8, kept=0)})
-    rows = gpu_report.measure(plan, lambda *_: None)
+    rows = gpu_report.measure(plan, lambda *_: None, lambda _: None)
     assert [r.status for r in rows if r.task == "equality"] == ["error"]
-    reasons = {r.task: r.reason for r in rows if r.status == "skipped"}
-    assert reasons == dict.fromkeys(("losses", "steps"), "not measured: chunked failed the equality test")
+    ours = [r for r in rows if r.subject in ("chunked", "chunked_ce") and r.task != "equality"]
+    assert {r.subject: r.reason for r in ours} == dict.fromkeys(("chunked", "chunked_ce"), FAILED)
+    assert not [r for r in rows if r.task == "step"]
+    assert [r for r in rows if r.subject == "dense" and r.value is not None]
     monkeypatch.setattr(gpu_report, "kernels_on", lambda device: {"chunked": SMALL})
-    assert (
-        gpu_report.measure(dataclasses.replace(plan, losses=(), steps=(), nodes=()), lambda *_: None)[0].status == "ok"
+    kept: list[int] = []
+    right = gpu_report.measure(
+        dataclasses.replace(plan, losses=(), steps=()), lambda *_: None, lambda rows: kept.append(len(rows))
     )
+    assert [r.status for r in right] == ["ok"]
+    assert kept == [1]
 
 
 def test_no_part_begins_late_and_a_failing_part_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = dataclasses.replace(gpu_report.Plan.tiny("cpu"), cases=(), losses=(), steps=())
-    late = gpu_report.measure(dataclasses.replace(plan, seconds=-1.0), lambda *_: None)
+    late = gpu_report.measure(dataclasses.replace(plan, seconds=-1.0), lambda *_: None, lambda _: None)
     assert [(r.task, r.reason) for r in late] == [("gw", "not measured: no time was left")]
 
     def fail(*_: object) -> None:
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(gpu_report, "bounds", fail)
-    failed = gpu_report.measure(plan, lambda *_: None)
+    failed = gpu_report.measure(plan, lambda *_: None, lambda _: None)
     assert [(r.status, r.reason) for r in failed] == [("error", "RuntimeError: out of memory")]
 
 
