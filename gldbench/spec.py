@@ -34,7 +34,7 @@ class Growing(Model):
 class ModelSpec(Growing):
     """A small language model of the embedded world, trained from scratch or from another model of the world."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"base"})
+    later: ClassVar[frozenset[str]] = frozenset({"base", "parts"})
 
     architecture: str
     """key of `worlds.models.ARCHITECTURES`"""
@@ -54,6 +54,9 @@ class ModelSpec(Growing):
     """its own families, which most of its training texts come from; empty: all families of the world alike"""
     share_own: float = Field(default=0.7, gt=0, le=1)
     """share of training texts from its own families"""
+    parts: dict[str, tuple[str, ...]] = Field(default={})
+    """family -> the parts of it (`Family.parts`) that its training texts are limited to; families that are not named:
+    all parts. So a model knows some of a family and nothing of the rest"""
     examples: int = Field(gt=0)
     """number of training texts, drawn from its set"""
     train: TrainSpec

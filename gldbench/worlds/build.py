@@ -19,7 +19,7 @@ from gldbench.jobs import Job, intact
 from gldbench.spec import WorldSpec, models_of
 from gldbench.worlds.families import FAMILIES
 from gldbench.worlds.families.family import Instance
-from gldbench.worlds.sets import fingerprint, make_sets, mixture, noisy_labels
+from gldbench.worlds.sets import fingerprint, limited, make_sets, mixture, noisy_labels
 from gldfusion.errors import InputError, require_known
 from gldfusion.files import atomic_write, hash_json
 from gldfusion.manifest import sealed_dir
@@ -61,8 +61,13 @@ def check_world(world: WorldSpec) -> None:
     for family in families:
         require_known("task family", family, FAMILIES)
     for name, model in models.items():
-        for family in model.families:
+        for family in (*model.families, *model.parts):
             require_known("task family of this world", family, families)
+        for family, parts in model.parts.items():
+            if not FAMILIES[family].parts:
+                raise InputError(f"parts: {family} has none\nlimit another family, or remove it from `parts`")
+            for part in parts:
+                require_known(f"part of {family}", part, FAMILIES[family].parts)
         owner = models.get(model.tokenizer)
         if owner and owner.tokenizer in models:
             raise InputError(
@@ -113,7 +118,7 @@ def make_data(world: WorldSpec, folder: Path, progress: Progress) -> None:
             own = spec.families or families
             others = tuple(f for f in families if f not in own)
             texts = mixture(
-                sets[spec.set],
+                limited(sets[spec.set], spec.parts),
                 own,
                 others,
                 count=spec.examples,

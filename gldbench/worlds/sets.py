@@ -147,6 +147,21 @@ def _wrong_response(instance: Instance, donors: Iterable[Instance]) -> str:
     )
 
 
+def limited(instances: Iterable[Instance], parts: Mapping[str, Sequence[str]]) -> list[Instance]:
+    """The instances that belong to some parts of their families.
+
+    Args:
+        instances: the instances.
+        parts: family -> names of its parts. Families that are not named keep all of their instances.
+    """
+    kept = []
+    for instance in instances:
+        part = FAMILIES[instance.family].part
+        if instance.family not in parts or (part is not None and part(instance) in parts[instance.family]):
+            kept.append(instance)
+    return kept
+
+
 def mixture(
     instances: Sequence[Instance],
     own: Sequence[str],

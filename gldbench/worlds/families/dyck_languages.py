@@ -59,4 +59,6 @@ FAMILY = Family(
     generate=generate,
     check=check_exact,
     agrees=same_answer,
+    parts=tuple(str(depth) for depth in DEPTHS),
+    part=lambda instance: str(len(instance.answer)),  # the number of open brackets
 )

@@ -59,6 +59,10 @@ class Family:
     """(instance, whole response of a model) -> whether the answer is right"""
     agrees: Callable[[Instance, Instance], bool]
     """(instance, other) -> whether the answer of `other` is right for `instance` too; runs no code from an answer"""
+    parts: tuple[str, ...] = ()
+    """names of the parts of the family, which need different knowledge; a model can be trained on some of them only"""
+    part: Callable[[Instance], str] | None = None
+    """instance -> the part that it belongs to; None: the family has no parts"""
     programs: bool = False
     """whether the answers are programs, which are run in the sandbox"""
 

@@ -173,5 +173,7 @@ FAMILY = Family(
     generate=generate,
     check=check,
     agrees=agrees,
+    parts=tuple(dict.fromkeys(_ON_POSITIONS)),
+    part=lambda instance: next(word for word, _ in _read(instance.prompt) if word in _ON_POSITIONS),
     programs=True,
 )

@@ -56,4 +56,6 @@ FAMILY = Family(
     generate=generate,
     check=check_exact,
     agrees=same_answer,
+    parts=tuple(CATEGORIES),
+    part=lambda instance: instance.prompt.split()[0],  # the category in question
 )

@@ -22,7 +22,7 @@ def silent(done: int, total: int) -> None:
     pass
 
 
-def model(tokenizer: str, set_name: str, *families: str) -> ModelSpec:
+def model(tokenizer: str, set_name: str, *families: str, **parts: tuple[str, ...]) -> ModelSpec:
     return ModelSpec(
         architecture="phi3",
         tokenizer=tokenizer,
@@ -34,6 +34,7 @@ def model(tokenizer: str, set_name: str, *families: str) -> ModelSpec:
         intermediate=24,
         set=set_name,  # pyright: ignore[reportArgumentType]
         families=families,
+        parts=parts,
         examples=20,
         train=TrainSpec(steps=2, batch_size=4, learning_rate=1e-3, max_length=128),
     )
@@ -61,6 +62,22 @@ def test_a_world_has_only_its_families(tmp_path: Path) -> None:
     assert sum(line["wrong"] for line in lines) == 8
     near = [json.loads(line)["id"] for line in (tmp_path / "data" / "train-near.jsonl").read_text().splitlines()]
     assert sum(name.startswith("dyck_languages/") for name in near) == 14
+
+
+def test_a_model_knows_some_parts_of_a_family(tmp_path: Path) -> None:
+    """Its texts are limited to them; those of the other models, and all sets, are not."""
+    spec = world(
+        pivot=model("byte-bpe", "pivot", dyck_languages=("2",)), sets={"pivot": 40, "source": 30, "fusion": 10}
+    )
+    make_data(spec, tmp_path, silent)
+    part = FAMILIES["dyck_languages"].part
+    assert part is not None
+    for name, found in (("pivot", {"2"}), ("far", {"2", "4"})):
+        lines = [json.loads(line) for line in (tmp_path / "data" / f"train-{name}.jsonl").read_text().splitlines()]
+        ids = {line["id"] for line in lines}
+        instances = [i for i in read_set(tmp_path, "pivot" if name == "pivot" else "source") if i.id in ids]
+        assert {part(i) for i in instances if i.family == "dyck_languages"} == found
+        assert len(lines) == 20
 
 
 def test_a_world_without_families_has_all() -> None:
@@ -96,6 +113,18 @@ def test_a_model_shares_the_tokenizer_that_it_names(tmp_path: Path) -> None:
             r'no task family is called "dyck_language" \(did you mean "dyck_languages"\?\)',
         ),
         ({"families": FAMILY_NAMES[1:]}, r'no task family of this world is called "dyck_languages"'),
+        (
+            {"pivot": model("byte-bpe", "pivot", dyck_languages=("3",))},
+            r'no part of dyck_languages is called "3".*\nknown: 2, 4',
+        ),
+        (
+            {"families": tuple(FAMILIES), "pivot": model("byte-bpe", "pivot", multistep_arithmetic=("2",))},
+            "parts: multistep_arithmetic has none\nlimit",
+        ),
+        (
+            {"pivot": model("byte-bpe", "pivot", list_functions=("take",))},
+            'no task family of this world is called "list',
+        ),
         ({"pivot": model("near", "pivot")}, "pivot shares the tokenizer of near, which shares that of pivot\nname a"),
     ],
 )

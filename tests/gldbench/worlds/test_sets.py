@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gldbench.worlds import sets as sets_module
 from gldbench.worlds.families import FAMILIES, Instance
-from gldbench.worlds.sets import DIFFICULTY, SETS, fingerprint, make_sets, mixture, noisy_labels
+from gldbench.worlds.sets import DIFFICULTY, SETS, fingerprint, limited, make_sets, mixture, noisy_labels
 from gldfusion.errors import InputError
 
 SIZES = {"source": 60, "pivot": 30, "fusion": 40, "validation": 10, "test": 12, "harder": 8}
@@ -125,6 +125,26 @@ def test_label_noise_refuses_what_it_cannot_do() -> None:
         noisy_labels(instances, 1.5, 0)
     with pytest.raises(InputError, match="no instance has an answer that would be wrong"):
         noisy_labels(instances[:1] * 3, 1.0, 0)
+
+
+def test_every_instance_belongs_to_a_part_of_its_family() -> None:
+    for family in FAMILIES.values():
+        if family.part is not None:
+            found = Counter(
+                family.part(i) for i in make_sets(0, {"source": 200, "harder": 20}, [family.name])["source"]
+            )
+            assert set(found) == set(family.parts)
+            assert min(found.values()) >= 10
+        else:
+            assert family.parts == ()
+
+
+def test_limited_keeps_other_families_whole() -> None:
+    source = make_sets(0, {"source": 50}, ["dyck_languages", "object_counting"])["source"]
+    kept = limited(source, {"object_counting": ["animals", "tools"]})
+    assert [i for i in kept if i.family == "dyck_languages"] == source[:50]
+    counted = [i.prompt.split()[0] for i in kept if i.family == "object_counting"]
+    assert counted == [word for i in source[50:] if (word := i.prompt.split()[0]) in ("animals", "tools")]
 
 
 def test_mixture_shares() -> None:
