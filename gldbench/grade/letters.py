@@ -34,6 +34,8 @@ _SECOND = re.compile(
     rf"(?:{_MARKED}|{_ENDED})(?!{_VERB})"
 )
 """what names a second letter after the first one, as in "A, or possibly B" and "A (or B)"."""
+_CUT_OFF = re.compile(r"[)\]]?\s*(?:\b(?:or|and)\b|/|&)\W*\Z")
+"""what announces a second letter at the end of a text that was cut off, as in "A or" """
 _RUN = re.compile(r"(?:\s+[A-E]){2,}(?!\w)")
 _SEVERAL = re.compile(r"[A-E]{2,5}\W*|[A-E](?:\s*[,/&]\s*[A-E])+\b.*|\W*[(\[]?[A-E][)\]]?(?:\W+[A-E]\b)+\W*", re.DOTALL)
 _ALONE = re.compile(r"\W{0,10}[A-E]\W{0,10}")
@@ -67,7 +69,7 @@ def read(text: str, choices: Sequence[str]) -> str | None:
     if found and _ABOUT_IT.match(rest, found.end()):
         return None
     if found and not (by_text and found[3]):
-        return "" if _SECOND.match(rest, found.end()) or _RUN.match(rest, found.end()) else _group(found)
+        return "" if _goes_on(rest, found.end()) else _group(found)
     if by_text:
         return by_text
     letters = set(re.findall(r"\(([A-E])\)", rest))
@@ -208,6 +210,11 @@ def _without_walk(text: str) -> str:
     return "\n".join(kept + block)
 
 
+def _goes_on(text: str, place: int) -> bool:
+    """Whether a second letter follows at this place, or would have followed."""
+    return any(pattern.match(text, place) for pattern in (_SECOND, _RUN, _CUT_OFF))
+
+
 def _group(match: re.Match[str]) -> str:
     return next(group for group in match.groups() if group).upper()
 
@@ -215,7 +222,7 @@ def _group(match: re.Match[str]) -> str:
 def _first(text: str, choices: Sequence[str]) -> str | None:
     """The letter at the beginning, unless prose or another letter follows."""
     match = _FIRST.match(text)
-    if match is None or _SECOND.match(text, match.end()) or _RUN.match(text, match.end()):
+    if match is None or _goes_on(text, match.end()):
         return None
     rest = text[match.end() : match.end() + 2_000]
     ended = re.match(r"\s*(?:$|\n|[.,:;!]|[-–—]|(?:because|since|due)\b)", rest) and not rest.startswith(")")
