@@ -12,8 +12,8 @@ VERSION = "6"
 """Raised with every change of rules that can change a grade.
 
 2: one finder of answers for all judges. 3: templates are no answers, a next line must look like an answer, and outputs
-have a budget. 5: two letters of which one is correct are no answer, and an item that cannot be tested has no grade. 6: so is
-a letter after which a second one is announced and cut off.
+have a budget. 5: two letters of which one is correct are no answer, and an item that cannot be tested has no grade.
+6: a letter after which a second one is announced and cut off is no answer.
 """
 
 

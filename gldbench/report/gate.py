@@ -21,6 +21,8 @@ FARTHEST = 0.2
 """The negative control must stay within this share of the mean score of sft: a broken method proves nothing."""
 PIVOT_RANGE = (0.05, 0.6)
 """range in which the chance-corrected score of the pivot should lie in every family"""
+LEAST_MOVE = 0.05
+"""share by which sft should change the mean score of the pivot: otherwise its training is too short, or too weak"""
 SPECIALIST_MINIMUM = 0.7
 """chance-corrected score that a source should reach in each of its own families"""
 CEILING = 0.95

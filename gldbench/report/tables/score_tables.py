@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from gldbench.report import names
 from gldbench.report.analysis import Analysis, MethodScore
-from gldbench.report.gate import PIVOT_RANGE, SPECIALIST_MINIMUM, Check
+from gldbench.report.gate import LEAST_MOVE, PIVOT_RANGE, ROUNDING, SPECIALIST_MINIMUM, Check
 from gldbench.report.tables.table import NONE, Cell, Line, Table
 from gldbench.report.words import interval, interval_methods, percent
 from gldbench.stats import PairedDifference
@@ -85,9 +85,20 @@ def checks_table(analysis: Analysis) -> Table:
         f'in. "out of range" means: a pivot below {100 * low:g} has hardly learned the family, a pivot above '
         f"{100 * high:g} has little left to learn, and a source below {100 * SPECIALIST_MINIMUM:g} in its own family "
         "has little to teach. Such a family is still compared, but a missing difference there says little about a "
-        "method."
+        f"method. {names.BASELINE} should change the mean of the pivot by at least {100 * LEAST_MOVE:g} points."
     )
-    return Table("checks", caption, heads, tuple(line(check) for check in analysis.checks))
+    return Table("checks", caption, heads, (*(line(check) for check in analysis.checks), *_moved(analysis)))
+
+
+def _moved(analysis: Analysis) -> tuple[Line, ...]:
+    """The line of the means: how far sft moves the pivot. Empty if one of them has no score."""
+    pivot, sft = analysis.score("pivot"), analysis.score(names.BASELINE)
+    if pivot is None or sft is None:
+        return ()
+    before, after = (score.mean.corrected.value for score in (pivot, sft))
+    enough = abs(after - before) >= LEAST_MOVE - ROUNDING
+    moved = Cell(f"moved by {percent(after - before, True)} points", "" if enough else "too little", _kind(enough))
+    return (Line("mean", (Cell(NONE), Cell(percent(before)), Cell(NONE), Cell(percent(after)), moved)),)
 
 
 def differences_table(name: str, differences: Sequence[PairedDifference]) -> Table:

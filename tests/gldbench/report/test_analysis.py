@@ -14,6 +14,8 @@ import pytest
 from gldbench.report import Run, analyse, names, summary_table, write_report
 from gldbench.report.gate import CAN, CANNOT
 from gldbench.report.ranges import CUT, corrected_bounds, difference_bounds, inside
+from gldbench.report.tables.score_tables import checks_table
+from gldbench.report.words import percent
 from gldbench.schema import Estimate, Row
 from gldfusion.errors import InputError
 
@@ -155,6 +157,21 @@ def test_checks_flag_a_pivot_and_a_specialist_out_of_range(made: SimpleNamespace
     assert checks["multistep_arithmetic"].pivot_in_range is True
     assert checks["multistep_arithmetic"].specialists_strong is True
     assert list(checks["multistep_arithmetic"].specialists) == ["source-a"]
+
+
+def test_the_report_says_how_far_sft_moves_the_pivot(made: SimpleNamespace, small: list[Row]) -> None:
+    analysis = analyse(small, made.spec, made.chance)
+    pivot, sft = (analysis.score(name) for name in ("pivot", "sft"))
+    assert pivot is not None
+    assert sft is not None
+    last = checks_table(analysis).lines[-1]
+    assert last.cells[1].text == percent(pivot.mean.corrected.value)
+    moved = sft.mean.corrected.value - pivot.mean.corrected.value
+    assert last.cells[-1].text == f"moved by {percent(moved, True)} points"
+    assert last.cells[-1].note == ("" if abs(moved) >= 0.05 else "too little")
+    same = [dataclasses.replace(r, method="sft", subject="sft-seed0") for r in small if r.method == "pivot"]
+    still = [*(r for r in small if r.method != "sft"), *same]
+    assert checks_table(analyse(still, made.spec, made.chance)).lines[-1].cells[-1].note == "too little"
 
 
 def test_an_item_without_a_score_is_left_out_for_all(made: SimpleNamespace, small: list[Row]) -> None:
