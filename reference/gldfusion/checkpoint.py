@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,6 +135,23 @@ def require_depth(path: Path) -> int:
                 f"but the weights hold {len(sizes)} tensors\n{BROKEN}"
             )
     return sum(sizes)
+
+
+DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""names of floating-point types in safetensors files -> names in torch"""
+
+
+def stored_dtype(path: Path) -> str:
+    """Torch's name of the floating-point type in which most weights of a checkpoint are stored."""
+    numbers: Counter[str] = Counter()
+    with reading(path, "the weights"):
+        for file in path.glob("*.safetensors"):
+            with safe_open(file, "numpy") as weights:
+                for name in weights.keys():  # noqa: SIM118
+                    part = weights.get_slice(name)
+                    numbers[part.get_dtype()] += math.prod(part.get_shape())
+    known = [name for name, _ in numbers.most_common() if name in DTYPES]
+    return DTYPES[known[0]] if known else "float32"
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from gldfusion.model import quiet
 from gldfusion.recipe import Recipe
 from gldfusion.state import Log
 from gldfusion.templates import DATE
+from gldfusion.trained import Trained
 from gldfusion.turns import turn_end
 
 PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "gldbench")
@@ -43,7 +44,7 @@ loss terms by step: `training_log.jsonl`. Made with gldbench (graph-on-logits di
 
 
 def export(
-    model: PreTrainedModel,
+    trained: Trained,
     tokenizer: PreTrainedTokenizerBase,
     provenance: Mapping[str, Any],
     card: str,
@@ -55,7 +56,7 @@ def export(
     """Writes the fused checkpoint. After an error no part of it is left.
 
     Args:
-        model: the trained pivot.
+        trained: the trained pivot.
         tokenizer: the pivot's tokenizer.
         provenance: content of fusion.json; see `make_provenance`.
         card: content of README.md; see `make_card`.
@@ -70,7 +71,7 @@ def export(
     """
     end = turn_end(tokenizer)
     with sealed_dir(output) as folder:
-        save_model(model, tokenizer, folder)
+        save_model(trained, tokenizer, folder)
         add(folder)
         write_json(folder / "fusion.json", provenance)
         write_json(folder / "training_totals.json", totals)
@@ -94,13 +95,13 @@ def _stopping(model: PreTrainedModel, tokens: Sequence[int]) -> Iterator[None]:
         settings.eos_token_id = own
 
 
-def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes weights, configurations, tokenizer and chat template into a folder.
+def save_model(trained: Trained, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes weights or adapters, configurations, tokenizer and chat template into a folder.
 
     By the generation configuration that is written, generation also stops at the token that ends a turn.
     """
-    with quiet(), _stopping(model, stop_tokens(tokenizer)):
-        model.save_pretrained(folder)
+    with quiet(), _stopping(trained.model, stop_tokens(tokenizer)):
+        trained.save(folder)
         tokenizer.save_pretrained(folder)
 
 

@@ -26,14 +26,15 @@ from gldfusion.export import export, make_card, make_provenance
 from gldfusion.files import lock, remove_leftovers
 from gldfusion.launch import start_accelerator
 from gldfusion.live import LiveLog, data_lines
-from gldfusion.model import parameter_count, quiet
+from gldfusion.model import parameter_count, quiet, trained_count
 from gldfusion.on_policy import works
-from gldfusion.optim import learning_rate
+from gldfusion.optim import learning_rate, seeded, set_learning_rate
 from gldfusion.paths import hidden
 from gldfusion.prepare import Fusion, prepare
 from gldfusion.progress import Progress, Watch, require_tracker
 from gldfusion.recipe import Recipe
 from gldfusion.state import Log, load_state, remove_states, remove_unfinished, save_state, states
+from gldfusion.trained import Trained, collect
 from gldfusion.validation import copy_best, evaluate, evaluation_due, require_something
 from gldfusion.work import Work
 
@@ -78,8 +79,9 @@ def fuse(recipe: Recipe, output: Path, progress: Progress | None = None, watch: 
                 lock_file.unlink(missing_ok=True)  # the recipe was refused before anything was saved
             raise
         accelerator.wait_for_everyone()
+        trained = collect(fusion)
         if main:
-            finish(fusion, log, output, watch)
+            finish(fusion, trained, log, output, watch)
         accelerator.wait_for_everyone()
     return output
 
@@ -138,8 +140,7 @@ def train_step(fusion: Fusion, step: int, work: Work) -> dict[str, Any]:
     probing = settings.probe_every and step % settings.probe_every == 0
     shares = gradient_shares(fusion, batches, counts) if probing else {}
     rate = learning_rate(settings, step, fusion.steps)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    set_learning_rate(optimizer, rate)
 
     terms = torch.zeros_like(counts, device=accelerator.device)
     for number, batch in enumerate(batches, start=1):
@@ -151,7 +152,8 @@ def train_step(fusion: Fusion, step: int, work: Work) -> dict[str, Any]:
     *read, norm = total(accelerator, torch.cat([terms, norm[None] / processes])).tolist()  # waits for the device, once
     terms = torch.tensor(read, dtype=counts.dtype)
     check_finite(fusion, step, terms, norm, work.chosen)
-    optimizer.step()
+    with seeded(settings, step, accelerator.device):
+        optimizer.step()
     optimizer.zero_grad()
     return {
         "step": step + 1,
@@ -167,15 +169,14 @@ def train_step(fusion: Fusion, step: int, work: Work) -> dict[str, Any]:
     }
 
 
-def finish(fusion: Fusion, log: Log, output: Path, watch: Watch) -> None:
+def finish(fusion: Fusion, trained: Trained, log: Log, output: Path, watch: Watch) -> None:
     """Writes the fused checkpoint, then deletes the training states."""
-    bare = fusion.accelerator.unwrap_model(fusion.model)
     tokens, padding = log[-1]["tokens"], 1 - log[-1]["tokens"] / log[-1]["places"]
     totals = {
         "seconds": log[-1]["seconds"],
         "peak_memory_bytes": fusion.memory.read(),
         "tokens": tokens,
-        "flops": 6 * parameter_count(bare) * tokens + 2 * parameter_count(bare) * log[-1].get("sampling_tokens", 0),
+        "flops": flops(fusion.model, tokens, log[-1].get("sampling_tokens", 0)),
         "truncated_examples": fusion.data.truncated,
         "examples_with_special_tokens": len(fusion.data.with_special),
         "dropped_examples": len(fusion.data.examples) - len(fusion.data.usable),
@@ -185,12 +186,26 @@ def finish(fusion: Fusion, log: Log, output: Path, watch: Watch) -> None:
     processes = fusion.accelerator.num_processes
     provenance = make_provenance(fusion.recipe, fusion.identity, hashes, log, fusion.unpacked, processes)
     card = make_card(fusion.recipe, fusion.steps)
-    export(bare.model, fusion.tokenizer, provenance, card, log, totals, output, partial(copy_best, fusion))
+    export(trained, fusion.tokenizer, provenance, card, log, totals, output, partial(copy_best, fusion))
     remove_states(fusion.state)
     say = watch.say
     if say:
         for line in data_lines(fusion, padding):
             say(line)
+
+
+def flops(model: nn.Module, tokens: int, sampled: int) -> int:
+    """Operations of a training by the usual estimate, without attention.
+
+    A weight takes 2 operations for a token in the forward pass, 2 for the gradient of the layer's input, and 2 for its
+    own gradient if it is trained.
+
+    Args:
+        model: the pivot.
+        tokens: tokens that were trained on.
+        sampled: tokens that the pivot only read or wrote.
+    """
+    return (4 * parameter_count(model) + 2 * trained_count(model)) * tokens + 2 * parameter_count(model) * sampled
 
 
 def require_steps_left(fusion: Fusion, done: int) -> None:

@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.utils import logging as transformers_logging
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from gldfusion.checkpoint import BROKEN, reading, require_depth, require_intact, require_settings
 from gldfusion.errors import InputError
@@ -54,7 +55,10 @@ def quiet() -> Iterator[None]:
 
 
 def load_model(
-    path: Path, dtype: torch.dtype | str = torch.float32, trust_remote_code: bool = False
+    path: Path,
+    dtype: torch.dtype | str = torch.float32,
+    trust_remote_code: bool = False,
+    quantization: QuantizationConfigMixin | None = None,
 ) -> PreTrainedModel:
     """Loads a causal language model from a local folder, in evaluation mode.
 
@@ -62,6 +66,7 @@ def load_model(
         path: folder of the checkpoint.
         dtype: type of the weights in memory; "auto": the type in which they are stored; or a name such as "bfloat16".
         trust_remote_code: whether code that the checkpoint brings may run.
+        quantization: how the weights of linear layers are quantised in memory. None: they are not.
 
     Raises:
         InputError: the folder is not a checkpoint, files in it are damaged, or weights are missing.
@@ -81,6 +86,7 @@ def load_model(
             output_loading_info=True,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
+            **({} if quantization is None else {"quantization_config": quantization}),
         )
     model, report = cast(tuple[PreTrainedModel, dict[str, set[str]]], loaded)
     if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
@@ -157,6 +163,11 @@ def vocabulary_size(tokenizer: PreTrainedTokenizerFast) -> int:
 def parameter_count(model: nn.Module) -> int:
     """The number of parameters. Tied parameters count once."""
     return sum(p.numel() for p in model.parameters())
+
+
+def trained_count(model: nn.Module) -> int:
+    """The number of parameters that are trained."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 class SignalModel(nn.Module):

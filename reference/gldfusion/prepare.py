@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from accelerate import Accelerator
 from torch import nn
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from gldfusion.cache import SourceCache
 from gldfusion.cache.columns import needed_columns
@@ -24,10 +24,11 @@ from gldfusion.examples import load_examples, read_examples
 from gldfusion.files import hash_checkpoint, hash_json
 from gldfusion.inputs import require_embedded
 from gldfusion.kernels.dispatch import require_kernel
+from gldfusion.layers import recompute_layers
 from gldfusion.memory import PeakMemory
 from gldfusion.model import SignalModel, load_model, load_tokenizer, vocabulary_size
 from gldfusion.objective import TotalLoss
-from gldfusion.optim import make_optimizer
+from gldfusion.optim import make_optimizer, require_optimizer
 from gldfusion.packing import Packer, packer_of, reason_to_pad, set_attention
 from gldfusion.paths import hidden
 from gldfusion.positions import require_positions
@@ -85,12 +86,12 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
         require_map_folder()
     check_paths(recipe)
     check_batch_size(recipe.train, accelerator.num_processes)
+    require_optimizer(recipe.train)
     require_kernel(recipe.train.kernel, accelerator.device, kept(recipe))
     examples = load_examples(recipe.data, recipe.data_seed)
     tokenizer = load_tokenizer(recipe.pivot, recipe.trust_remote_code)
     k = kept(recipe) if loss.terms else 1
-    pivot = load_model(recipe.pivot, trust_remote_code=recipe.trust_remote_code)
-    set_attention(pivot, recipe.train.attention)
+    pivot = load_pivot(recipe)
     model = SignalModel(pivot, k, loss.needs, recipe.train.kernel)
     specs = recipe.used_sources
     sources = [open_source(s, recipe, examples, accelerator.device, loss.needs) for s in specs]
@@ -132,6 +133,27 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
         validation=validation_data(recipe, tokenizer, data.packer),
         memory=memory,
     )
+
+
+def load_pivot(recipe: Recipe) -> PreTrainedModel:
+    """Loads the pivot with the recipe's weights, attention, adapters and recomputed layers.
+
+    Raises:
+        InputError: the checkpoint is wrong, a package is missing, or the pivot has no such modules.
+    """
+    train, lora = recipe.train, recipe.train.lora
+    if lora is None:
+        pivot = load_model(recipe.pivot, train.weights, recipe.trust_remote_code)
+    else:
+        from gldfusion.lora import add_adapters, four_bits  # loads peft, which most trainings do not need
+
+        bits = four_bits(train) if lora.quantization == "nf4" else None
+        pivot = load_model(recipe.pivot, train.weights, recipe.trust_remote_code, bits)
+        add_adapters(pivot, lora, recipe.pivot, train.seed)
+    set_attention(pivot, train.attention)
+    if train.gradient_checkpointing:
+        recompute_layers(pivot)
+    return pivot
 
 
 def validation_data(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, packer: Packer | None) -> FusionData | None:

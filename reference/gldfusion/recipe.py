@@ -112,7 +112,27 @@ class OnPolicy(Model):
     """temperature at which the responses are sampled"""
 
 
-LATER = frozenset({"epochs", "packing", "attention", "log_every", "evaluate_every", "kernel", "on_policy"})
+class Lora(Model):
+    """Low-rank adapters, which are trained instead of the pivot's weights; see `gldfusion.lora`."""
+
+    rank: int = Field(default=16, gt=0)
+    """rank r of the two factors of each adapter"""
+    alpha: float = Field(default=32.0, gt=0)
+    """an adapter adds alpha / rank times the product of its factors to its matrix"""
+    target_modules: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
+    """which matrices get an adapter: names of modules, such as `[q_proj, v_proj]`. `all-linear`: every linear layer
+    but the output layer"""
+    quantization: Literal["none", "nf4"] = "none"
+    """how the pivot's own weights are held in memory: `nf4` in 4 bits (QLoRA), which needs the package bitsandbytes"""
+    export: Literal["merged", "adapter"] = "merged"
+    """what the output holds: `merged`, the pivot with the adapters added to its weights; `adapter`, the adapters alone,
+    as peft reads them"""
+
+
+LATER = frozenset(
+    {"epochs", "packing", "attention", "log_every", "evaluate_every", "kernel", "on_policy"}
+    | {"weights", "gradient_checkpointing", "lora"}
+)
 """keys of `TrainSpec` that older runs do not know"""
 
 
@@ -144,14 +164,23 @@ class TrainSpec(Model):
     """decay rates of AdamW; sgd ignores them"""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """a gradient with a larger norm is scaled down to this norm"""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd", "adamw_8bit"] = "adamw"
+    """`adamw_8bit` is AdamW of torchao: its two moments take one byte each for a parameter, where `adamw` takes four"""
     seed: int = 0
     """determines the order of the examples and the draws of the controls"""
     max_length: int = Field(default=4096, gt=1)
     """largest number of tokens of an example, prompt and response together. Longer examples are cut at the end; the
     training totals say how many"""
     precision: Literal["no", "bf16"] = "no"
-    """autocast of the forward pass. Weights and losses are float32 in both cases"""
+    """autocast of the forward pass. It changes neither the type of the weights nor that of the losses (float32)"""
+    weights: Literal["float32", "bfloat16"] = "float32"
+    """type of the pivot's weights in memory. Trained `bfloat16` weights need `optimizer: adamw_8bit`, which rounds them
+    at random: rounding to the nearest number would lose small updates. Adapters of `lora` are float32 in both cases"""
+    gradient_checkpointing: bool = False
+    """keep only the inputs of the pivot's layers for the backward pass, and compute the layers again there. This takes
+    less memory and more time, and does not change the result"""
+    lora: Lora | None = None
+    """train low-rank adapters instead of the pivot's weights. Default: train all weights"""
     kernel: Literal["auto", "chunked", "triton"] = "auto"
     """implementation of the output layer and its loss; `topk_cross_entropy` says what `auto` chooses"""
     save_every: int = Field(default=500, gt=0)
@@ -179,6 +208,15 @@ class TrainSpec(Model):
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("train needs either `steps` or `epochs`, and not both")
+        return self
+
+    @model_validator(mode="after")
+    def _small_updates_survive(self) -> Self:
+        if self.weights == "bfloat16" and self.lora is None and self.optimizer != "adamw_8bit":
+            raise ValueError(
+                f"{self.optimizer} rounds updates of bfloat16 weights to the nearest number, which loses small ones: "
+                "set train.optimizer: adamw_8bit, or remove train.weights, or train adapters with train.lora"
+            )
         return self
 
 
@@ -256,13 +294,14 @@ class Recipe(Model):
         its reports, and the weights by rounding at most. `steps` and `epochs` are left out because a training may be
         made longer; the learning rate of the remaining steps then follows the new length.
         """
-        watching = {"save_every", "probe_every", "log_every", "evaluate_every"}
+        unimportant = ("steps", "epochs", "micro_batch_size", "kernel", "gradient_checkpointing")
+        unimportant += ("save_every", "probe_every", "log_every", "evaluate_every")
         return {"packing": self.train.packing} | self.model_dump(
             mode="json",
             exclude={
                 **dict.fromkeys(("name", "pivot", "data", "data_seed", "validation", "sources"), True),
                 **dict.fromkeys(("min_coverage", "trust_remote_code"), True),
-                "train": {"steps", "epochs", "micro_batch_size", "kernel", *watching},
+                "train": dict.fromkeys(unimportant, True) | {"lora": {"export"}},
             },
         )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from torch import Tensor, nn
 
 from gldfusion.errors import InputError
 from gldfusion.files import remove, whole_or_absent, write_json
@@ -60,7 +61,9 @@ def save_state(accelerator: Accelerator, folder: Path, identity: Mapping[str, st
     try:
         with whole_or_absent(temporary, path):
             # torch's own format, because safetensors would drop tied weights and print a warning
+            hook = accelerator.register_save_state_pre_hook(_leave_out_frozen)
             accelerator.save_state(str(temporary), safe_serialization=False)
+            hook.remove()
             accelerator.wait_for_everyone()
             if main:
                 write_json(temporary / "log.json", {"identity": identity, "log": log})
@@ -103,13 +106,30 @@ def load_state(accelerator: Accelerator, folder: Path, identity: Mapping[str, st
             "delete it to start again from step 1, or choose another output"
         )
     try:
-        accelerator.load_state(str(path))
+        frozen = any(not p.requires_grad for model in accelerator._models for p in model.parameters())
+        accelerator.load_state(str(path), strict=not frozen)  # weights that are not trained are in no state
     except Exception as error:  # torch raises errors of many classes
         raise InputError(
             f"the saved state {path} cannot be loaded ({type(error).__name__}: {plain_line(error)})\n"
             f"another version of torch or accelerate may have written it; delete {folder} to start again from step 1"
         ) from error
     return content["log"], content["log"][-1]["step"]
+
+
+def _leave_out_frozen(models: list[nn.Module], weights: list[dict[str, Tensor]], folder: str) -> None:
+    """Leaves weights that are not trained out of a state that Accelerate writes: they are those of the pivot.
+
+    Args:
+        models: the models of the training.
+        weights: their weights by name, which are changed.
+        folder: not used.
+    """
+    for model, tensors in zip(models, weights, strict=True):
+        trained = {name for name, p in model.named_parameters(remove_duplicate=False) if p.requires_grad}
+        if all(p.requires_grad for p in model.parameters()):
+            continue
+        for name in [name for name in tensors if name not in trained]:
+            del tensors[name]
 
 
 def _read_log(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from gldfusion.manifest import flush, sealed_dir, verify_manifest
 from gldfusion.prepare import Fusion
 from gldfusion.progress import Watch
 from gldfusion.state import BEST, Entry, Log
+from gldfusion.trained import Trained, collect
 
 LOSS = "loss"
 """the name of the validation loss among the scores"""
@@ -58,17 +59,18 @@ def evaluate(fusion: Fusion, watch: Watch, log: Log, entry: Entry) -> None:
         entry: the entry of the step that was just done.
     """
     scores = {} if fusion.validation is None else {LOSS: validation_loss(fusion, fusion.validation)}
+    trained = collect(fusion)
     if fusion.accelerator.is_main_process:
         folder = fusion.state / f"evaluated-{entry['step']}"
         earlier = [e["validation"] for e in log if "validation" in e]
         if watch.evaluate is not None:
-            _save(fusion, folder, entry["step"])
+            _save(fusion, trained, folder)
             scores |= watch.evaluate(folder)
         entry["validation"] = scores
         comparable = [_quality(past) for past in earlier if past.keys() == scores.keys()]
         entry["best"] = all(_quality(scores) > past for past in comparable)
         if entry["best"]:
-            _save(fusion, folder, entry["step"])
+            _save(fusion, trained, folder)
             write_json(folder / "evaluation.json", {"step": entry["step"], "scores": scores})
             remove(fusion.state / BEST)
             os.rename(folder, fusion.state / BEST)
@@ -112,10 +114,9 @@ def _quality(scores: Mapping[str, float]) -> float:
     return sum(tasks) / len(tasks) if tasks else -scores[LOSS]
 
 
-def _save(fusion: Fusion, folder: Path, step: int) -> None:
+def _save(fusion: Fusion, trained: Trained, folder: Path) -> None:
     """Writes a checkpoint of the pivot, unless it was just written."""
     if folder.is_dir():
         return
-    bare = fusion.accelerator.unwrap_model(fusion.model)
     with sealed_dir(folder) as temporary:
-        save_model(bare.model, fusion.tokenizer, temporary)
+        save_model(trained, fusion.tokenizer, temporary)

@@ -19,7 +19,7 @@ from gldbench.data.config import Decontamination, FailedBy, Preparation, load_pr
 from gldfusion.examples import load_examples, read_examples
 from gldfusion.fuse import fuse
 from gldfusion.losses import LOSSES
-from gldfusion.recipe import DataPart, Recipe, SourceSpec, TermSpec, TrainSpec, load_recipe
+from gldfusion.recipe import DataPart, Lora, Recipe, SourceSpec, TermSpec, TrainSpec, load_recipe
 
 PAGE = "docs/fusing.md"
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +37,7 @@ def first_column(table: str) -> list[str]:
         ("### A source", SourceSpec),
         ("### A term", TermSpec),
         ("### train", TrainSpec),
+        ("### Adapters", Lora),
     ],
 )
 def test_every_key_is_explained(heading: str, model: type[BaseModel], section: Any) -> None:

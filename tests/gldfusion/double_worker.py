@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gldfusion.fuse
 import gldfusion.prepare
+import gldfusion.trained
 from gldfusion.recipe import Recipe
 
 KILLED = 9
@@ -29,7 +29,9 @@ def fuse_all(folder: Path, last: int = 0) -> None:
             os._exit(KILLED)
 
     gldfusion.fuse.save_state = save_and_die
-    gldfusion.prepare.load_model = partial(gldfusion.prepare.load_model, dtype="float64")
+    load_model = gldfusion.prepare.load_model
+    gldfusion.prepare.load_model = lambda path, dtype, *settings: load_model(path, "float64", *settings)
+    gldfusion.trained.stored_dtype = lambda path: "float64"
     for path in sorted(folder.glob("*.json")):
         gldfusion.fuse.fuse(Recipe.model_validate_json(path.read_text()), path.with_suffix(""))
 
