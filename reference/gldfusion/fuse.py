@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from gldfusion.checkpoint import require_free
 from gldfusion.data import Batch
@@ -26,13 +27,14 @@ from gldfusion.export import export, make_card, make_provenance
 from gldfusion.files import lock, remove_leftovers
 from gldfusion.launch import start_accelerator
 from gldfusion.live import LiveLog, data_lines
-from gldfusion.model import parameter_count, quiet, trained_count
+from gldfusion.model import SignalModel, parameter_count, quiet, trained_count
 from gldfusion.on_policy import works
 from gldfusion.optim import learning_rate, seeded, set_learning_rate
 from gldfusion.paths import hidden
 from gldfusion.prepare import Fusion, prepare
 from gldfusion.progress import Progress, Watch, require_tracker
 from gldfusion.recipe import Recipe
+from gldfusion.sharding import Parts, Sharding, asked_sharding, own_sharding
 from gldfusion.state import Log, load_state, remove_states, remove_unfinished, save_state, states
 from gldfusion.trained import Trained, collect
 from gldfusion.validation import copy_best, evaluate, evaluation_due, require_something
@@ -62,6 +64,13 @@ def fuse(recipe: Recipe, output: Path, progress: Progress | None = None, watch: 
     """
     if watch.tracker is not None:
         require_tracker(watch.tracker)
+    sharding = asked_sharding()
+    with own_sharding():
+        return _fuse(recipe, output, progress, watch, sharding)
+
+
+def _fuse(recipe: Recipe, output: Path, progress: Progress | None, watch: Watch, sharding: Sharding | None) -> Path:
+    """See `fuse`."""
     accelerator = start_accelerator(recipe.train, watch.tracker, output)
     require_free(output)
     main = accelerator.is_main_process
@@ -71,7 +80,7 @@ def fuse(recipe: Recipe, output: Path, progress: Progress | None = None, watch: 
             remove_leftovers(output)
             remove_unfinished(state)
         try:
-            fusion = prepare(recipe, accelerator, output)
+            fusion = prepare(recipe, accelerator, output, sharding)
             with quiet():  # transformers warns of packed rows, which have no attention mask
                 log = train(fusion, progress if main else None, watch)
         except InputError:
@@ -90,7 +99,7 @@ def train(fusion: Fusion, progress: Progress | None, watch: Watch) -> Log:
     """Runs every step after the last saved one. Returns the log, which has one entry for each step from the first."""
     accelerator, steps, save_every = fusion.accelerator, fusion.steps, fusion.recipe.train.save_every
     require_something(fusion, watch)
-    log, first = load_state(accelerator, fusion.state, fusion.identity)
+    log, first = load_state(accelerator, fusion.state, fusion.identity, parts(fusion))
     require_steps_left(fusion, first)
     tokens, places, seconds = (log[-1][name] for name in ("tokens", "places", "seconds")) if log else (0, 0, 0.0)
     sampling = log[-1].get("sampling_tokens", 0) if log else 0
@@ -111,7 +120,7 @@ def train(fusion: Fusion, progress: Progress | None, watch: Watch) -> Log:
             if live:
                 live.add(entry)
             if (step + 1) % save_every == 0 and step + 1 < steps:
-                save_state(accelerator, fusion.state, fusion.identity, log)
+                save_state(accelerator, fusion.state, fusion.identity, log, parts(fusion))
             if progress:
                 progress(step + 1, steps)
     return log
@@ -148,7 +157,7 @@ def train_step(fusion: Fusion, step: int, work: Work) -> dict[str, Any]:
             values = forward(fusion, model, batch, counts)
             accelerator.backward(sum(values) * processes)  # data parallelism averages gradients: turn it into the sum
         terms += torch.stack(values).detach()
-    norm = cast(Tensor, accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)).to(terms)
+    norm = full(accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)).to(terms)
     *read, norm = total(accelerator, torch.cat([terms, norm[None] / processes])).tolist()  # waits for the device, once
     terms = torch.tensor(read, dtype=counts.dtype)
     check_finite(fusion, step, terms, norm, work.chosen)
@@ -241,6 +250,8 @@ def gradient_shares(fusion: Fusion, batches: Sequence[Batch], counts: Tensor) ->
     runs the unwrapped model, so no gradient is accumulated or synchronised.
     """
     bare = fusion.accelerator.unwrap_model(fusion.model)
+    if fusion.sharded:
+        return sharded_shares(fusion, batches[0], counts)
     parameters = [p for p in bare.parameters() if p.requires_grad]
     norms: dict[str, Tensor] = {}
     for batch in {batch.role: batch for batch in reversed(batches)}.values():
@@ -250,6 +261,33 @@ def gradient_shares(fusion: Fusion, batches: Sequence[Batch], counts: Tensor) ->
                 norms[name] = torch.stack([g.double().pow(2).sum() for g in gradients if g is not None]).sum().sqrt()
     measured = dict(zip(norms, torch.stack([*norms.values()]).tolist(), strict=True))
     return {name: norm / (sum(measured.values()) or 1.0) for name, norm in measured.items()}
+
+
+def sharded_shares(fusion: Fusion, batch: Batch, counts: Tensor) -> dict[str, float]:
+    """As `gradient_shares`, with the gradients of the first micro-batches of all processes together.
+
+    A sharded model computes its gradients in a backward pass only, which all processes must start. So each term has a
+    forward and a backward pass of its own.
+    """
+    norms: dict[str, float] = {}
+    for number, name in enumerate(fusion.loss.names):
+        values = forward(fusion, fusion.model, batch, counts)
+        fusion.accelerator.backward(values[number] + 0 * values[0])  # a term without units has no gradient of its own
+        gradients = [p.grad for p in fusion.model.parameters() if p.grad is not None]
+        norms[name] = float(full(torch.nn.utils.get_total_norm(gradients)))
+        fusion.optimizer.zero_grad()
+    whole = sum(norms.values()) or 1.0
+    return {name: norm / whole for name, norm in norms.items() if norm}
+
+
+def full(tensor: Any) -> Tensor:
+    """The whole tensor, of which each process may hold a part."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def parts(fusion: Fusion) -> Parts | None:
+    """The model and the optimizer of a sharded training, for its states; None if it is not sharded."""
+    return Parts(cast(SignalModel, fusion.model).model, fusion.optimizer) if fusion.sharded else None
 
 
 def check_finite(fusion: Fusion, step: int, terms: Tensor, norm: float, chosen: Sequence[int]) -> None:

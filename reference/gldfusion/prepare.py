@@ -34,6 +34,7 @@ from gldfusion.paths import hidden
 from gldfusion.positions import require_positions
 from gldfusion.reading import shown
 from gldfusion.recipe import Recipe, SourceSpec, TrainSpec, check_paths, steps_of
+from gldfusion.sharding import Sharding, gather_nothing, is_sharded, shard
 from gldfusion.sources import Example, LiveSource, SourceSignals
 from gldfusion.vocab import require_map_folder
 
@@ -67,15 +68,18 @@ class Fusion:
     validation: FusionData | None
     """texts on which the loss is measured while training"""
     memory: PeakMemory
+    sharded: bool
+    """whether each process holds a part of the pivot only"""
 
 
-def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
+def prepare(recipe: Recipe, accelerator: Accelerator, output: Path, sharding: Sharding | None = None) -> Fusion:
     """Reads and checks everything, in the order of cost: the cheapest checks come first.
 
     Args:
         recipe: the recipe.
         accelerator: places the model and joins the processes.
         output: folder of the fused checkpoint.
+        sharding: how the pivot is spread over the processes. None, or one process: it is not.
 
     Raises:
         InputError: a loss, a path, a file or a combination of settings is wrong.
@@ -101,13 +105,17 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
     for example, encoded in zip(examples, data.encoded, strict=True):
         require_embedded(encoded, embeddings, tokenizer, example.id)
     require_positions(pivot, max(len(e.ids) for e in data.encoded), "the longest text of the data")
+    sharded = sharding is not None and accelerator.num_processes > 1
+    if sharding is not None and sharded:
+        require_shardable(recipe)
+        shard(pivot, sharding, accelerator.num_processes, accelerator.device)
     unpacked = reason_not_to_pack(recipe.train, accelerator, model)
     data.packer = packer_of(model, unpacked)
     loss.check(sources, data.vocabulary_hash, vocabulary_size(tokenizer))
     if loss.translates:
         loss.translate(tokenizer, {s.name: source_tokenizer(s, recipe.trust_remote_code) for s in specs}, sources)
     coverage = check_coverage(data, recipe.min_coverage)
-    model, optimizer = accelerator.prepare(model, make_optimizer(model, recipe.train))
+    trained, optimizer = join_processes(model, recipe.train, accelerator)
     used = [source_identity(s, o) for s, o in zip(specs, sources, strict=True)]
     identity = {
         "recipe": hash_json(recipe.deciding()),
@@ -123,7 +131,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
         data=data,
         coverage=coverage,
         loss=loss,
-        model=model,
+        model=trained,
         optimizer=optimizer,
         identity=identity,
         output=output,
@@ -132,7 +140,36 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path) -> Fusion:
         unpacked=unpacked,
         validation=validation_data(recipe, tokenizer, data.packer),
         memory=memory,
+        sharded=sharded,
     )
+
+
+def require_shardable(recipe: Recipe) -> None:
+    """Checks that the pivot's weights can be spread over processes.
+
+    Raises:
+        InputError: they are in 4 bits.
+    """
+    if recipe.train.lora is not None and recipe.train.lora.quantization != "none":
+        raise InputError(
+            "FSDP was asked for, and weights in 4 bits (train.lora.quantization: nf4) are not spread over processes\n"
+            "launch without FSDP, or set quantization: none and train.weights: bfloat16"
+        )
+
+
+def join_processes(
+    model: SignalModel, train: TrainSpec, accelerator: Accelerator
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Makes the optimizer, and makes the processes train together.
+
+    Accelerate would wrap a sharded model once more, and copy all gradients. So it gets only models that are not.
+    """
+    if not is_sharded(model.model):
+        return accelerator.prepare(model, make_optimizer(model, train))
+    gather_nothing(model.model)
+    if train.precision == "bf16":
+        model.forward = torch.autocast(accelerator.device.type, torch.bfloat16)(model.forward)
+    return model, make_optimizer(model, train)
 
 
 def load_pivot(recipe: Recipe) -> PreTrainedModel:
@@ -168,7 +205,10 @@ def reason_not_to_pack(train: TrainSpec, accelerator: Accelerator, model: Signal
     """Why every text of a batch has a row of its own; None if texts share rows. All processes get the same answer."""
     if not train.packing:
         return "the recipe turns packing off"
-    reason = reason_to_pad(model.to(accelerator.device), accelerator.device)
+    if not is_sharded(model.model):
+        model.to(accelerator.device)
+    reason = reason_to_pad(model, accelerator.device)
+    gather_nothing(model.model)
     failed = torch.tensor(int(reason is not None), device=accelerator.device)
     if int(cast(torch.Tensor, accelerator.reduce(failed, "sum"))) and reason is None:
         return "another process found that its model cannot be packed"

@@ -21,6 +21,7 @@ from gldfusion.errors import InputError
 from gldfusion.files import remove, whole_or_absent, write_json
 from gldfusion.manifest import MANIFEST, flush, read_manifest, verify_manifest, write_manifest
 from gldfusion.reading import plain_line, read_object
+from gldfusion.sharding import SHARDS, Parts, load_shards, save_shards
 
 Entry = dict[str, Any]
 """what a training notes about one step"""
@@ -41,13 +42,17 @@ def states(folder: Path) -> list[Path]:
     return [found[step] for step in sorted(found, reverse=True)]
 
 
-def save_state(accelerator: Accelerator, folder: Path, identity: Mapping[str, str], log: Log) -> None:
+def save_state(
+    accelerator: Accelerator, folder: Path, identity: Mapping[str, str], log: Log, sharded: Parts | None = None
+) -> None:
     """Writes a new state, seals it with a manifest, and deletes all states but the last two.
 
     Args:
+        accelerator: holds the model and the optimizer, unless the training is sharded.
         folder: folder of the training's states.
         identity: hashes of the recipe, pivot, sources and data, by name.
         log: one entry for each step so far. It is not empty.
+        sharded: what this process holds of a sharded training, whose state is written in parts.
 
     Raises:
         OSError: the disk is full. The older states are kept.
@@ -60,14 +65,14 @@ def save_state(accelerator: Accelerator, folder: Path, identity: Mapping[str, st
     accelerator.wait_for_everyone()
     try:
         with whole_or_absent(temporary, path):
-            # torch's own format, because safetensors would drop tied weights and print a warning
-            hook = accelerator.register_save_state_pre_hook(_leave_out_frozen)
-            accelerator.save_state(str(temporary), safe_serialization=False)
-            hook.remove()
+            if sharded is None:
+                _save_whole(accelerator, temporary)
+            else:
+                save_shards(sharded, temporary)
             accelerator.wait_for_everyone()
             if main:
                 write_json(temporary / "log.json", {"identity": identity, "log": log})
-                write_manifest(temporary)
+                write_manifest(temporary, _files(temporary))
                 remove(path)  # a damaged state of the same step; an intact one would have been loaded
                 os.rename(temporary, path)
                 flush(folder)
@@ -81,11 +86,13 @@ def save_state(accelerator: Accelerator, folder: Path, identity: Mapping[str, st
     accelerator.wait_for_everyone()
 
 
-def load_state(accelerator: Accelerator, folder: Path, identity: Mapping[str, str]) -> tuple[Log, int]:
-    """Loads the last intact state, if there is one, into the model and optimizer of `accelerator`.
+def load_state(
+    accelerator: Accelerator, folder: Path, identity: Mapping[str, str], sharded: Parts | None = None
+) -> tuple[Log, int]:
+    """Loads the last intact state, if there is one, into the model and optimizer.
 
-    A warning names every damaged state that was passed over. Training from an older state gives bitwise the same
-    weights: it only repeats steps.
+    A state in parts is loaded by any number of processes, sharded or not. A warning names every damaged state that was
+    passed over. Training from an older state gives bitwise the same weights: it only repeats steps.
 
     Returns:
         The log so far and the number of the next step, from 0. Without a saved state: an empty log and 0.
@@ -105,15 +112,43 @@ def load_state(accelerator: Accelerator, folder: Path, identity: Mapping[str, st
             f"the saved state {folder} belongs to another {', '.join(different)}\n"
             "delete it to start again from step 1, or choose another output"
         )
+    if sharded is not None and not (path / SHARDS).is_dir():
+        raise InputError(
+            f"the saved state {path} was written without FSDP, and cannot be spread over processes\n"
+            f"go on without FSDP, or delete {folder} to start again from step 1"
+        )
     try:
-        frozen = any(not p.requires_grad for model in accelerator._models for p in model.parameters())
-        accelerator.load_state(str(path), strict=not frozen)  # weights that are not trained are in no state
+        if (path / SHARDS).is_dir():
+            load_shards(sharded or _whole(accelerator), path)
+        else:
+            frozen = any(not p.requires_grad for model in accelerator._models for p in model.parameters())
+            accelerator.load_state(str(path), strict=not frozen)  # weights that are not trained are in no state
     except Exception as error:  # torch raises errors of many classes
         raise InputError(
             f"the saved state {path} cannot be loaded ({type(error).__name__}: {plain_line(error)})\n"
             f"another version of torch or accelerate may have written it; delete {folder} to start again from step 1"
         ) from error
     return content["log"], content["log"][-1]["step"]
+
+
+def _save_whole(accelerator: Accelerator, folder: Path) -> None:
+    """Writes the state of a training that is not sharded."""
+    hook = accelerator.register_save_state_pre_hook(_leave_out_frozen)
+    try:  # torch's own format, because safetensors would drop tied weights and print a warning
+        accelerator.save_state(str(folder), safe_serialization=False)
+    finally:
+        hook.remove()
+
+
+def _whole(accelerator: Accelerator) -> Parts:
+    """The model and the optimizer of a training that is not sharded."""
+    model = accelerator.unwrap_model(accelerator._models[-1]).model
+    return Parts(model, accelerator._optimizers[-1].optimizer)
+
+
+def _files(folder: Path) -> list[str]:
+    """The paths of all files in a folder, also of hidden ones, which torch writes."""
+    return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
 
 
 def _leave_out_frozen(models: list[nn.Module], weights: list[dict[str, Tensor]], folder: str) -> None:
@@ -154,8 +189,9 @@ def _last_intact(saved: list[Path], warn: bool) -> Path | None:
     for path in saved:
         try:
             listed = read_manifest(path, *about)
-            present = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
-            verify_manifest(path, *about, {*listed, *present} - {MANIFEST})  # accelerate would load added files too
+            verify_manifest(
+                path, *about, {*listed, *_files(path)} - {MANIFEST}
+            )  # accelerate would load added files too
         except InputError as error:
             if warn:
                 _log.warning("warning: %s", str(error).replace("\n", "; "))

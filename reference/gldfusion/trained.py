@@ -15,6 +15,7 @@ from gldfusion.checkpoint import stored_dtype
 from gldfusion.files import write_json
 from gldfusion.prepare import Fusion
 from gldfusion.recipe import Recipe
+from gldfusion.sharding import whole_weights
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Trained:
     model: PreTrainedModel
     """its structure and configurations"""
     weights: Mapping[str, Tensor] | None
-    """its adapters if the recipe trains adapters. None: the model's own tensors are its weights"""
+    """its adapters if the recipe trains adapters, or all its weights if the model holds parts of them only. None: the
+    model's own tensors are its weights. In a sharded training, only the main process has them"""
     recipe: Recipe
 
     def save(self, folder: Path) -> None:
@@ -34,7 +36,7 @@ class Trained:
         """
         lora = self.recipe.train.lora
         if lora is None:
-            _save(self.model, getattr(torch, stored_dtype(self.recipe.pivot)), folder)
+            _save(self.model, self.weights, getattr(torch, stored_dtype(self.recipe.pivot)), folder)
             return
         from gldfusion.lora import merged, save_adapters  # loads peft, which most trainings do not need
 
@@ -50,17 +52,25 @@ class Trained:
 def collect(fusion: Fusion) -> Trained:
     """What the training made so far. All processes must call this."""
     model = fusion.accelerator.unwrap_model(fusion.model).model
-    if fusion.recipe.train.lora is None:
-        return Trained(model, None, fusion.recipe)
+    whole = whole_weights(model) if fusion.sharded else None
+    if fusion.recipe.train.lora is None or not fusion.accelerator.is_main_process:
+        return Trained(model, whole, fusion.recipe)
     from gldfusion.lora import adapters  # loads peft, which most trainings do not need
 
-    return Trained(model, adapters(model), fusion.recipe)
+    return Trained(model, adapters(model, whole), fusion.recipe)
 
 
-def _save(model: PreTrainedModel, dtype: torch.dtype, folder: Path) -> None:
-    """Writes a model in a dtype. transformers would write that of its parameters."""
-    weights = model.state_dict()
-    if all(tensor.dtype == dtype for tensor in weights.values() if tensor.is_floating_point()):
+def _save(model: PreTrainedModel, given: Mapping[str, Tensor] | None, dtype: torch.dtype, folder: Path) -> None:
+    """Writes a model in a dtype. transformers would write that of its parameters.
+
+    Args:
+        model: the model.
+        given: its weights. None: its own tensors.
+        dtype: type of the floating-point weights.
+        folder: an existing folder.
+    """
+    weights = model.state_dict() if given is None else given
+    if given is None and all(tensor.dtype == dtype for tensor in weights.values() if tensor.is_floating_point()):
         model.save_pretrained(folder)
         return
     model.save_pretrained(folder, state_dict=_in_dtype(weights, dtype))

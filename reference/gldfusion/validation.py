@@ -16,8 +16,10 @@ from gldfusion.errors import InputError
 from gldfusion.export import save_model
 from gldfusion.files import remove, write_json
 from gldfusion.manifest import flush, sealed_dir, verify_manifest
+from gldfusion.model import SignalModel
 from gldfusion.prepare import Fusion
 from gldfusion.progress import Watch
+from gldfusion.sharding import gather_nothing
 from gldfusion.state import BEST, Entry, Log
 from gldfusion.trained import Trained, collect
 
@@ -88,9 +90,13 @@ def validation_loss(fusion: Fusion, data: FusionData) -> float:
     mine = order[accelerator.process_index :: accelerator.num_processes]
     size = fusion.recipe.train.micro_batch_size or BATCH
     sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
-    for first in range(0, len(mine), size):
-        signal = model(data.batch(mine[first : first + size]).inputs.to(accelerator.device))
-        sums += torch.stack([signal.nll.double().sum(), signal.mask.double().sum()])
+    most = -(-len(order) // accelerator.num_processes)  # all processes need as many passes: a sharded model is fetched
+    for first in range(0, most, size):
+        chosen = mine[first : first + size]
+        signal = model(data.batch(chosen or order[-1:]).inputs.to(accelerator.device))
+        sums += bool(chosen) * torch.stack([signal.nll.double().sum(), signal.mask.double().sum()])
+    if fusion.sharded:
+        gather_nothing(cast(SignalModel, model).model)
     nll, labels = cast(torch.Tensor, accelerator.reduce(sums, "sum")).tolist()
     return nll / labels
 

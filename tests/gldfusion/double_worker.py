@@ -25,7 +25,7 @@ def fuse_all(folder: Path, last: int = 0) -> None:
 
     def save_and_die(*arguments: Any) -> None:
         save_state(*arguments)
-        if arguments[-1][-1]["step"] == last:
+        if arguments[3][-1]["step"] == last:
             os._exit(KILLED)
 
     gldfusion.fuse.save_state = save_and_die
