@@ -79,8 +79,9 @@ def parts(
         )
         found.append(Figure("bf16 copies of the weights", copies, "B", "autocast keeps one copy until a pass ends"))
     if share > 1:
-        gathered = 2.0 * size * one.largest_layer
-        found.append(Figure("gathered layers", gathered, "B", "the largest layer twice: in use, and fetched ahead"))
+        whole = (size + trained) * (one.outside + 2 * one.largest_layer)
+        about = "embeddings and output layer, and two layers, whole with their gradients"
+        found.append(Figure("gathered weights", whole, "B", about))
     head = 2.0 * one.head if settings.autocast else 0.0
     found.append(
         Figure(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -42,7 +41,9 @@ class Pass:
     width: int
     """width of the hidden states that the output layer reads"""
     largest_layer: int
-    """numbers in the largest layer, which FSDP gathers at once"""
+    """numbers in the largest of the repeated layers, which FSDP gathers one by one"""
+    outside: int
+    """numbers in all other weights (embeddings, output layer), which FSDP keeps whole while a step is computed"""
     places: int
     """tokens of the micro-batch"""
     flops: float
@@ -158,13 +159,15 @@ def _run(whole: nn.Module, model: PreTrainedModel, shape: Shape) -> Pass:
         torch.autocast("cpu", torch.bfloat16) if shape.autocast else nullcontext(),
     ):
         hidden = hidden_states(model, input_ids=ids)
-    head = output_layer(model)
+    head, layers = output_layer(model), sizes_of_layers(model)
+    parameters = sum(p.numel() for p in whole.parameters())
     return Pass(
-        parameters=sum(p.numel() for p in whole.parameters()),
+        parameters=parameters,
         trainable=sum(p.numel() for p in whole.parameters() if p.requires_grad),
         head=head.weight.numel(),
         width=hidden.shape[-1],
-        largest_layer=max(sizes_of_layers(model).values(), default=0),
+        largest_layer=max(layers, default=0),
+        outside=parameters - sum(layers),
         places=shape.rows * shape.length,
         flops=float(counter.get_total_flops()),
         kept=sum(storage.nbytes() for storage in kept.values()),
@@ -176,11 +179,8 @@ def storage_of(tensor: Tensor) -> Any:
     return tensor.untyped_storage()
 
 
-def sizes_of_layers(model: nn.Module) -> Mapping[str, int]:
-    """Numbers in the weights of each layer: of each entry of the model's module lists, and of each embedding."""
-    found: dict[str, int] = {}
-    for name, module in model.named_modules():
-        inside_list = name.rpartition(".")[2].isdigit() and name.count(".") <= 3
-        if inside_list or isinstance(module, nn.Embedding):
-            found[name] = sum(p.numel() for p in module.parameters())
-    return found
+def sizes_of_layers(model: nn.Module) -> list[int]:
+    """Numbers in the weights of each repeated layer: of the entries of the module list that has most of them."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    found = [[sum(p.numel() for p in layer.parameters()) for layer in one] for one in lists]
+    return max(found, key=sum, default=[])
