@@ -24,8 +24,9 @@ TRIES = 2
 def run_on_ray(jobs: Sequence[Job], workers: int, threads: int, report: Report) -> Ran:
     """Runs every job that is not done as a task of Ray. Jobs start after all jobs that they need.
 
-    A job whose worker or node dies is repeated once, and a line on standard error names it. The outputs of jobs are
-    written whole or not at all, so a repeated job gives what it would have given.
+    On a cluster with GPUs each job takes one. A job whose worker or node dies is repeated once, and a line on standard
+    error names it. The outputs of jobs are written whole or not at all, so a repeated job gives what it would have
+    given.
 
     Args:
         jobs: all jobs, in any order.
@@ -98,7 +99,8 @@ class _Tasks:
         self.tries: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
         self.told = ray.remote(num_cpus=0)(_Told).remote()
-        self.task = ray.remote(num_cpus=threads, max_retries=0)(_work)
+        gpus = 1 if ray.cluster_resources().get("GPU") else 0  # Ray hides all GPUs from a task that asks for none
+        self.task = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(_work)
         self.threads = threads
 
     def run(self) -> Mapping[str, float]:

@@ -73,7 +73,8 @@ def as_json(plan: Plan, change: tuple[str, Plan] | None, besides: Sequence[Besid
         "memory": {f.name: _json(f) for f in plan.memory},
         "peak_memory": plan.peak,
         "fits": plan.fits,
-        "cheapest_change": change and {"change": change[0], "peak_memory": change[1].peak},
+        "cheapest_change": change
+        and {"change": change[0], "peak_memory": change[1].peak, "hours": change[1].value("hours of the training")},
         "actual": [dataclasses.asdict(one) | {"within": one.within} for one in besides],
     }
 
