@@ -51,7 +51,7 @@ def run_on_ray(jobs: Sequence[Job], workers: int, threads: int, report: Report) 
         return Ran()
     began = time.perf_counter()
     started_here = _connect(workers * threads)
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]  an extra
 
     try:
         start = time.perf_counter() - began
@@ -69,7 +69,7 @@ def _connect(processors: int) -> bool:
         InputError: no cluster answers at RAY_ADDRESS.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]  an extra
 
     if ray.is_initialized():
         return False
@@ -92,7 +92,7 @@ class _Tasks:
     """The tasks of one call of `run_on_ray`."""
 
     def __init__(self, pending: dict[str, Job], threads: int, report: Report) -> None:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]  an extra
 
         self.ray, self.pending, self.report = ray, pending, report
         self.running: dict[Any, Job] = {}
@@ -170,10 +170,8 @@ class _Told:
 def _work(name: str, function: Callable[..., Any], arguments: dict[str, Any], threads: int, told: Any) -> float:
     """Runs a job in a worker of Ray; returns its seconds."""
     import torch
-    import transformers
 
     torch.set_num_threads(threads)
-    transformers.utils.logging.disable_progress_bar()
     started = time.perf_counter()
     function(**arguments, progress=lambda done, total: told.say.remote(name, done, total))
     return time.perf_counter() - started
