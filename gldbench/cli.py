@@ -28,6 +28,7 @@ from gldbench.commands.fuse import fuse
 from gldbench.commands.gw import gw_app
 from gldbench.commands.items import items
 from gldbench.commands.losses import losses
+from gldbench.commands.plan_fusion import plan
 from gldbench.commands.report import report
 from gldbench.commands.run import run
 from gldbench.commands.score import score
@@ -44,6 +45,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(plan)
 app.command()(run)
 app.command()(report)
 app.command()(fuse)

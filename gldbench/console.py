@@ -115,17 +115,22 @@ def _aligned(cell: str, width: int) -> str:
     return cell.rjust(width) if number and len(cell) < width else cell.ljust(width)
 
 
-def print_wrapped(text: str, indent: int = 0, label: str = "") -> None:
+def print_wrapped(text: str, indent: int = 0, label: str = "", hang: int = 0) -> None:
     """Prints text in lines of at most 100 columns, or the width of a narrower terminal.
 
     Args:
         text: the text.
         indent: columns before the text, or before its label.
         label: a word in a column of its own, 12 wide, before the text.
+        hang: columns of the text that begin only in its first line, for example a label that is part of the text.
     """
     width = min(100, shutil.get_terminal_size((100, 24)).columns)
     first = " " * indent + (f"{label:<12}" if label else "")
-    print(textwrap.fill(text, width, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False))
+    print(
+        textwrap.fill(
+            text, width, initial_indent=first, subsequent_indent=" " * (len(first) + hang), break_on_hyphens=False
+        )
+    )
 
 
 def print_table(table: dict[str, Any]) -> None:

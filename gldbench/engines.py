@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from gldbench.jobs import Job, Ran, Report, run_jobs
-from gldfusion.errors import InputError, require_known
+from gldbench.ray_engine import run_on_ray
+from gldfusion.errors import require_known
 
 Engine = Callable[[Sequence[Job], int, int, Report], Ran]
 """(jobs, workers, threads of each worker, report) -> the jobs that were run, with their seconds"""
@@ -45,7 +46,7 @@ def run_serially(jobs: Sequence[Job], workers: int, threads: int, report: Report
     return Ran(seconds, start, time.perf_counter() - began)
 
 
-ENGINES: dict[str, Engine] = {"processes": run_jobs, "serial": run_serially}
+ENGINES: dict[str, Engine] = {"processes": run_jobs, "serial": run_serially, "ray": run_on_ray}
 """name -> function that runs jobs"""
 
 
@@ -55,7 +56,5 @@ def engine_named(name: str) -> Engine:
     Raises:
         InputError: there is none.
     """
-    if name == "ray":
-        raise InputError("the engine ray is not built yet\nuse --engine processes: it uses all cores of this machine")
     require_known("engine", name, ENGINES)
     return ENGINES[name]

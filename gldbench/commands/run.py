@@ -16,7 +16,8 @@ from gldfusion.paths import resolved
 
 def run(
     spec: Annotated[
-        str, typer.Argument(help="Name of a shipped spec, such as tiny or table3, or path of a YAML file.")
+        str,
+        typer.Argument(help="Name of a shipped spec or recipe, such as tiny, table3 or paper, or path of a YAML file."),
     ],
     output: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/<spec name>.")] = None,
     workers: Annotated[
@@ -25,7 +26,7 @@ def run(
     ] = None,
     engine: Annotated[
         str,
-        typer.Option(help="How jobs are run: processes (all cores) or serial (one after the other, in this process)."),
+        typer.Option(help="How jobs are run: processes (all cores), serial (in this process), or ray (a Ray cluster)."),
     ] = "processes",
     world_seed: Annotated[
         int | None,
@@ -35,26 +36,28 @@ def run(
     ] = None,
     unsafe_code: UnsafeCode = False,
     data: Annotated[
-        str | None, typer.Option(help='For a table: folder of benchmark files, or "hub" to download them.')
+        str | None, typer.Option(help='For a table or recipe: folder of benchmark files, or "hub" to download them.')
     ] = None,
     models: Annotated[
         list[str] | None,
         typer.Option(help="For a table: NAME=FOLDER, a checkpoint folder instead of the hub; may be repeated."),
     ] = None,
     only: Annotated[
-        str, typer.Option(help="For a table: comma-separated models to run. Default: all that have a checkpoint.")
+        str, typer.Option(help="For a table or recipe: comma-separated models or fusions. Default: all.")
     ] = "",
     substitute: Annotated[
         str | None,
         typer.Option(
             metavar="FOLDER|tiny",
-            help="For a table: run every model with this one checkpoint, or with a random two-layer model.",
+            help="For a table: one checkpoint for all models. tiny, for a table or a recipe: a random two-layer model.",
         ),
     ] = None,
     backend: Annotated[
         str | None, typer.Option(help="For a table: library that runs the models. Default: that of the table.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="For a table: most items of each row. Default: all.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="For a table or recipe: most items of each task. Default: all.")
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print what the run will do, the hours that it takes, and run nothing.")
     ] = False,
@@ -69,12 +72,13 @@ def run(
     """Run an experiment: make models, fuse them, evaluate them, write the report. Run the command again to resume.
 
     A spec can also be a table of a paper, such as table3: its models are evaluated, and the report shows their scores
-    beside the published ones.
+    beside the published ones. Or a recipe, such as paper: its sources are cached, its pivot is trained and evaluated.
     """
     from gldbench.commands.table import TableOptions, run_table
     from gldbench.console import reporter
     from gldbench.spec import in_world, load_spec, spec_path
     from gldbench.spent import Clock
+    from gldbench.sweep.definition import find_sweep
     from gldbench.tables.definition import is_table
 
     options = TableOptions(
@@ -88,6 +92,11 @@ def run(
         report_only=report_only,
         report=report,
     )
+    if find_sweep(spec) is not None:
+        from gldbench.commands.sweep import run_recipe
+
+        run_recipe(spec, output, options, workers or os.cpu_count() or 1, engine, as_json)
+        return
     if is_table(spec_path(spec)):
         run_table(spec_path(spec), output, options, as_json)
         return

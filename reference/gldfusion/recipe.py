@@ -372,14 +372,18 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
     return f"{where}: {place or 'the whole file'}: {first['msg']} (got {shown(first.get('input'))})"
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Reads a recipe. Relative paths in it are taken relative to the folder of the recipe.
+def load_recipe(path: Path, base: Path | None = None) -> Recipe:
+    """Reads a recipe.
+
+    Args:
+        path: the file.
+        base: folder to which relative paths in the recipe refer. Default: the folder of the recipe.
 
     Raises:
         InputError: the file is missing, is not YAML, or has an unknown key, a missing key or a wrong value.
     """
     recipe = validate(Recipe, read_yaml(path, "recipe"), str(path))
-    base = path.resolve().parent
+    base = (base or path.resolve().parent).resolve()
     sources = tuple(
         s.model_copy(update={"checkpoint": base / s.checkpoint, "cache": base / s.cache if s.cache else None})
         for s in recipe.sources

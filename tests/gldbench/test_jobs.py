@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from gldbench import jobs
+from gldbench.engines import engine_named
 from gldbench.jobs import Job, Ran, run_jobs
 from gldfusion.errors import InputError
 
@@ -52,6 +53,12 @@ def job(tmp_path: Path, name: str, *needs: str) -> Job:
 
 def ignore(name: str, done: int, total: int) -> None:
     pass
+
+
+def test_the_engine_ray_says_how_to_install_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gldbench.ray_engine.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs the package ray\ninstall it: pip install 'gldbench\[ray\]'"):
+        engine_named("ray")([job(tmp_path, "a")], 1, 1, ignore)
 
 
 def test_jobs_run_after_what_they_need_and_only_once(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from gldbench.grade.judges.judge import Judge, Mark, NormalForm
 from gldbench.grade.judges.loglikelihood import LOGLIKELIHOOD
 from gldbench.grade.judges.math import MATH
 from gldbench.grade.judges.normal_forms import EXACT_MATCH, NUMBER, SHORT_ANSWER
+from gldbench.grade.judges.rouge import ROUGE
 from gldbench.grade.judges.theoremqa import THEOREMQA
 
 JUDGES: dict[str, Judge] = {
@@ -21,6 +22,7 @@ JUDGES: dict[str, Judge] = {
     "loglikelihood": LOGLIKELIHOOD,
     "math": MATH,
     "number": NUMBER,
+    "rouge_l": ROUGE,
     "short_answer": SHORT_ANSWER,
     "theoremqa": THEOREMQA,
 }

@@ -166,8 +166,3 @@ def test_options_are_checked_before_anything_is_trained(
     with pytest.raises(InputError, match=message):
         run_spec(load_spec(str(tmp_path / "toy.yaml")), tmp_path / "run", SERIAL, silent)
     assert not (tmp_path / "worlds").exists()
-
-
-def test_ray_is_refused_in_words(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"the engine ray is not built yet\nuse --engine processes"):
-        run_spec(load_spec(str(TOY)), tmp_path / "run", Machine(engine="ray"), silent)

@@ -1,0 +1,127 @@
+"""The engine `ray` on a cluster of two nodes: the results of `serial`; a killed worker's job is repeated once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gldbench.cli import app
+from gldbench.jobs import Job
+from gldbench.ray_engine import run_on_ray
+from gldfusion.errors import InputError
+from gldfusion.files import hash_file
+
+ray = pytest.importorskip("ray", reason="ray is not installed")
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """Two nodes with one processor each. This process is connected to them."""
+    from ray import cloudpickle
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes.add_node(num_cpus=1)
+    ray.init(address=nodes.address, log_to_driver=False, logging_level="ERROR")
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test files
+    yield
+    ray.shutdown()
+    nodes.shutdown()
+
+
+def note_node(path: Path, needs: list[Path], progress: Callable[[int, int], None]) -> None:
+    assert all(need.exists() for need in needs)
+    progress(1, 2)
+    time.sleep(2)
+    path.write_text(ray.get_runtime_context().get_node_id())
+
+
+def die_at_first(path: Path, times: int, progress: Callable[[int, int], None]) -> None:
+    deaths = path.with_suffix(".deaths")
+    died = len(deaths.read_text()) if deaths.exists() else 0
+    if died < times:
+        deaths.write_text("x" * (died + 1))
+        os.kill(os.getpid(), signal.SIGKILL)
+    path.write_text("done")
+
+
+def fail(progress: Callable[[int, int], None]) -> None:
+    raise InputError("what is wrong\nhow to mend it")
+
+
+def job(folder: Path, name: str, *needs: str) -> Job:
+    path = folder / name
+    return Job(name, note_node, {"path": path, "needs": [folder / n for n in needs]}, path.exists, needs)
+
+
+def deadly(folder: Path, times: int) -> Job:
+    path = folder / "deadly"
+    return Job("deadly", die_at_first, {"path": path, "times": times}, path.exists)
+
+
+def ignore(name: str, done: int, total: int) -> None:
+    pass
+
+
+def test_jobs_run_on_both_nodes_after_what_they_need_and_only_once(cluster: None, tmp_path: Path) -> None:
+    jobs = [job(tmp_path, "c", "a", "b"), job(tmp_path, "b"), job(tmp_path, "a")]
+    seen: list[tuple[str, int, int]] = []
+    ran = run_on_ray(jobs, 1, 1, lambda *report: seen.append(report))
+    assert set(ran.seconds) == {"a", "b", "c"}
+    assert list(ran.seconds)[-1] == "c"
+    assert (tmp_path / "a").read_text() != (tmp_path / "b").read_text()
+    assert {("a", 0, 1), ("a", 1, 2), ("a", 1, 1)} <= set(seen)
+    assert not run_on_ray(jobs, 1, 1, ignore).seconds
+
+
+def test_a_job_whose_worker_is_killed_is_repeated_once_and_named(
+    cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = run_on_ray([deadly(tmp_path, 1), job(tmp_path, "a")], 1, 1, ignore)
+    assert set(ran.seconds) == {"deadly", "a"}
+    assert "the worker of the job deadly was killed: the job is repeated" in capsys.readouterr().err
+
+
+def test_a_job_whose_worker_is_killed_twice_ends_the_run_and_is_named(cluster: None, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the job deadly lost its worker 2 times"):
+        run_on_ray([deadly(tmp_path, 9)], 1, 1, ignore)
+    assert (tmp_path / "deadly.deaths").read_text() == "xx"
+
+
+def test_the_error_of_a_job_is_the_one_that_it_raised(cluster: None, tmp_path: Path) -> None:
+    failing = Job("fail", fail, {}, lambda: False)
+    with pytest.raises(InputError, match="what is wrong\nhow to mend it"):
+        run_on_ray([failing, job(tmp_path, "later", "fail")], 1, 1, ignore)
+    assert not (tmp_path / "later").exists()
+
+
+def run_paper(output: Path, engine: str) -> tuple[object, dict[str, str]]:
+    """Scores, and checksums of all weights, of the paper's recipe with a substitute."""
+    arguments = ["run", "paper", "--substitute", "tiny", "--engine", engine, "--output", str(output), "--json"]
+    result = CliRunner().invoke(app, [*arguments, "--workers", "2"])
+    assert result.exit_code == 0, f"{result.output}{result.exception!r}"
+    weights = {str(p.relative_to(output)): hash_file(p) for p in sorted(output.rglob("*.safetensors"))}
+    return json.loads(result.stdout)["scores"], weights
+
+
+def test_a_sweep_gives_the_results_of_serial(cluster: None, tmp_path: Path) -> None:
+    scores, weights = run_paper(tmp_path / "serial", "serial")
+    assert run_paper(tmp_path / "ray", "ray") == (scores, weights)
+    assert "checkpoints/pivot-fused/model.safetensors" in weights
+
+
+def test_a_cluster_that_does_not_answer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(InputError, match=r"no Ray cluster answers at 127\.0\.0\.1:1"):
+        run_on_ray([job(tmp_path, "a")], 1, 1, ignore)
