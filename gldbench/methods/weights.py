@@ -197,7 +197,7 @@ def write_merged(
     Returns:
         `output`.
     """
-    from gldfusion.export import export
+    from gldfusion.export import Whole, export
 
     def more(folder: Path) -> None:
         for name, text in (add or {}).items():
@@ -205,7 +205,7 @@ def write_merged(
             (folder / name).write_text(text)
 
     export(
-        model,
+        Whole(model),
         tokenizer,
         provenance(settings, parts, packages),
         CARD.format(name=output.name, how=how),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -18,7 +19,6 @@ from gldfusion.model import quiet
 from gldfusion.recipe import Recipe
 from gldfusion.state import Log
 from gldfusion.templates import DATE
-from gldfusion.trained import Trained
 from gldfusion.turns import turn_end
 
 PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "gldbench")
@@ -43,8 +43,32 @@ loss terms by step: `training_log.jsonl`. Made with gldbench (graph-on-logits di
 {code}"""
 
 
+class Writable(Protocol):
+    """A model that can be written into a folder (see `trained.Trained`)."""
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """Its structure and configurations."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Writes its weights and configurations into an existing folder."""
+        ...
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A model whose own tensors are what is written, in their dtype."""
+
+    model: PreTrainedModel
+
+    def save(self, folder: Path) -> None:
+        """Writes weights and configurations into an existing folder."""
+        self.model.save_pretrained(folder)
+
+
 def export(
-    trained: Trained,
+    trained: Writable,
     tokenizer: PreTrainedTokenizerBase,
     provenance: Mapping[str, Any],
     card: str,
@@ -95,7 +119,7 @@ def _stopping(model: PreTrainedModel, tokens: Sequence[int]) -> Iterator[None]:
         settings.eos_token_id = own
 
 
-def save_model(trained: Trained, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_model(trained: Writable, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Writes weights or adapters, configurations, tokenizer and chat template into a folder.
 
     By the generation configuration that is written, generation also stops at the token that ends a turn.

@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 from accelerate.utils import FullyShardedDataParallelPlugin
 from torch import Tensor, nn
-from torch.distributed import checkpoint, is_initialized
+from torch.distributed import is_initialized
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -26,6 +26,8 @@ from torch.distributed.checkpoint.state_dict import (
     get_state_dict,
     set_state_dict,
 )
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from transformers import PreTrainedModel
@@ -161,7 +163,7 @@ def save_shards(parts: Parts, folder: Path) -> None:
     options = StateDictOptions(ignore_frozen_params=_has_frozen(model))
     weights, moments = get_state_dict(model, optimizer, options=options)
     try:
-        checkpoint.save({"model": weights, "optimizer": moments}, checkpoint_id=folder / SHARDS)
+        save({"model": weights, "optimizer": moments}, checkpoint_id=folder / SHARDS)
     except CheckpointException as error:  # it is no Exception
         reason = next(iter(error.failures.values()))[0]
         raise reason if isinstance(reason, OSError) else OSError(f"the state {folder} was not written: {reason}") from (
@@ -180,9 +182,7 @@ def load_shards(parts: Parts, folder: Path) -> None:
     options = StateDictOptions(ignore_frozen_params=_has_frozen(model), strict=not _has_frozen(model))
     weights, moments = get_state_dict(model, optimizer, options=options)
     try:
-        checkpoint.load(
-            {"model": weights, "optimizer": moments}, checkpoint_id=folder / SHARDS, no_dist=not is_initialized()
-        )
+        load({"model": weights, "optimizer": moments}, checkpoint_id=folder / SHARDS, no_dist=not is_initialized())
     except CheckpointException as error:  # it is no Exception
         raise ValueError(str(next(iter(error.failures.values()))[0])) from error
     set_state_dict(model, optimizer, model_state_dict=weights, optim_state_dict=moments, options=options)
