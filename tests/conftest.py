@@ -15,7 +15,9 @@ ALLOWED_SKIPS = (
     "benchmark data not found",  # a clone has none: set GLDBENCH_DATA to check against the real files
     "no CUDA device",
     "OTT-JAX is not installed",
+    "bitsandbytes is not installed",
     "ray is not installed",
+    "torchao is not installed",
     "evalplus is not installed",
     "inspect-ai is not installed",
     "mergekit is not installed",
