@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from gldbench.jobs import Job, Ran, Report, run_jobs
+from gldbench.jobs import Job, Ran, Report, not_done, run_jobs
 from gldbench.ray_engine import run_on_ray
 from gldfusion.errors import require_known
 
@@ -26,10 +26,7 @@ def run_serially(jobs: Sequence[Job], workers: int, threads: int, report: Report
     Returns:
         The jobs that were run, with their seconds.
     """
-    pending = [job for job in jobs if not job.done()]
-    waiting = {job.name for job in pending}
-    for job in jobs:
-        report(job.name, 0 if job.name in waiting else 1, 1)
+    pending = not_done(jobs, report)
     if not pending:
         return Ran()
     began = time.perf_counter()
@@ -38,7 +35,7 @@ def run_serially(jobs: Sequence[Job], workers: int, threads: int, report: Report
     torch.set_num_threads(threads)
     start = time.perf_counter() - began
     seconds: dict[str, float] = {}
-    for job in pending:
+    for job in pending.values():
         started = time.perf_counter()
         job.function(**job.arguments, progress=partial(report, job.name))
         seconds[job.name] = time.perf_counter() - started

@@ -76,6 +76,14 @@ def intact(folder: Path, what: str) -> bool:
     return True
 
 
+def not_done(jobs: Sequence[Job], report: Report) -> dict[str, Job]:
+    """The jobs that are still to be run, by name and in their order. `report` is told the state of every job."""
+    pending = {job.name: job for job in jobs if not job.done()}
+    for job in jobs:
+        report(job.name, 0 if job.name in pending else 1, 1)
+    return pending
+
+
 def run_jobs(jobs: Sequence[Job], workers: int, threads: int, report: Report) -> Ran:
     """Runs every job that is not done. Jobs start after all jobs that they need.
 
@@ -94,9 +102,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, threads: int, report: Report) ->
         InputError: a worker process was killed.
         Exception: the error of the first job that failed. All other jobs are stopped.
     """
-    pending = {job.name: job for job in jobs if not job.done()}
-    for job in jobs:
-        report(job.name, 0 if job.name in pending else 1, 1)
+    pending = not_done(jobs, report)
     if not pending:
         return Ran()
     began = time.perf_counter()

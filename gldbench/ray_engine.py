@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from gldbench.jobs import Job, Ran, Report
+from gldbench.jobs import Job, Ran, Report, not_done
 from gldfusion.errors import InputError
 
 POLL = 0.2
@@ -44,9 +44,7 @@ def run_on_ray(jobs: Sequence[Job], workers: int, threads: int, report: Report) 
     """
     if find_spec("ray") is None:
         raise InputError("the engine ray needs the package ray\ninstall it: pip install 'gldbench[ray]'")
-    pending = {job.name: job for job in jobs if not job.done()}
-    for job in jobs:
-        report(job.name, 0 if job.name in pending else 1, 1)
+    pending = not_done(jobs, report)
     if not pending:
         return Ran()
     began = time.perf_counter()
