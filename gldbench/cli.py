@@ -7,8 +7,10 @@ Commands load the library when they are called: `gldbench --help` and most error
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -77,6 +79,7 @@ UNUSABLE = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.
 def main() -> None:
     """Entry point: what a user can mend is told in one to three lines on standard error, with exit code 2."""
     before = signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _end_in_spite_of_this
     try:
         app()
     except InputError as error:
@@ -96,6 +99,7 @@ def main() -> None:
             print("interrupted: run the same command again to resume", file=sys.stderr)
         raise
     finally:
+        sys.unraisablehook = sys.__unraisablehook__
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
@@ -103,6 +107,20 @@ def _terminate(number: int, frame: object) -> None:
     """Ends this process as Ctrl-C does, so that temporary files are deleted and worker processes are stopped."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal would cut the cleaning up short
     sys.exit(TERMINATED)
+
+
+def _end_in_spite_of_this(ignored: sys.UnraisableHookArgs) -> None:
+    """Sends a signal again that came while Python ran a finalizer or a callback: what is raised there ends nothing."""
+    ends = {SystemExit: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}
+    number = ends.get(ignored.exc_type)
+    if number is None:
+        sys.__unraisablehook__(ignored)
+        return
+    if number == signal.SIGTERM:
+        signal.signal(signal.SIGTERM, _terminate)
+    later = threading.Timer(0.02, os.kill, (os.getpid(), number))  # this hook itself runs where nothing can be raised
+    later.daemon = True
+    later.start()
 
 
 def _fail(message: str) -> None:

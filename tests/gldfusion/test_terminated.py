@@ -74,3 +74,32 @@ def test_a_stopped_build_says_how_to_go_on(models: dict[str, Path], tmp_path: Pa
     assert "Traceback" not in errors
     if workers == "1":  # a worker that is stopped leaves its part to the next build
         assert [*cache.glob(".*.part")] == []
+
+
+WHILE_PYTHON_FINALIZES = """
+import os, sys, time
+from gldbench import cli
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), int(sys.argv[1]))
+
+def app():
+    Finalized()
+    time.sleep(60)
+
+cli.app = app
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_a_signal_counts_that_comes_while_python_runs_a_finalizer(number: signal.Signals) -> None:
+    """Python ignores what is raised there: with that alone the command would go on as if no signal had come."""
+    command = [sys.executable, "-c", WHILE_PYTHON_FINALIZES, str(int(number))]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    if number == signal.SIGTERM:
+        assert (ended.returncode, ended.stderr) == (143, "interrupted: run the same command again to resume\n")
+    else:  # typer, which this test leaves out, turns Ctrl-C into an exit code
+        assert ended.returncode == -signal.SIGINT
+        assert "Exception ignored" not in ended.stderr
