@@ -10,7 +10,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from gldbench.protocol.rules import check_spec
 from gldbench.spec_files import find_spec, read_content
-from gldfusion.recipe import Model, TermSpec, TrainSpec, validate
+from gldfusion.recipe import Model, OnPolicy, TermSpec, TrainSpec, validate
 
 SPECS = Path(__file__).parent / "specs"
 
@@ -100,7 +100,7 @@ class MethodSpec(Growing):
 
     later: ClassVar[frozenset[str]] = frozenset(
         {"like", "adds_to", "term_options", "times", "k", "choices", "sample_seed", "differs_in", "exploratory"}
-        | {"options", "steps_factor", "tuned"}
+        | {"options", "steps_factor", "tuned", "on_policy"}
     )
     kind: str = "train"
     """key of `methods.METHODS`"""
@@ -135,6 +135,9 @@ class MethodSpec(Growing):
     """default: that of `fusion.train`, or the tuned one"""
     steps_factor: float = Field(default=1.0, gt=0)
     """number of training steps, as a multiple of that of `fusion.train`"""
+    on_policy: OnPolicy | None = None
+    """its terms read responses that the pivot writes while it is trained. The sources then run beside the pivot: their
+    stored logits are for the responses of the data"""
     differs_in: tuple[str, ...] = ()
     """settings in which the method differs on purpose from the method that it is compared with, besides its terms"""
     exploratory: bool = False

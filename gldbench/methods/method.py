@@ -15,7 +15,7 @@ from gldfusion.recipe import Model
 Make = Callable[[Spec, MethodSpec, Path, Path, int, Path, Progress], Path]
 """(spec, method, world folder, data file, seed, output folder, progress) -> the checkpoint"""
 
-TRAINING_KEYS = ("control", "lambda_", "terms", "k", "learning_rate")
+TRAINING_KEYS = ("control", "lambda_", "terms", "k", "learning_rate", "on_policy")
 """keys of `MethodSpec` that only a training reads"""
 
 

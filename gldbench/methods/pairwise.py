@@ -45,6 +45,7 @@ def check(spec: Spec, method: MethodSpec) -> None:
     Raises:
         InputError: there are not.
     """
+    train.check(spec, method)
     if not method.terms:
         raise InputError("pairwise distils each source with `terms`, and there are none\ngive at least one term")
     names = train.sources_of(spec, method)

@@ -189,6 +189,6 @@ METHOD = Method(
     make=make_sequence_kd,
     inputs=inputs,
     options=SequenceKDOptions,
-    unread=("terms", "control", "lambda_", "k"),
+    unread=("terms", "control", "lambda_", "k", "on_policy"),
     before=before,
 )

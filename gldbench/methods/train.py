@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from gldbench.methods.method import Inputs, Method
 from gldbench.spec import MethodSpec, Spec
+from gldfusion.errors import InputError
 from gldfusion.progress import Progress
 from gldfusion.recipe import DataPart, Recipe, SourceSpec, steps_of
 
@@ -30,13 +32,14 @@ def train(
 
 
 def sources_of(spec: Spec, method: MethodSpec) -> tuple[str, ...]:
-    """Names of the models whose stored logits the method reads. A method without terms reads none."""
+    """Names of the models whose logits the method reads. A method without terms reads none."""
     return (method.sources or tuple(spec.world.sources)) if method.terms else ()
 
 
 def inputs(spec: Spec, method: MethodSpec) -> Inputs:
-    """The pivot, and the stored logits of the sources."""
-    return Inputs(models=("pivot",), logits=sources_of(spec, method))
+    """The pivot, and the stored logits of the sources, or the sources themselves if the pivot writes the responses."""
+    names = sources_of(spec, method)
+    return Inputs(("pivot", *names)) if method.on_policy else Inputs(("pivot",), logits=names)
 
 
 def recipe_of(spec: Spec, method: MethodSpec, world: Path, data: Path, seed: int, name: str) -> Recipe:
@@ -55,13 +58,13 @@ def recipe_of(spec: Spec, method: MethodSpec, world: Path, data: Path, seed: int
         SourceSpec(
             name=source,
             checkpoint=world / "models" / source,
-            cache=world / "cache" / source,
+            cache=None if method.on_policy else world / "cache" / source,
             weight=1.0 / len(names),
             control=method.control,
         )
         for source in names
     )
-    changes: dict[str, float | None] = {"seed": seed}
+    changes: dict[str, Any] = {"seed": seed, "on_policy": method.on_policy if method.terms else None}
     if method.learning_rate:
         changes["learning_rate"] = method.learning_rate
     if method.steps_factor != 1:
@@ -79,4 +82,21 @@ def recipe_of(spec: Spec, method: MethodSpec, world: Path, data: Path, seed: int
     )
 
 
-METHOD = Method(make=train, inputs=inputs, unread=("options",))
+def check(spec: Spec, method: MethodSpec) -> None:
+    """Checks that a method whose pivot writes the responses has terms to read them, and can be resumed.
+
+    Raises:
+        InputError: says what to change.
+    """
+    if method.on_policy is None:
+        return
+    if not method.terms:
+        raise InputError("on_policy is for distillation terms, and there are none\nadd a term, or remove on_policy")
+    if spec.fusion.train.save_every % method.on_policy.every:
+        raise InputError(
+            f"fusion.train.save_every is {spec.fusion.train.save_every}, and must be a multiple of on_policy.every "
+            f"({method.on_policy.every})\nchange one of them: a resumed training writes the same responses again"
+        )
+
+
+METHOD = Method(make=train, inputs=inputs, check=check, unread=("options",))

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 BASELINE = "sft"
 """the method that all others are compared with; the learning rate is tuned for it"""
+TAKEN_OVER = frozenset({"kind", "options", "sources", "control", "lambda_", "k"}).union(
+    {"sample_seed", "learning_rate", "on_policy"}
+)
+"""keys that a method takes from its base where it does not set them itself"""
 READ_BY_TERMS = frozenset({"sources", "control", "k"})
 """keys of a method that only its terms read"""
 FREE = frozenset({"terms", "exploratory", "differs_in", "tuned"})
@@ -92,8 +96,7 @@ def resolved_method(method: MethodSpec, base: MethodSpec | None, choice: Choice)
     changes: dict[str, Any] = {"terms": tuple(term for term in (*taken, *own) if term.weight > 0)}
     if base is not None:
         given = method.model_fields_set
-        inherited = ("kind", "options", "sources", "control", "lambda_", "k", "sample_seed", "learning_rate")
-        changes |= {name: getattr(base, name) for name in inherited if name not in given}
+        changes |= {name: getattr(base, name) for name in TAKEN_OVER - given}
     reset = {"like": None, "adds_to": None, "term_options": {}, "times": 1.0, "choices": {}, "tuned": True}
     return method.model_copy(update=changes | reset)
 

@@ -37,6 +37,12 @@ def spec_with(tmp_path: Path, method: str) -> Spec:
         ("{kind: trian}", r'methods.made.kind: there is no kind "trian" \(did you mean "train"\?\)'),
         ("{options: {a: 1}}", r'methods.made.options: a method of kind "train" does not read this key'),
         ("{terms: [{loss: kl, weight: 1, options: {x: 1}}]}", r"methods.made.terms.0: "),
+        ("{on_policy: {every: 2, max_tokens: 8}}", r"methods.made: on_policy is for distillation terms"),
+        (
+            "{terms: [{loss: uld, weight: 1}], on_policy: {every: 4, max_tokens: 8}}",
+            r"methods.made: fusion.train.save_every is 2, and must be a multiple of on_policy.every \(4\)",
+        ),
+        ("{kind: soup, on_policy: {every: 2, max_tokens: 8}}", r"methods.made.on_policy: .* does not read"),
         ("{kind: soup, terms: [{loss: kl, weight: 1}]}", r'methods.made.terms: a method of kind "soup" does not read'),
         ("{kind: fisher, learning_rate: 0.1}", r"methods.made.learning_rate: .* does not read"),
         ("{kind: soup, sources: [specialist-a]}", r"methods.made: merging needs at least two models, got specialist-a"),

@@ -110,6 +110,17 @@ def test_rows_say_how_many_models_run_for_each_token(world: Path, tmp_path: Path
         assert rows["seconds"] > 0
 
 
+def test_the_pivot_writes_the_responses_that_the_terms_read(world: Path, tmp_path: Path) -> None:
+    settings = {"every": 2, "max_tokens": 8}
+    spec = spec_of("phi3", terms=TERMS, sources=("source-a",), on_policy=settings)
+    folder = made(spec, world, tmp_path / "on")
+    recipe = json.loads((folder / "fusion.json").read_text())["recipe"]
+    assert recipe["train"]["on_policy"] == settings | {"temperature": 1.0}
+    assert recipe["sources"][0]["cache"] is None
+    log = [json.loads(line) for line in (folder / "training_log.jsonl").read_text().splitlines()]
+    assert log[-1]["sampling_tokens"] > 0
+
+
 def test_a_method_waits_for_what_it_reads(tmp_path: Path) -> None:
     env = Environment("3", {}, "cpu", None, "cpu", {}, "id", None, None)
 
@@ -125,6 +136,8 @@ def test_a_method_waits_for_what_it_reads(tmp_path: Path) -> None:
     assert needs() == {"train pivot"}
     assert needs(terms=TERMS) == logits
     assert needs(kind="pairwise", terms=TERMS) == logits
+    own = needs(terms=TERMS, on_policy={"every": 2, "max_tokens": 8})
+    assert own == {"train pivot", "train source-a", "train source-b"}
     assert needs(kind="soup") == needs(kind="fisher") == needs(kind="dynamic_logits_fusion") == experts
     written = needs(kind="sequence_kd", sources=("source-a",))
     assert {"train pivot", "train source-a"} < written
