@@ -23,8 +23,8 @@ class Cost:
     pivot_flops: float
     """training of the pivot"""
     source_flops: float
-    """one forward pass of each source over the trained tokens, and the writing of responses. Both are stored, and serve
-    all methods and seeds"""
+    """one forward pass of each source over the trained tokens, or the writing of responses. Both are stored, and serve
+    all methods and seeds. With `on_policy` it is a pass over the labels' tokens too, and so an upper bound"""
     seconds: float | None
     peak_memory_bytes: float | None
     cache_bytes: float
@@ -52,6 +52,7 @@ def costs(trained: Sequence[Training], spec: Mapping[str, Any]) -> tuple[Cost, .
         if names.group_of(training.method) == "reference" or "flops" not in own or not own.get("tokens"):
             continue
         sources = [totals[s] for s in sources_of(training.method, spec) if totals.get(s, {}).get("tokens")]
+        stored = not setting_of("on_policy", training.method, spec)
         parameters = sum(source["flops"] / (TRAINING * source["tokens"]) for source in sources)
         found.append(
             Cost(
@@ -60,7 +61,7 @@ def costs(trained: Sequence[Training], spec: Mapping[str, Any]) -> tuple[Cost, .
                 source_flops=FORWARD * parameters * own["tokens"] + own.get("source_flops", 0.0),
                 seconds=own.get("seconds"),
                 peak_memory_bytes=own.get("peak_memory_bytes"),
-                cache_bytes=sum(source.get("cache_bytes", 0.0) for source in sources),
+                cache_bytes=sum(source.get("cache_bytes", 0.0) for source in sources) if stored else 0.0,
                 inference_models=own.get("inference_models", 1.0),
             )
         )
@@ -68,14 +69,20 @@ def costs(trained: Sequence[Training], spec: Mapping[str, Any]) -> tuple[Cost, .
 
 
 def sources_of(method: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
-    """The models whose outputs a method reads, its own or those of the method that it takes terms from."""
+    """The models whose logits a method reads, its own or those of the method that it takes terms from."""
+    if setting_of("kind", method, spec) == "sequence_kd":  # it reads responses, whose cost is in its totals
+        return ()
+    named = setting_of("sources", method, spec)
+    if named or not setting_of("terms", method, spec):
+        return tuple(named or ())
+    return tuple(spec["world"]["sources"])
+
+
+def setting_of(key: str, method: str, spec: Mapping[str, Any]) -> Any:
+    """A setting of a method, or of the method that it takes its settings from. None: neither has it."""
     settings = spec["methods"].get(method, {})
     base = settings.get("like") or settings.get("adds_to")
-    if settings.get("sources"):
-        return tuple(settings["sources"])
-    if base:
-        return sources_of(base, spec)
-    return tuple(spec["world"]["sources"]) if settings.get("terms") else ()
+    return settings.get(key) or (setting_of(key, base, spec) if base else None)
 
 
 def frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:
