@@ -9,9 +9,10 @@ export TOKENIZERS_PARALLELISM := false
 
 help:
 	@echo "make demo       set up and run the main job on the embedded world (runs/tiny)"
-	@echo "make test       set up and run the tests (at most 10 minutes on 2 cores)"
+	@echo "make test       set up and run the tests (about 12 minutes on 2 free cores)"
 	@echo "make test-full  the slow tests too"
 	@echo "make test-browser  the pages in Chromium (at most 2 minutes; make system installs it)"
+	@echo "make test-opencompass  the tests that need OpenCompass, which it sets up (223 MB; about 6 minutes)"
 	@echo "make test-gpu   the tests that need a CUDA device (at most 8 minutes, no network)"
 	@echo "make gpu-report  measure on one NVIDIA GPU, rows and report to reports/gpu (at most 9 minutes, no network)"
 	@echo "make campaign   some 11,000 attempts to break a promise: kills, damage, hostile programs (at most 60 minutes)"
