@@ -32,7 +32,7 @@ from gldbench.benches.write_rows import as_json, row, write
 from gldbench.schema import Row
 from gldfusion.graph import node_features
 from gldfusion.losses import Loss, make_loss
-from gldfusion.signals import PivotSignal
+from gldfusion.signals import PivotSignal, Signal
 
 FACTS = Path("reports/claims")
 VALUES = ("raw", "logprob", "standard", "softmax")
@@ -125,13 +125,29 @@ def names(pivot: Tensor, source: Tensor, k: int, loss: Loss) -> float:
     return float((after - before).abs() / before.abs())
 
 
+def gradient_at(logits: Tensor, k: int, source: Signal, pairs: Tensor, loss: Loss) -> Tensor:
+    """The gradient of a loss, divided by its number of units, with respect to the pivot's logits.
+
+    Args:
+        logits: of the pivot: [B, T, V].
+        k: number of largest logits that the loss sees.
+        source: the signal of the source.
+        pairs: [B, P, 2], as in `Loss.__call__`.
+        loss: the loss.
+
+    Returns:
+        [B, T, V].
+    """
+    at = logits.detach().requires_grad_()
+    ours = signal(at, k)
+    mean = loss(ours, source, pairs) / loss.count(ours.mask, source.mask, pairs)
+    return torch.autograd.grad(mean, at)[0]
+
+
 def gradient(pivot: Tensor, source: Tensor, radius: float, loss: Loss) -> float:
     """The norm of the loss's gradient where both models keep all logits and none exceeds `radius`."""
     one, other = (logits * (radius / logits.abs().amax((-2, -1), keepdim=True)) for logits in (pivot, source))
-    one = one.requires_grad_()
-    ours, theirs, pairs = signal(one, one.shape[-1]), signal(other, other.shape[-1]), pairs_of(one)
-    mean = loss(ours, theirs, pairs) / loss.count(ours.mask, theirs.mask, pairs)
-    return float(torch.autograd.grad(mean, one)[0].norm())
+    return float(gradient_at(one, one.shape[-1], signal(other, other.shape[-1]), pairs_of(one), loss).norm())
 
 
 def measure(draws: int, positions: int, vocabulary: int, k: int) -> Iterator[Row]:

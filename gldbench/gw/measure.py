@@ -100,15 +100,23 @@ def problem_facts(problem: Problem, divisor: float, found: Mapping[str, tuple[st
     if known:
         facts["exact"] = min(max(values[known[0]], facts["lower"]), facts["upper"])
     costs = [m.absolute_cost for _, m in found.values() if m.absolute_cost is not None]
-    return facts | _absolute_bounds(problem, values.get("ggw"), costs)
+    return facts | absolute_bounds(problem, values.get("ggw"), costs)
 
 
-def _absolute_bounds(problem: Problem, ggw_mean: float | None, costs: list[float]) -> dict[str, float]:
+def absolute_bounds(problem: Problem, ggw_mean: float | None, costs: list[float]) -> dict[str, float]:
     """Bounds of GW_1. On rank-monotone graphs both are the cost of the sorted coupling, which is optimal there.
 
     Otherwise ggw_mean and W_1 of all entries are lower bounds, and the costs of couplings are upper bounds. All
     include rounding errors, as in `gldbench.gw.rounding`: W_1 and GW_1 are metrics, and their norms are at most those
     of W_2 and GW_2. A wrong mass changes W_1 by less than W_2^2.
+
+    Args:
+        problem: the problem, near unit mass.
+        ggw_mean: the paper's number for it, if it is known.
+        costs: sum |C_ik - D_jl| pi_ij pi_kl of couplings that are known, beside the sorted one.
+
+    Returns:
+        gw1_lower and gw1_upper; nothing if the graphs are too large and were not built.
     """
     try:
         c, d = problem.matrices

@@ -156,10 +156,10 @@ def _markdown(parts: _Parts, skips: pd.DataFrame, pictures: list[str], environme
         *(f"- *{kind}*: {meaning}" for kind, meaning in KINDS.items()),
         "## Time against n",
         "The table shows the exponent of the median time in n, with its 95 % interval.",
-        _table(slopes),
+        markdown_table(slopes),
         "### Sorting against conditional gradient",
         _ratio_text(parts.ratios),
-        _table(parts.ratios),
+        markdown_table(parts.ratios),
         "## The paper's error bound",
         "The paper states |GW - gGW| <= (n - 1)/n^2 + (m - 1)/m^2, but not which power of GW and which normalisation "
         "of gGW it means. Each column is one reading. Each cell is the worst verdict over the problems of a family. "
@@ -171,26 +171,26 @@ def _markdown(parts: _Parts, skips: pd.DataFrame, pictures: list[str], environme
         "## Share of GW_2^2 that sorting captures",
         "The share is ggw_mean^2 / GW_2^2. GW_2^2 lies in an interval, so the share lies between `low` and `high`. "
         "Each number is a median over the instances. –: GW_2^2, or its lower end, is 0, so there is no share.",
-        _table(parts.shares),
+        markdown_table(parts.shares),
         f"## Error against time at n = {parts.pareto_n}",
         "The table compares all solvers on the same problems: those that every listed solver with numbers has solved. "
         "Seconds, error and peak memory (bytes) are medians over these `problems`. `failed` is the number of problems "
         "of this size for which a solver has no timed bound, of whatever reason; a solver that failed on more than a "
         "quarter of them has no numbers (–). `best`: no solver of the same side is both faster and closer.",
-        _table(parts.pareto),
+        markdown_table(parts.pareto),
         "## Certified intervals",
         "GW_2^2 lies between `lower` and `upper`. `width` is (upper - lower) / upper, and 0 if both are 0. These "
         "numbers are medians over the instances of one family and size. `least width` and `largest width` are the "
         "spread of the instances.",
-        _table(tables.by_size(parts.intervals)),
+        markdown_table(tables.by_size(parts.intervals)),
         "### The optimum by branch and bound",
         "Branch and bound searches for the best permutation of semi-definite graphs and proves it. `proved` is the "
         f"number of `problems` on which it finished within {SECONDS:g} s. `largest tree` counts nodes of its tree.",
-        _table(parts.searches),
+        markdown_table(parts.searches),
         "## Figures",
         *(f"![{name}]({name}.png)" for name in pictures),
         "## Skipped",
-        _table(skips),
+        markdown_table(skips),
     ]
     return "\n\n".join(map(markdown, sections)) + "\n"
 
@@ -204,7 +204,7 @@ def _claims(lines: pd.DataFrame) -> list[str]:
             worst = claims.worst_ratio(lines, scale)
             found += [f"### Units: {scale}", f"Here {meaning}." if scale != "family" else f"These are {meaning}."]
             found += [f"The largest certified error is {worst:.3g} times the bound."]
-            found += [_table(table.rename_axis("family").reset_index())]
+            found += [markdown_table(table.rename_axis("family").reset_index())]
     return found
 
 
@@ -238,7 +238,7 @@ def _ratio_text(ratios: pd.DataFrame) -> str:
     return text.rstrip() if len(ratios) else "The ratio was not measured: no size has times of both solvers."
 
 
-def _table(frame: pd.DataFrame) -> str:
+def markdown_table(frame: pd.DataFrame) -> str:
     """A Markdown table with numbers of four digits. NaN, a number that does not exist, is shown as –."""
     if frame.empty:
         return "None."

@@ -1,0 +1,235 @@
+"""The bench `along_training`: its values equal those of other code, and training does not depend on it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from gldbench.benches import along_training
+from gldbench.benches.along_training import built, moments_of, watched
+from gldbench.benches.measure_pivot import Distance, distance, gradients, measure_pivot, read_pivot, read_texts
+from gldbench.benches.write_along_training import as_markdown
+from gldbench.methods.train import recipe_of
+from gldbench.spec import Spec, load_spec
+from gldbench.worlds.build import fusion_sample, read_set, world_folder
+from gldfusion.fuse import fuse
+from gldfusion.losses import make_loss
+from gldfusion.model import load_tokenizer, quiet
+from gldfusion.sources import Example, encode_example
+from tests.gldbench.benches.plain_losses import gld_raw, kl, norm_of_gradient, uld
+
+MINI = Path(__file__).parents[1] / "mini.yaml"
+ARMS = ("sft", "sft+uld+gld", "sft+kl")
+TEXTS = 2
+K = 6
+
+
+def silent(name: str, done: int, total: int) -> None:
+    """Hears the progress."""
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("worlds")
+    with quiet():
+        built(load_spec(str(MINI)), folder, 1, silent)
+    return folder
+
+
+@pytest.fixture
+def spec() -> Spec:
+    return load_spec(str(MINI))
+
+
+@pytest.fixture
+def world(spec: Spec, worlds: Path) -> Path:
+    return world_folder(spec.world, worlds)
+
+
+@pytest.fixture(scope="module")
+def output(worlds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a small run of the bench wrote."""
+    folder = tmp_path_factory.mktemp("rows")
+    sizes = ["--moments", "3", "--sequences", str(TEXTS)]
+    given = ["--spec", str(MINI), "--worlds", str(worlds), "--arms", *ARMS, *sizes, "--output", str(folder)]
+    assert along_training.main(given) == 0
+    return folder
+
+
+@pytest.fixture
+def rows(output: Path) -> pd.DataFrame:
+    return pd.read_csv(output / "along_training.csv")
+
+
+def plain_logits(world: Path, model: str, example: Example) -> Tensor:
+    """All logits [T, V] of a model of the world that predict the response, without gldfusion's model or losses."""
+    path = world / "models" / model
+    encoded = encode_example(load_tokenizer(path), example, 256)
+    with quiet(), torch.no_grad():
+        logits = AutoModelForCausalLM.from_pretrained(path)(torch.tensor([encoded.ids])).logits[0]
+    return logits[encoded.predicting].double()
+
+
+def chosen_examples(world: Path) -> list[Example]:
+    """The first text of the validation set and the one in its middle, which are those that the bench takes."""
+    found = read_set(world, "validation")
+    return [Example(one.id, one.prompt, one.response) for one in (found[0], found[len(found) // 2])]
+
+
+def graph(logits: Tensor, values: str) -> np.ndarray:
+    """C on rank nodes, the mean over the positions."""
+    top = logits.topk(K).values
+    z = (top - logits.logsumexp(-1, keepdim=True) if values == "logprob" else top).numpy()
+    return z.T @ z / len(z)
+
+
+def mean_of(rows: pd.DataFrame, **where: object) -> float:
+    chosen = rows
+    for name, value in where.items():
+        chosen = chosen[chosen[name] == value]
+    assert len(chosen) == 1, where
+    return float(chosen["value"].iloc[0])
+
+
+@pytest.mark.parametrize("values", ["logprob", "raw"])
+def test_distances_equal_a_search_over_all_matchings(values: str, world: Path, rows: pd.DataFrame) -> None:
+    found: dict[str, list[float]] = {"ggw_sum": [], "GW_1": [], "GW_2^2": []}
+    for example in chosen_examples(world):
+        c, d = (graph(plain_logits(world, name, example), values) for name in ("pivot", "source-a"))
+        found["ggw_sum"].append(float(np.abs(np.sort(c.mean(1)) - np.sort(d.mean(1))).sum()))
+        gaps = [c - d[np.ix_(order, order)] for order in itertools.permutations(range(K))]
+        found["GW_1"].append(min(float(np.abs(gap).mean()) for gap in gaps))
+        found["GW_2^2"].append(min(float(np.square(gap).mean()) for gap in gaps))
+    key = {"task": "distance", "method": "pivot", "variant": "source-a", "subject": values}
+    assert mean_of(rows, **key, metric="ggw_sum") == pytest.approx(np.mean(found["ggw_sum"]), rel=1e-5)
+    for form in ("GW_1", "GW_2^2"):
+        low, high = (mean_of(rows, **key, metric=f"{form} {end}") for end in ("lower", "upper"))
+        assert low <= high
+        assert (low, high) == pytest.approx((np.mean(found[form]), np.mean(found[form])), rel=1e-5)
+    gap = np.mean(found["ggw_sum"]) - np.mean(np.sqrt(found["GW_2^2"]))
+    assert mean_of(rows, **key, metric="ggw_sum from GW_2") == pytest.approx(gap, rel=1e-4)
+    assert mean_of(rows, **key, metric="ggw_sum inside GW_2") == 0
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("name", "source", "plain"),
+    [("gld", "source-a", gld_raw), ("gld", "control", gld_raw), ("uld", "control", uld), ("kl", "control", kl)],
+)
+def test_gradient_norms_equal_differences_of_a_formula(
+    name: str, source: str, plain: Callable[..., float], noise: float, world: Path, rows: pd.DataFrame
+) -> None:
+    norms = []
+    for number, example in enumerate(chosen_examples(world)):
+        x, y = (plain_logits(world, model, example) for model in ("pivot", source))
+        e = torch.randn(1, *x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(number))[0]
+        norms.append(norm_of_gradient(plain, (x + noise * e).numpy(), y.numpy(), K))
+    key = {"task": "gradient", "method": "pivot", "variant": f"{source} noise={noise:g}", "subject": name}
+    assert mean_of(rows, **key, metric="mean") == pytest.approx(np.mean(norms), rel=1e-3)
+    assert mean_of(rows, **key, metric="largest") == pytest.approx(max(norms), rel=1e-3)
+
+
+def test_the_distance_is_the_loss_of_a_training(world: Path, spec: Spec) -> None:
+    texts = read_texts(world, ["source-a"], K, spec.fusion.train.max_length, TEXTS)
+    logits, _ = read_pivot(world / "models" / "pivot", texts)
+    from gldbench.benches.graph_facts import signal
+
+    for one, batch in zip(logits, texts.batches, strict=True):
+        pivot, source = signal(one, K), batch.sources["source-a"][0]
+        for values in ("logprob", "raw"):
+            loss = make_loss("gld", {"values": values})(pivot, source, None)
+            assert distance(pivot, source, values).ggw["ggw_sum"] == pytest.approx(float(loss), rel=1e-9)
+
+
+def test_a_change_is_relative_to_the_noise(world: Path, spec: Spec) -> None:
+    texts = read_texts(world, ["control"], K, spec.fusion.train.max_length, 1)
+    logits, _ = read_pivot(world / "models" / "pivot", texts)
+    found = gradients(logits, texts, "control")
+    from gldbench.benches.graph_facts import gradient_at
+
+    e = 0.1 * torch.randn(logits[0].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    loss, read = make_loss("kl"), texts.batches[0].sources["control"]
+    moved = gradient_at(logits[0] + e, K, *read, loss) - gradient_at(logits[0], K, *read, loss)
+    assert found["change", "control noise=0.1", "kl", "largest"] == pytest.approx(float(moved.norm() / e.norm()))
+
+
+def test_a_gap_is_signed_and_0_inside() -> None:
+    ends = {"GW_1": (1.0, 2.0)}
+    gaps = [Distance({"ggw_mean": value}, ends).gap("GW_1", "ggw_mean") for value in (0.25, 1.5, 3.0, 2.0 + 1e-12)]
+    assert gaps == [-0.75, 0.0, 1.0, 0.0]
+
+
+def test_every_moment_of_every_training_is_measured(rows: pd.DataFrame) -> None:
+    measured = rows[rows["task"] == "distance"]
+    steps = {method: sorted(part["item"].unique()) for method, part in measured.groupby("method", sort=False)}
+    assert steps == {"pivot": [0]} | {arm: [3, 6] for arm in ARMS}
+    assert set(measured["variant"]) == {"source-a", "source-b", "control"}
+    assert set(rows[rows["subject"] == "kl"]["variant"]) == {
+        f"control noise={x}" for x in ("0", "0.1", "0.3", "1", "3")
+    } | {"training"}
+    assert rows["value"].notna().all()
+    assert (rows["suite"] == "along_training").all()
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(2, [0, 6]), (3, [0, 3, 6]), (4, [0, 2, 4, 6]), (5, [0, 2, 4, 6]), (20, [*range(7)])]
+)
+def test_moments_are_spread_evenly(count: int, expected: list[int], world: Path, spec: Spec) -> None:
+    recipe = recipe_of(spec, spec.methods["sft"], world, MINI, 0, "sft")
+    assert moments_of(recipe, 100, count) == expected
+
+
+def test_a_watched_training_makes_the_same_checkpoint(world: Path, spec: Spec, tmp_path: Path) -> None:
+    data = fusion_sample(world, 0, 40, tmp_path / "fusion.jsonl")
+    recipe = recipe_of(spec, spec.methods["sft+uld+gld"], world, data, 0, "sft+uld+gld")
+    texts = read_texts(world, ["source-a"], K, spec.fusion.train.max_length, 1)
+    with quiet():
+        found = watched(recipe, [0, 3, 6], texts, tmp_path / "watched", silent)
+        fuse(recipe, tmp_path / "plain")
+    watched_weights, weights = (load_file(tmp_path / name / "model.safetensors") for name in ("watched", "plain"))
+    assert all(torch.equal(watched_weights[name], weights[name]) for name in weights)
+    assert found[-1] == measure_pivot(tmp_path / "plain", texts)
+    assert found[0] != found[-1]
+
+
+def test_the_report_is_a_function_of_the_rows(output: Path, rows: pd.DataFrame) -> None:
+    text = (output / "along_training.md").read_text()
+    assert (output / "along_training.png").stat().st_size > 1000
+    environment = {"dirty": False, "env_id": "made-up", "commit": "abc"}
+    assert "uld < kl < gld in" in text
+    assert "commit abc." in as_markdown(rows, "mini", environment, "a.png")
+    order = rows["subject"].map({"gld": 1.0, "uld": 2.0, "kl": 3.0})
+    other = rows.assign(value=rows["value"].where((rows["task"] != "gradient"), order))
+    assert "these orders: gld < uld < kl in 35." in as_markdown(other, "mini", environment, "a.png")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("--arms sft+ulds", "no method of this spec is called"),
+        ("--arms sft", "no method learns from a source"),
+        ("--sequences 1000", "--sequences: expected at most"),
+        ("--tuned-by EMPTY", "has no tuning.json"),
+        ("--moments 1", "--moments: expected a whole number of at least 2, got 1"),
+    ],
+)
+def test_bad_options_are_refused(
+    given: str, message: str, worlds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(tmp_path) if word == "EMPTY" else word for word in given.split()]
+    fixed = ["--spec", str(MINI), "--worlds", str(worlds), "--output", str(tmp_path / "rows")]
+    arms = [] if "--arms" in words else ["--arms", *ARMS]
+    assert along_training.main([*fixed, *arms, *words]) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert len([line for line in shown.splitlines() if line]) <= 3
+    assert not list((tmp_path / "rows").glob("*"))
