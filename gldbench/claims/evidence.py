@@ -23,6 +23,7 @@ from gldfusion.reading import read_object
 REPORTS = Path(__file__).parents[2] / "reports"
 """the committed reports, in a checkout"""
 FACTS = "graph_facts.csv"
+ALONG = "along_training.csv"
 SPECS = Path(__file__).parents[1] / "specs"
 
 
@@ -36,6 +37,8 @@ class Evidence:
     """what is known about the problems of these benches: `gw.tables.results(rows, "problem")`"""
     facts: pd.DataFrame
     """rows of `gldbench.benches.graph_facts`"""
+    along: pd.DataFrame
+    """rows of `gldbench.benches.along_training`"""
     comparisons: tuple[dict[str, Any], ...]
     """the numbers of the reports of comparisons, as `report.summary_json` gives them"""
     table: Table
@@ -54,18 +57,20 @@ def read_evidence(folders: Sequence[Path] = (), reports: Path = REPORTS) -> Evid
     Raises:
         InputError: a folder holds no rows that a claim is judged by, or its rows are damaged.
     """
-    empty = Evidence(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), (), load_table(SPECS / "table3.yaml"), ())
+    nothing = pd.DataFrame()
+    empty = Evidence(nothing, nothing, nothing, nothing, (), load_table(SPECS / "table3.yaml"), ())
     given = empty
     for folder in folders:
         given = _joined(given, _read(folder, empty))
     committed = empty
     for folder in sorted(reports.glob("*")) if reports.is_dir() else ():
-        if any((folder / name).is_file() for name in (tables.SOLVED, FACTS, SUMMARY)):
+        if any((folder / name).is_file() for name in (tables.SOLVED, FACTS, ALONG, SUMMARY)):
             committed = _joined(committed, _read(folder, empty))
     if given.solved.empty:
         given = replace(given, solved=committed.solved, problems=committed.problems)
-    if given.facts.empty:
-        given = replace(given, facts=committed.facts)
+    for name in ("facts", "along"):
+        if getattr(given, name).empty:
+            given = replace(given, **{name: getattr(committed, name)})
     if not given.comparisons:
         given = replace(given, comparisons=committed.comparisons)
     return replace(given, found=(*given.found, *committed.found))
@@ -75,6 +80,8 @@ def _read(folder: Path, empty: Evidence) -> Evidence:
     """The evidence in one folder."""
     if (folder / FACTS).is_file():
         return replace(empty, facts=_csv(folder / FACTS), found=(f"facts about graphs: {folder}",))
+    if (folder / ALONG).is_file():
+        return replace(empty, along=_csv(folder / ALONG), found=(f"measurements along training: {folder}",))
     if (folder / tables.SOLVED).is_file():
         told = (f"Gromov-Wasserstein bench: {folder}",)
         return replace(empty, solved=_csv(folder / tables.SOLVED), problems=_csv(folder / tables.PROBLEMS), found=told)
@@ -87,7 +94,8 @@ def _read(folder: Path, empty: Evidence) -> Evidence:
     if not (folder / "rows").is_dir():
         raise InputError(
             f"{folder} holds no rows that a claim is judged by\n"
-            "name the folder of a run of `gldbench run` or `gldbench gw bench`, or one with graph_facts.csv"
+            "name the folder of a run of `gldbench run` or `gldbench gw bench`, or one with graph_facts.csv "
+            "or along_training.csv"
         )
     rows = Store(folder).frame()
     suites = set(rows["suite"]) if "suite" in rows else set()
@@ -122,7 +130,7 @@ def _joined(one: Evidence, other: Evidence) -> Evidence:
     """The evidence of both."""
     frames = {
         name: pd.concat([getattr(one, name), getattr(other, name)], ignore_index=True)
-        for name in ("solved", "problems", "facts")
+        for name in ("solved", "problems", "facts", "along")
     }
     comparisons = (*one.comparisons, *other.comparisons)
     return replace(one, **frames, comparisons=comparisons, found=(*one.found, *other.found))

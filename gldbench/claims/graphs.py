@@ -1,4 +1,4 @@
-"""Claims about what the co-activation graph sees, judged by the rows of `gldbench.benches.graph_facts`."""
+"""Claims about the co-activation graph, judged by the rows of the benches `graph_facts` and `along_training`."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportGeneralTypeIssues=false
 # pandas ships no annotations that tell a frame from a series.
@@ -69,18 +69,40 @@ def names(evidence: Evidence) -> Finding:
 
 
 def lipschitz(evidence: Evidence) -> Finding:
-    """Is the largest gradient of the graph term below that of uld, and that below KL, at every radius and width?"""
+    """Is the largest gradient of the graph term below that of uld, and that below KL, in every setting?"""
     if evidence.facts.empty or not (chosen := evidence.facts[evidence.facts["task"] == "gradient"]).size:
         return undecided("the fact gradient", FACTS)
     wide = chosen.pivot_table(index="variant", columns="subject", values="value", sort=False)
-    ordered = (wide["gld"] < wide["uld"]) & (wide["uld"] < wide["kl"])
+    ordered = _ordered(wide)
     worst = (wide["gld"] / wide["kl"]).sort_values()
-    return Finding(
-        f"The order gld < uld < kl holds in {int(ordered.sum())} of {len(wide)} settings. gld over kl lies between "
-        f"{worst.iloc[0]:.3g} ({worst.index[0]}) and {worst.iloc[-1]:.3g} ({worst.index[-1]}). The gradient of kl "
-        f"never exceeds {wide['kl'].max():.3g}, where the claim has exp(R D).",
-        "holds" if ordered.all() else "fails",
+    trained = _along(evidence)
+    trained_order = _ordered(trained)
+    text = (
+        f"The order gld < uld < kl holds in {int(ordered.sum())} of {len(wide)} settings of random logits. gld over kl "
+        f"lies between {worst.iloc[0]:.3g} ({worst.index[0]}) and {worst.iloc[-1]:.3g} ({worst.index[-1]}). The "
+        f"gradient of kl never exceeds {wide['kl'].max():.3g}, where the claim has exp(R D)."
     )
+    if len(trained):
+        text += (
+            f" Along training, the order holds in {int(trained_order.sum())} of {len(trained)} settings of method, "
+            f"step and noise, and gld over kl is at least {(trained['gld'] / trained['kl']).min():.3g}."
+        )
+    return Finding(text, "holds" if ordered.all() and trained_order.all() else "fails")
+
+
+def _along(evidence: Evidence) -> pd.DataFrame:
+    """The largest gradients along training: a line for each method, step and noise, a column for each loss."""
+    columns = ["gld", "uld", "kl"]
+    if evidence.along.empty:
+        return pd.DataFrame(columns=columns)
+    chosen = evidence.along[(evidence.along["task"] == "gradient") & (evidence.along["metric"] == "largest")]
+    wide = chosen.pivot_table(index=["method", "item", "variant"], columns="subject", values="value")
+    return wide.reindex(columns=columns).dropna()  # sources with another vocabulary than the pivot's have no kl
+
+
+def _ordered(wide: pd.DataFrame) -> pd.Series:
+    """In which lines the gradients have the order of the claim."""
+    return (wide["gld"] < wide["uld"]) & (wide["uld"] < wide["kl"])
 
 
 GRAPHS = {
@@ -115,8 +137,10 @@ GRAPHS = {
     "lipschitz-order": Claim(
         source="Proof excerpt: L_GW = O(R^3/D) < L_WD = O(sqrt(D)) < L_KL = O(exp(R D)).",
         test="Largest gradient norm of gld (raw logits), uld and kl per unit, over random pairs of sequences whose D "
-        "logits do not exceed R.",
-        decides="Holds if gld < uld < kl at every R and D.",
+        "logits do not exceed R. The same over texts along training, at the pivot's logits with and without noise, "
+        "against a source that has the pivot's vocabulary.",
+        decides="Holds if gld < uld < kl at every R and D, and at every moment and noise of the trainings that were "
+        "measured.",
         judge=lipschitz,
     ),
 }

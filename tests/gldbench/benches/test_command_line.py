@@ -13,7 +13,17 @@ import pandas as pd
 import pytest
 import torch
 
-from gldbench.benches import cache, coverage, cross_entropy, equality, generation, gpu_report, steps, uld
+from gldbench.benches import (
+    along_training,
+    cache,
+    coverage,
+    cross_entropy,
+    equality,
+    generation,
+    gpu_report,
+    steps,
+    uld,
+)
 
 ChainMaker = Callable[..., Path]
 SCRIPTS: dict[ModuleType, str] = {
@@ -25,6 +35,7 @@ SCRIPTS: dict[ModuleType, str] = {
     cache: "run",
     coverage: "_byte_bpe",
     generation: "open_checkpoint",
+    along_training: "built",
 }
 """script -> the function in which its work begins"""
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="no CUDA device is what it tests")
@@ -91,6 +102,13 @@ BAD = [
     (coverage, "--data ABSENT", "absent is not a folder"),
     (coverage, "--data EMPTY", "benchmark data not found"),
     (coverage, "--data EMPTY --texts 1", "--texts: expected a whole number of at least 2, got 1"),
+    (along_training, "--spec comparee", "comparee"),
+    (along_training, "--arms sft+ulds sft", 'no method of this spec is called "sft+ulds" (did you mean "sft+uld"?)'),
+    (along_training, "--arms sft", "no method learns from a source"),
+    (along_training, "--tuned-by EMPTY", "has no tuning.json"),
+    (along_training, "--moments 1", "--moments: expected a whole number of at least 2, got 1"),
+    (along_training, "--world-seed x", "--world-seed: invalid int value: 'x'"),
+    (along_training, "--output FILE", "--output: cannot write to the folder"),
     (generation, "", "the following arguments are required: CHECKPOINT"),
     (generation, "ABSENT --data EMPTY", "not a checkpoint"),
     (generation, "MODEL", "no data folder"),

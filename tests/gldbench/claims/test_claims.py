@@ -150,6 +150,23 @@ def test_other_facts_give_other_verdicts(empty: Evidence, facts: pd.DataFrame) -
     assert verdict(changed("gradient", gradients), "lipschitz-order") == "holds"
 
 
+def test_gradients_along_training_can_refute_the_order(empty: Evidence, facts: pd.DataFrame, tmp_path: Path) -> None:
+    values = {"gld": 1.0, "uld": 2.0, "kl": 3.0}
+    ordered = facts["subject"].map(values).where(facts["task"] == "gradient", facts["value"])
+    along = pd.DataFrame(
+        {"task": "gradient", "method": "sft", "item": 3, "variant": "a noise=0", "subject": loss, "metric": "largest"}
+        | {"value": value}
+        for loss, value in values.items()
+    )
+    measured = replace(empty, facts=facts.assign(value=ordered), along=along)
+    assert verdict(measured, "lipschitz-order") == "holds"
+    along.loc[along["subject"] == "gld", "value"] = 2.5
+    along.to_csv(tmp_path / "along_training.csv", index=False)
+    other = replace(measured, along=read_evidence([tmp_path]).along)
+    assert verdict(other, "lipschitz-order") == "fails"
+    assert "holds in 0 of 1 settings of method" in judged(other, ["lipschitz-order"])[0]["measured"]
+
+
 def test_the_committed_rows_decide_every_claim_about_graphs() -> None:
     undecided = {claim["id"] for claim in judged(read_evidence()) if claim["verdict"] == "undecided"}
     assert not undecided & {name for name in CLAIMS if not name.startswith("fusion-")}
