@@ -18,6 +18,7 @@ the same texts of the validation set. Two things are measured on each text, for 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
 from argparse import Namespace
@@ -34,7 +35,8 @@ from gldbench.console import reporter
 from gldbench.engines import run_serially
 from gldbench.jobs import Report
 from gldbench.methods.train import recipe_of, sources_of
-from gldbench.protocol.tuned import TUNING, read_tuning
+from gldbench.protocol.arms import Choice
+from gldbench.protocol.tuned import TUNING, Tuning, read_tuning
 from gldbench.run import settled
 from gldbench.schema import Row
 from gldbench.spec import Spec, load_spec
@@ -138,6 +140,8 @@ def _script() -> Script:
     script.option("--worlds", Path("runs/worlds"), "Folder of all worlds.", type=Path, metavar="FOLDER")
     help = "Run whose tuned weights and learning rate are used. Without it, those of the spec."
     script.option("--tuned-by", None, help, type=Path, metavar="RUN")
+    help = "Factor of the weights of a method's own terms, as a tuning would choose it, for example sft+uld+gld=0.01."
+    script.option("--weight", (), help, nargs="+", metavar="METHOD=FACTOR")
     script.option("--arms", ARMS, "Methods of the spec to train.", nargs="+", metavar="METHOD")
     script.whole("--seed", 0, "Seed of the fusions.", least=0)
     script.whole("--steps", 0, "Steps of each training; 0 stands for those of the spec.", quick=6, least=0)
@@ -159,9 +163,11 @@ def chosen_spec(given: Namespace) -> Spec:
     if given.tuned_by is not None and tuning is None:
         raise InputError(f"--tuned-by: {given.tuned_by} has no {TUNING}\nname a run of a spec that tunes its weights")
     seed = given.world_seed if given.world_seed is not None else next(iter(spec.worlds), spec.world.seed)
-    spec = settled(spec, tuning)
     for arm in given.arms:
         require_known("method of this spec", arm, spec.methods)
+    tuning = tuning or Tuning(None, {}, ())
+    spec = settled(spec, replace(tuning, choices={**tuning.choices, **_factors(given.weight, tuning, spec)}))
+    for arm in given.arms:
         if spec.methods[arm].kind != "train":
             raise InputError(f"--arms: {arm} is not made by training\nname methods of the kind train")
     if not any(spec.methods[arm].terms for arm in given.arms):
@@ -175,6 +181,22 @@ def chosen_spec(given: Namespace) -> Spec:
     spec = spec.model_copy(update={"world": spec.world.model_copy(update={"seed": seed}), "fusion": fusion})
     check_world(spec.world)
     return spec
+
+
+def _factors(words: Sequence[str], tuning: Tuning, spec: Spec) -> dict[str, Choice]:
+    """What --weight chooses, by method. Options that a tuning chose stay."""
+    found = {}
+    for word in words:
+        method, _, text = word.rpartition("=")
+        require_known("method of this spec", method, spec.methods)
+        try:
+            factor = float(text)
+        except ValueError:
+            factor = -1.0
+        if not 0 <= factor < math.inf:
+            raise InputError(f"--weight: expected METHOD=FACTOR with a number of at least 0, got {word}")
+        found[method] = replace(tuning.choices.get(method, Choice()), weight=factor)
+    return found
 
 
 def _work(given: Namespace) -> int:

@@ -223,15 +223,23 @@ def test_the_report_is_a_function_of_the_rows(output: Path, rows: pd.DataFrame) 
     assert "these orders: gld < uld < kl in 25." in as_markdown(other, "mini", environment, "a.png")
 
 
+def weights_of(spec: Spec) -> dict[str, list[tuple[str, float]]]:
+    arms = ("sft", "sft+uld+gld", "sft+kl")
+    return {arm: [(term.loss, term.weight) for term in spec.methods[arm].terms] for arm in arms}
+
+
 def test_a_run_gives_its_tuned_weights(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     write_tuning(run, Tuning(0.004, {"sft+uld": Choice(3.0), "sft+uld+gld": Choice(0.03)}, ()))
-    given = Namespace(spec="compare", tuned_by=run, world_seed=None, arms=("sft", "sft+uld+gld", "sft+kl"), steps=5)
-    spec = chosen_spec(given)
-    weights = {arm: [(term.loss, term.weight) for term in spec.methods[arm].terms] for arm in given.arms}
-    assert weights == {"sft": [], "sft+uld+gld": [("uld", 3.0), ("gld", 0.03)], "sft+kl": [("kl", 0.5)]}
+    shared = {"spec": "compare", "world_seed": None, "arms": ("sft", "sft+uld+gld", "sft+kl"), "steps": 5}
+    spec = chosen_spec(Namespace(**shared, tuned_by=run, weight=()))
+    assert weights_of(spec) == {"sft": [], "sft+uld+gld": [("uld", 3.0), ("gld", 0.03)], "sft+kl": [("kl", 0.5)]}
     assert (spec.fusion.train.learning_rate, spec.fusion.train.steps, spec.world.seed) == (0.004, 5, 10)
+    spec = chosen_spec(Namespace(**shared, tuned_by=run, weight=("sft+uld=0.5",)))
+    assert weights_of(spec)["sft+uld+gld"] == [("uld", 0.5), ("gld", 0.03)]
+    spec = chosen_spec(Namespace(**shared, tuned_by=None, weight=("sft+uld+gld=0.01",)))
+    assert weights_of(spec)["sft+uld+gld"] == [("uld", 1.0), ("gld", 0.01)]
 
 
 def test_more_texts_than_the_validation_set_has_are_refused(

@@ -106,6 +106,8 @@ BAD = [
     (along_training, "--arms sft+ulds sft", 'no method of this spec is called "sft+ulds" (did you mean "sft+uld"?)'),
     (along_training, "--arms sft", "no method learns from a source"),
     (along_training, "--tuned-by EMPTY", "has no tuning.json"),
+    (along_training, "--weight sft+gld=1", 'no method of this spec is called "sft+gld"'),
+    (along_training, "--weight sft+uld=-1", "--weight: expected METHOD=FACTOR with a number of at least 0"),
     (along_training, "--moments 1", "--moments: expected a whole number of at least 2, got 1"),
     (along_training, "--world-seed x", "--world-seed: invalid int value: 'x'"),
     (along_training, "--output FILE", "--output: cannot write to the folder"),
