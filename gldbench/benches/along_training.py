@@ -210,7 +210,7 @@ def _work(given: Namespace) -> int:
     if given.json:
         print(json.dumps({"rows": as_json(rows), "file": path and str(path)}, indent=2))
         return 0
-    print(page or f"{len(rows)} rows")
+    print(page or f"measured {len(rows)} values; --output FOLDER writes them and a report")
     return 0
 
 

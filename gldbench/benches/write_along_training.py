@@ -23,8 +23,12 @@ from gldfusion.reading import read_object
 
 PIVOT = "pivot"
 """method of the rows of step 0, which all trainings have in common"""
-LINES = {"GW_2": ("GW_2 upper", "#2c8a4b"), "GW_1": ("GW_1 upper", "#1f6fb4"), "gGW (mean)": ("ggw_mean", "#111111")}
-"""lines of the figure -> metric and colour; the intervals are narrower than a line"""
+LINES = {
+    "GW_2": ("GW_2 upper", "#2c8a4b", 1.2),
+    "GW_1": ("GW_1 upper", "#7fb3dc", 4.0),
+    "gGW (mean)": ("ggw_mean", "#111111", 1.2),
+}
+"""lines of the figure -> metric, colour and width; the intervals are narrower than a line, and GW_1 lies below gGW"""
 LOSSES = {"gld": "#c2571a", "kl": "#b0568f", "uld": "#1f6fb4"}
 
 
@@ -227,9 +231,9 @@ def draw(rows: pd.DataFrame) -> bytes:
 
 
 def _draw_distances(axes: Axes, own: pd.DataFrame) -> None:
-    for label, (metric, colour) in LINES.items():
+    for label, (metric, colour, width) in LINES.items():
         line = own[own["metric"] == metric].groupby("item")["value"].mean()
-        axes.plot(line.index, line.to_numpy(), "o-", color=colour, markersize=2.5, linewidth=1.2, label=label)
+        axes.plot(line.index, line.to_numpy(), "o-", color=colour, markersize=2.5, linewidth=width, label=label)
     axes.set_ylim(bottom=0)
 
 
