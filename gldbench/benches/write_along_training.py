@@ -1,6 +1,7 @@
 """Writes the report of `along_training` in Markdown, with one figure. It depends on the stored rows only."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportGeneralTypeIssues=false
+# pyright: reportReturnType=false
 # pandas ships no annotations that tell a frame from a series.
 
 from __future__ import annotations

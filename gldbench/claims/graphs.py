@@ -102,7 +102,7 @@ def _along(evidence: Evidence) -> pd.DataFrame:
 
 def _ordered(wide: pd.DataFrame) -> pd.Series:
     """In which lines the gradients have the order of the claim."""
-    return (wide["gld"] < wide["uld"]) & (wide["uld"] < wide["kl"])
+    return pd.Series((wide["gld"] < wide["uld"]) & (wide["uld"] < wide["kl"]))
 
 
 GRAPHS = {
