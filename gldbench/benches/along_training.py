@@ -28,8 +28,9 @@ from functools import partial
 from pathlib import Path
 
 from gldbench.benches.command_line import Script
+from gldbench.benches.draw_along_training import PIVOT
 from gldbench.benches.measure_pivot import Numbers, Texts, measure_pivot, read_texts
-from gldbench.benches.write_along_training import PIVOT, write_report
+from gldbench.benches.write_along_training import write_report
 from gldbench.benches.write_rows import as_json, row, write
 from gldbench.console import reporter
 from gldbench.engines import run_serially

@@ -6,31 +6,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from gldbench.benches.draw_along_training import LOSSES, PIVOT, draw, same_vocabulary
 from gldbench.gw.claims import FORMS, NORMALISATIONS, bound
 from gldbench.gw.report import markdown_table
 from gldbench.printable import markdown
-from gldbench.report.svg import SETTINGS, picture
 from gldfusion.files import atomic_write
 from gldfusion.reading import read_object
-
-PIVOT = "pivot"
-"""method of the rows of step 0, which all trainings have in common"""
-LINES = {
-    "GW_2": ("GW_2 upper", "#2c8a4b", 1.2),
-    "GW_1": ("GW_1 upper", "#7fb3dc", 4.0),
-    "gGW (mean)": ("ggw_mean", "#111111", 1.2),
-}
-"""lines of the figure -> metric, colour and width; the intervals are narrower than a line, and GW_1 lies below gGW"""
-LOSSES = {"gld": "#c2571a", "kl": "#b0568f", "uld": "#1f6fb4"}
 
 
 def write_report(csv: Path, spec: str) -> Path:
@@ -72,7 +59,7 @@ def as_markdown(rows: pd.DataFrame, spec: str, environment: Mapping[str, Any], i
         "approximates, and by which of the two numbers, so each reading is compared. The first table shows means over "
         "the texts, for node values `logprob`, before the first and after the last step.",
         markdown_table(_distances(rows)),
-        _widest(rows),
+        _intervals(rows),
         "In the second table, `from` is how far gGW is above the upper bound of GW or, if negative, below its lower "
         "bound. It is a mean over all trainings, sources and texts, before the first and after the last step. "
         "`largest` is the largest distance at any moment, and `inside` is the share of all measurements in which gGW "
@@ -94,11 +81,6 @@ def as_markdown(rows: pd.DataFrame, spec: str, environment: Mapping[str, Any], i
         "logits as they are, and the thin lines for noise of 0.1, 0.3, 1 and 3.",
     ]
     return "\n\n".join(map(markdown, sections)) + "\n"
-
-
-def same_vocabulary(rows: pd.DataFrame) -> list[str]:
-    """The sources with the pivot's vocabulary: kl was measured against them."""
-    return sorted({variant.partition(" noise=")[0] for variant in rows[rows["subject"] == "kl"]["variant"]})
 
 
 def _setting(rows: pd.DataFrame, spec: str, environment: Mapping[str, Any]) -> str:
@@ -146,15 +128,17 @@ def _distances(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _widest(rows: pd.DataFrame) -> str:
-    own = rows[rows["task"] == "distance"]
-    widths = []
-    for form in FORMS:
-        low, high = (own[own["metric"] == f"{form} {end}"]["value"].to_numpy() for end in ("lower", "upper"))
-        widths.append(float(((high - low) / high).max()))
+def _intervals(rows: pd.DataFrame) -> str:
+    """How wide the intervals are, and which part of the exact distances gGW is."""
+    means = rows[(rows["task"] == "distance") & (rows["subject"] == "logprob")]
+    wide = means.pivot_table(index=["method", "item", "variant"], columns="metric", values="value")
+    width = max(float((1 - wide[f"{form} lower"] / wide[f"{form} upper"]).max()) for form in FORMS)
+    shares = [wide["ggw_mean"] / wide[f"{form} upper"] for form in ("GW_1", "GW_2")]
+    ends = [f"{share.min():.1%} to {share.max():.1%} of {form}" for share, form in zip(shares, FORMS, strict=False)]
     return (
-        f"The table shows upper bounds. The lower bounds are nearly equal: the widest interval has "
-        f"{max(widths):.2g} times the size of its upper end."
+        "The table shows upper bounds. The lower bounds are nearly equal: the widest interval has "
+        f"{width:.2g} times the size of its upper end. `ggw_mean` is a lower bound of GW_1. Over all trainings, "
+        f"moments and sources it is {' and '.join(ends)}."
     )
 
 
@@ -210,41 +194,3 @@ def _order(rows: pd.DataFrame) -> str:
         f"{len(wide)} settings of training, step and noise. The largest norms over the texts have these orders: "
         f"{text}. Of all single texts in these settings, the paper's order holds in {texts:.0%}.{more}"
     )
-
-
-def draw(rows: pd.DataFrame) -> bytes:
-    """The figure, as PNG: one column for each method."""
-    methods = [m for m in rows["method"].unique() if m != PIVOT]
-    with mpl.rc_context(SETTINGS):
-        figure = Figure((2.1 * len(methods) + 0.6, 4.4), layout="constrained")
-        axes = figure.subplots(2, len(methods), sharex=True, sharey="row", squeeze=False)
-        for column, method in enumerate(methods):
-            own = rows[rows["method"].isin([PIVOT, method])]
-            _draw_distances(axes[0, column], own[(own["task"] == "distance") & (own["subject"] == "logprob")])
-            _draw_gradients(axes[1, column], own[(own["task"] == "gradient") & (own["metric"] == "mean")])
-            axes[0, column].set_title(method)
-            axes[1, column].set_xlabel("step")
-        axes[0, 0].set_ylabel("distance")
-        axes[1, 0].set_ylabel("norm of the gradient")
-        for line in axes[:, -1]:
-            line.legend(frameon=False, fontsize=7, loc="best")
-        return picture("along-training", "Along training", "", "", figure).png
-
-
-def _draw_distances(axes: Axes, own: pd.DataFrame) -> None:
-    for label, (metric, colour, width) in LINES.items():
-        line = own[own["metric"] == metric].groupby("item")["value"].mean()
-        axes.plot(line.index, line.to_numpy(), "o-", color=colour, markersize=2.5, linewidth=width, label=label)
-    axes.set_ylim(bottom=0)
-
-
-def _draw_gradients(axes: Axes, own: pd.DataFrame) -> None:
-    sources: Sequence[str] = same_vocabulary(own) or sorted({v.partition(" noise=")[0] for v in own["variant"]})
-    for loss, colour in LOSSES.items():
-        chosen = own[(own["subject"] == loss) & own["variant"].str.startswith(f"{sources[0]} noise=")]
-        for variant, part in chosen.groupby("variant", sort=False):
-            plain = str(variant).endswith("noise=0")
-            line = part.groupby("item")["value"].mean()
-            width, label = (1.8, loss) if plain else (0.5, None)
-            axes.plot(line.index, line.to_numpy(), "-", color=colour, linewidth=width, label=label)
-    axes.set_yscale("log")
