@@ -188,7 +188,7 @@ def finish(fusion: Fusion, trained: Trained, log: Log, output: Path, watch: Watc
         "tokens": tokens,
         "flops": flops(fusion.model, tokens, log[-1].get("sampling_tokens", 0)),
         "truncated_examples": fusion.data.truncated,
-        "examples_with_special_tokens": len(fusion.data.with_special),
+        "examples_with_special_tokens": len(fusion.data.texts.with_special),
         "dropped_examples": len(fusion.data.examples) - len(fusion.data.usable),
         "padding_share": padding,
     } | {f"coverage/{name}": value for name, value in fusion.coverage.items()}

@@ -78,6 +78,8 @@ class SourceSpec(Model):
     cache: Path | None = None
     """folder of stored top-k logits. Without it the source runs next to the pivot. With a cache the checkpoint may be
     missing; if it exists, it must be the one that filled the cache"""
+    vllm: str | None = None
+    """address of a vLLM server that runs the source when its cache is filled. Then the checkpoint needs no weights"""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """precision in which the source runs, both next to the pivot and when its cache is filled"""
     device: str | None = None
@@ -89,6 +91,14 @@ class SourceSpec(Model):
     control: Literal["none", "shuffled", "permuted_ids"] = "none"
     """negative controls: `shuffled` gives each text the outputs of another text of its `group`, at the same relative
     position; `permuted_ids` renames vocabulary ids"""
+
+    @model_validator(mode="after")
+    def _server_fills_a_cache(self) -> Self:
+        if self.vllm is not None and not self.vllm.startswith(("http://", "https://")):
+            raise ValueError(f"vllm must be an address such as http://host:8000, got {self.vllm}")
+        if self.vllm is not None and self.cache is None:
+            raise ValueError(f"the server of source {self.name} fills a cache before the training: give `cache` too")
+        return self
 
 
 class TermSpec(Model):
@@ -423,10 +433,11 @@ def check_paths(recipe: Recipe) -> None:
 
 def check_cache_paths(recipe: Recipe) -> None:
     """As `check_paths`, for building the caches: checks the data, and the checkpoint of every source with a cache."""
-    checkpoint = partial(require_checkpoint, trust_remote_code=recipe.trust_remote_code)
     _check_data(recipe)
     for source in recipe.sources:
         if source.cache is not None:
+            trusted, weights = recipe.trust_remote_code, source.vllm is None
+            checkpoint = partial(require_checkpoint, trust_remote_code=trusted, weights=weights)
             _check_path(_key(source, "checkpoint"), checkpoint, source.checkpoint)
 
 
