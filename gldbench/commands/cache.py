@@ -54,7 +54,8 @@ def build(
     Several of these commands can run at the same time on one folder: they share the work.
     """
     from gldbench.console import reporter
-    from gldfusion.recipe import check_cache_paths, load_recipe, with_trust
+    from gldfusion.recipe import load_recipe, with_trust
+    from gldfusion.recipe_paths import check_cache_paths
 
     loaded = with_trust(load_recipe(recipe), trust_remote_code)
     _check(loaded)

@@ -34,7 +34,8 @@ from gldfusion.packing import Packer, packer_of, reason_to_pad, set_attention
 from gldfusion.paths import hidden
 from gldfusion.positions import require_positions
 from gldfusion.reading import shown
-from gldfusion.recipe import DataPart, Recipe, SourceSpec, TrainSpec, check_paths, steps_of
+from gldfusion.recipe import DataPart, Recipe, SourceSpec, TrainSpec, steps_of
+from gldfusion.recipe_paths import check_paths
 from gldfusion.sharding import Sharding, gather_nothing, is_sharded, shard
 from gldfusion.sources import Example, LiveSource, SourceSignals
 from gldfusion.texts import Texts, encoding_of, load_texts
