@@ -1,4 +1,4 @@
-"""`gldbench cache RECIPE`, `gldbench cache verify DIR`, `gldbench cache stat DIR`."""
+"""`gldbench cache RECIPE`, and `gldbench cache prompts`, `import`, `verify` and `stat`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gldbench.commands.options import Json, TrustRemoteCode, print_json
 from gldfusion.errors import InputError
 
 if TYPE_CHECKING:
-    from gldfusion.recipe import Recipe
+    from gldfusion.recipe import Recipe, SourceSpec
 
 Cache = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a source cache.")]
 
@@ -54,7 +54,8 @@ def build(
     Several of these commands can run at the same time on one folder: they share the work.
     """
     from gldbench.console import reporter
-    from gldfusion.recipe import check_cache_paths, load_recipe, with_trust
+    from gldfusion.recipe import load_recipe, with_trust
+    from gldfusion.recipe_paths import check_cache_paths
 
     loaded = with_trust(load_recipe(recipe), trust_remote_code)
     _check(loaded)
@@ -88,6 +89,7 @@ def _check(recipe: Recipe) -> None:
 def _plan(recipe: Recipe, ids: bool) -> list[dict[str, Any]]:
     """For each source with a cache: its name, and the arguments of `build_cache`."""
     from gldfusion.cache.columns import needed_columns
+    from gldfusion.cache.vllm import VllmServer
     from gldfusion.objective import TotalLoss
 
     columns = needed_columns(TotalLoss(recipe).needs | ({"ids"} if ids else set()))
@@ -104,6 +106,7 @@ def _plan(recipe: Recipe, ids: bool) -> list[dict[str, Any]]:
             "offload": source.offload,
             "trust_remote_code": recipe.trust_remote_code,
             "special": recipe.special_tokens_in_text,
+            "answers": None if source.vllm is None else VllmServer(source.vllm, int(recipe.k)),
         }
         for source in recipe.sources
         if source.cache is not None
@@ -117,6 +120,81 @@ def _build(recipe: Recipe, workers: int, progress: Any, arguments: dict[str, Any
     if workers > 1:
         return build_with_workers(recipe.data, recipe.data_seed, workers, progress, **arguments)
     return build_cache(examples=load_examples(recipe.data, recipe.data_seed), progress=progress, **arguments)
+
+
+@cache_app.command()
+def prompts(
+    recipe: Annotated[Path, typer.Argument(help="Recipe that names the source, with `cache: FOLDER`.")],
+    source: Annotated[str, typer.Argument(help="Name of the source in the recipe.")],
+    output: Annotated[Path, typer.Argument(help="File to write. It must not exist.")],
+    trust_remote_code: TrustRemoteCode = False,
+) -> None:
+    """Write the token ids of all texts for a source that runs elsewhere, one JSON object in each line.
+
+    Ask the source for the logprobs of these ids, and store the answers with `gldbench cache import`.
+    """
+    from gldfusion.recipe import load_recipe, with_trust
+
+    loaded = with_trust(load_recipe(recipe), trust_remote_code)
+    spec = _elsewhere(loaded, source)
+    if output.exists():
+        raise InputError(f"will not overwrite {output}: it is already there\nmove it away or choose another output")
+    from gldfusion.cache.answers import write_prompts
+    from gldfusion.examples import load_examples
+
+    texts = load_examples(loaded.data, loaded.data_seed)
+    number = write_prompts(output, spec.checkpoint, texts, loaded)
+    print(f"{output}: {number} texts")
+
+
+@cache_app.command("import")
+def import_answers(
+    recipe: Annotated[Path, typer.Argument(help="Recipe that names the source, with `cache: FOLDER`.")],
+    source: Annotated[str, typer.Argument(help="Name of the source in the recipe.")],
+    files: Annotated[list[Path], typer.Argument(help="Files of answers, as docs/fusing.md describes them.")],
+    trust_remote_code: TrustRemoteCode = False,
+    as_json: Json = False,
+) -> None:
+    """Fill the cache of a source with logprobs that it gave elsewhere. Stored texts are not read again."""
+    from gldbench.console import reporter
+    from gldfusion.recipe import load_recipe, with_trust
+
+    loaded = with_trust(load_recipe(recipe), trust_remote_code)
+    spec = _elsewhere(loaded, source)
+    from gldfusion.cache.answers import AnswerFiles
+    from gldfusion.examples import load_examples
+
+    texts = len({example.key for example in load_examples(loaded.data, loaded.data_seed)})
+    (arguments,) = (a for a in _plan(_without_servers(loaded), ids=False) if a.pop("name") == spec.name)
+    arguments["answers"] = AnswerFiles(files)
+    with reporter(f"cache {loaded.name}") as report:
+        new = _build(loaded, 1, lambda done, total: report(f"logits {spec.name}", done, total), arguments)
+    if as_json:
+        print_json({"texts": texts, "new": {spec.name: new}})
+    else:
+        print(f"{spec.name}: {new} texts imported, {texts - new} already stored")
+
+
+def _elsewhere(recipe: Recipe, name: str) -> SourceSpec:
+    """The source of this name, whose cache is filled with answers.
+
+    Raises:
+        InputError: there is none, it has no cache, or its tokenizer is not here.
+    """
+    from gldfusion.errors import require_known
+    from gldfusion.paths import require_checkpoint
+
+    _check(recipe)
+    specs = {source.name: source for source in recipe.sources if source.cache is not None}
+    require_known("source with a cache", name, list(specs))
+    require_checkpoint(specs[name].checkpoint, recipe.trust_remote_code, weights=False)
+    return specs[name]
+
+
+def _without_servers(recipe: Recipe) -> Recipe:
+    """The recipe, with no server that would be asked."""
+    sources = tuple(source.model_copy(update={"vllm": None}) for source in recipe.sources)
+    return recipe.model_copy(update={"sources": sources})
 
 
 @cache_app.command()

@@ -41,7 +41,8 @@ def fuse(
     from gldbench.console import reporter
     from gldfusion.checkpoint import require_free
     from gldfusion.paths import resolved
-    from gldfusion.recipe import check_paths, load_recipe, with_trust
+    from gldfusion.recipe import load_recipe, with_trust
+    from gldfusion.recipe_paths import check_paths
 
     loaded = with_trust(load_recipe(recipe), trust_remote_code)
     check_paths(loaded)

@@ -10,7 +10,8 @@ from typing import Any
 
 from gldbench.generate.mix import Mix, is_mix, read_mix, require_unchanged
 from gldfusion.errors import InputError
-from gldfusion.files import hash_checkpoint, hash_json
+from gldfusion.files import hash_json
+from gldfusion.hashes import hash_checkpoint
 from gldfusion.paths import require_checkpoint
 
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model", "tekken.json")

@@ -14,7 +14,8 @@ from pydantic import Field
 
 from gldfusion.checkpoint import require_intact
 from gldfusion.errors import InputError
-from gldfusion.files import hash_checkpoint, write_json
+from gldfusion.files import write_json
+from gldfusion.hashes import hash_checkpoint
 from gldfusion.reading import one_line, read_json
 from gldfusion.recipe import Model, validate
 

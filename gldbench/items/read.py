@@ -18,7 +18,7 @@ from gldbench.schema import Item, Response, Row, Task
 from gldbench.store import Store
 from gldbench.tasks import load_task
 from gldfusion.errors import InputError, did_you_mean
-from gldfusion.files import hash_checkpoint
+from gldfusion.hashes import hash_checkpoint
 
 NO_PROMPT = "(not stored: this response was made by an older version)"
 NO_RESPONSE = "(no response is stored under this name)"

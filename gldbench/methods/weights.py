@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gldbench.methods.method import Inputs
 from gldbench.spec import MethodSpec, Spec, models_of
 from gldfusion.errors import InputError
-from gldfusion.files import hash_checkpoint
+from gldfusion.hashes import hash_checkpoint
 
 if TYPE_CHECKING:  # only workers load torch
     from torch import Tensor

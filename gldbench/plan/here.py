@@ -15,7 +15,8 @@ import torch
 from gldbench.benches.steps import StepSize, make_batch, make_model, make_optimizer, make_step
 from gldbench.plan.passes import Pass, Shape, measure
 from gldfusion.errors import InputError
-from gldfusion.recipe import Recipe, check_paths
+from gldfusion.recipe import Recipe
+from gldfusion.recipe_paths import check_paths
 
 MOST_PARAMETERS, MOST_FLOPS, MOST_TEXTS = 4e7, 1e11, 4096
 """a fusion is tried if its pivot, one step of it and its data are at most so large"""

@@ -22,7 +22,7 @@ from gldbench.sweep.sets import load_set
 from gldbench.tasks import expand, load_items, load_task, take
 from gldfusion.errors import InputError
 from gldfusion.files import lock
-from gldfusion.recipe import check_cache_paths
+from gldfusion.recipe_paths import check_cache_paths
 
 Work = list[tuple[Task, list[Item]]]
 

@@ -183,10 +183,13 @@ def _starts(text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
         text: the text.
         spans: the span of each token, in characters.
     """
-    byte_of = [0, *accumulate(len(character.encode()) for character in text)]
+    byte_of = range(len(text) + 1) if text.isascii() else [0, *accumulate(len(c.encode()) for c in text)]
     starts, covered = [], 0
     for first, last in spans:
-        start = covered if text[covered:first].isspace() else first
-        starts.append(byte_of[start] if first >= covered else -1)
+        if first < covered:
+            starts.append(-1)
+        else:
+            dropped = first > covered and text[covered:first].isspace()
+            starts.append(byte_of[covered if dropped else first])
         covered = max(covered, last)
     return starts

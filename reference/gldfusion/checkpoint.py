@@ -11,7 +11,8 @@ from pathlib import Path
 from safetensors import safe_open
 
 from gldfusion.errors import InputError
-from gldfusion.files import MODEL_FILES, TOKENIZER_FILES, lock, remove
+from gldfusion.files import lock, remove
+from gldfusion.hashes import MODEL_FILES, TOKENIZER_FILES
 from gldfusion.manifest import MANIFEST, read_manifest, verify_manifest
 from gldfusion.paths import hidden, require_output
 from gldfusion.reading import plain_line, read_json, read_object, shown

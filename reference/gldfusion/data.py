@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,18 +18,11 @@ from gldfusion.inputs import Inputs, collate, moved, pad
 from gldfusion.model import vocabulary_hash
 from gldfusion.packing import Packer
 from gldfusion.signals import Signal
-from gldfusion.sources import Example, SequenceSignal, SourceSignals, encode_example
-from gldfusion.specials import Special, with_special
+from gldfusion.sources import Example, SequenceSignal, SourceSignals
+from gldfusion.specials import Special
+from gldfusion.texts import Texts, encode_texts
 
 Role = Literal["all", "labels", "sources"]
-
-
-def data_hash(examples: Sequence[Example]) -> str:
-    """SHA-256 (hex) over the texts, in their order."""
-    digest = hashlib.sha256()
-    for example in examples:
-        digest.update(example.key)
-    return digest.hexdigest()
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
@@ -103,14 +95,46 @@ class FusionData:
 
     def __init__(
         self,
+        texts: Texts,
+        tokenizer: PreTrainedTokenizerFast,
+        sources: Sequence[SourceSignals],
+        packer: Packer | None = None,
+    ) -> None:
+        """Finds the examples that have labels.
+
+        Args:
+            texts: the encoded examples.
+            tokenizer: the pivot's.
+            sources: all used sources.
+            packer: lays out the texts of a batch in rows. None: every text has a row of its own.
+
+        Raises:
+            InputError: no example has a labelled position.
+        """
+        self.texts = texts
+        self.examples = texts.examples
+        self.encoded = texts.encoded
+        self.sources = sources
+        self.packer = packer
+        self.vocabulary_hash = vocabulary_hash(tokenizer)
+        self.usable = np.flatnonzero(texts.labels)
+        if not len(self.usable):
+            raise InputError(
+                f"no example has a labelled position within max_length = {max(texts.lengths, default=0)}\n"
+                "raise max_length, or shorten the prompts"
+            )
+
+    @classmethod
+    def of(
+        cls,
         examples: Sequence[Example],
         tokenizer: PreTrainedTokenizerFast,
         max_length: int,
         sources: Sequence[SourceSignals],
         special: Special = "parse",
         packer: Packer | None = None,
-    ) -> None:
-        """Encodes the examples.
+    ) -> FusionData:
+        """Encodes examples in this process.
 
         Args:
             examples: the texts.
@@ -118,29 +142,18 @@ class FusionData:
             max_length: largest number of tokens of a text, prompt and response together.
             sources: all used sources.
             special: how special tokens that are typed in the texts are read; see `specials`.
-            packer: lays out the texts of a batch in rows. None: every text has a row of its own.
+            packer: see `FusionData`.
 
         Raises:
             InputError: an example cannot be encoded, or holds a special token and `special` is "refuse", or no example
                 has a labelled position.
         """
-        self.examples = examples
-        self.sources = sources
-        self.packer = packer
-        self.vocabulary_hash = vocabulary_hash(tokenizer)
-        self.with_special = with_special(tokenizer, examples, special)
-        self.encoded = [encode_example(tokenizer, e, max_length, special) for e in examples]
-        self.usable = np.array([i for i, e in enumerate(self.encoded) if e.starts])
-        if not len(self.usable):
-            raise InputError(
-                f"no example has a labelled position within max_length = {max_length}\n"
-                "raise max_length, or shorten the prompts"
-            )
+        return cls(Texts([encode_texts(tokenizer, examples, max_length, special)]), tokenizer, sources, packer)
 
     @property
     def truncated(self) -> int:
         """The number of examples that max_length cut off."""
-        return sum(e.truncated for e in self.encoded)
+        return int(self.texts.truncated.sum())
 
     def coverage(self, source: SourceSignals, sample: int = 1000) -> float:
         """The share of the pivot's labelled positions that are paired with a source.
@@ -152,7 +165,7 @@ class FusionData:
         chosen = self.usable[:: -(-len(self.usable) // sample)].tolist()
         starts = source.starts([self.examples[i] for i in chosen])
         paired = sum(len(self._pairs(self.encoded[i], s, source)) for i, s in zip(chosen, starts, strict=True))
-        return paired / sum(len(self.encoded[i].starts) for i in chosen)
+        return paired / int(self.texts.labels[chosen].sum())
 
     def step(self, step: int, batch_size: int, seed: int) -> list[int]:
         """The indices of the examples of a step. Arguments as for `batch_indices`.
@@ -160,7 +173,7 @@ class FusionData:
         The longest come first.
         """
         chosen = self.usable[batch_indices(len(self.usable), batch_size, seed, step)]
-        return sorted(chosen.tolist(), key=lambda i: (-len(self.encoded[i].ids), i))
+        return sorted(chosen.tolist(), key=lambda i: (-self.texts.lengths[i], i))
 
     def batch(self, indices: Sequence[int], role: Role = "all") -> Batch:
         """Makes one batch of the examples with these indices. The sources are not read if only SFT reads the batch."""

@@ -69,7 +69,7 @@ def mixture_sizes(sizes: Sequence[int], shares: np.ndarray) -> list[int]:
 
 
 def _read(part: DataPart) -> list[Example]:
-    return [example for example, _ in record_examples(part)]
+    return [example for example, _ in _located_examples(part)]  # without the records, which take as much memory
 
 
 def record_examples(part: DataPart) -> list[tuple[Example, Any]]:
@@ -78,6 +78,10 @@ def record_examples(part: DataPart) -> list[tuple[Example, Any]]:
     Raises:
         InputError: see `read_examples`.
     """
+    return list(_located_examples(part))
+
+
+def _located_examples(part: DataPart) -> Iterator[tuple[Example, Any]]:
     if part.path is None:
         return _examples(hub_records(part), part.name)
     require_data(part.path)
@@ -97,19 +101,20 @@ def read_examples(path: Path) -> list[Example]:
     return _read(DataPart(path=path))
 
 
-def _examples(records: Iterator[Located], what: str) -> list[tuple[Example, Any]]:
-    out: list[tuple[Example, Any]] = []
+def _examples(records: Iterator[Located], what: str) -> Iterator[tuple[Example, Any]]:
+    empty = True
     for where, number, record in records:
         try:
-            out.append((example_of(record, str(number)), record))
+            example = example_of(record, str(number))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else plain_line(error)
             known = record if isinstance(record, Mapping) else {}
             expected = next((form for key, form in EXPECTED.items() if key in known), EXAMPLE_LINE)
             raise InputError(f"{where}: {reason}\nexpected {expected}, got {_written(record)!r}") from None
-    if not out:
+        yield example, record
+        empty = False
+    if empty:
         raise InputError(f"{what} holds no examples\nexpected JSON lines {EXAMPLE_LINE}")
-    return out
 
 
 def _written(record: Any) -> str:
@@ -207,18 +212,30 @@ def hub_records(part: DataPart) -> Iterator[Located]:
     Raises:
         InputError: it cannot be loaded.
     """
+    for number, row in enumerate(_hub_rows(part)):
+        yield f"{part.name}, row {number + 1}", number, without_none(dict(row))
+
+
+def hub_files(part: DataPart) -> list[Path]:
+    """The files in which `datasets` keeps its copy of a data set of the hub.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    return [Path(file["filename"]) for file in _hub_rows(part).cache_files]
+
+
+def _hub_rows(part: DataPart) -> Any:
     from datasets import load_dataset  # takes a second to import
     from datasets.exceptions import DatasetsError
 
     try:
-        rows = load_dataset(str(part.hub), part.subset, split=part.split, revision=part.revision)
+        return load_dataset(str(part.hub), part.subset, split=part.split, revision=part.revision)
     except (OSError, ValueError, DatasetsError) as error:
         raise InputError(
             f"the data set {part.name} cannot be loaded from the hub: {plain_line(error)}\n"
             "check the name, subset, split and revision, the network and HF_HUB_OFFLINE, or give a file with `path`"
         ) from None
-    for number, row in enumerate(rows):
-        yield f"{part.name}, row {number + 1}", number, without_none(dict(row))
 
 
 FORMATS: dict[str, Callable[[Path], Iterator[Located]]] = {

@@ -14,6 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from gldfusion.chat import stop_tokens
 from gldfusion.files import write_json
+from gldfusion.licences import licence_table
 from gldfusion.manifest import sealed_dir
 from gldfusion.model import quiet
 from gldfusion.recipe import Recipe
@@ -40,7 +41,10 @@ A fused checkpoint: the pivot `{pivot}` trained for {steps} steps on {examples} 
 
 Loss: `{loss}`. Recipe, hashes of pivot, sources and data, and package versions: `fusion.json`;
 loss terms by step: `training_log.jsonl`. Made with gldbench (graph-on-logits distillation, arXiv 2505.13893).
-{code}"""
+{code}
+Licences of what it was made of, as their own cards state them:
+
+{licences}"""
 
 
 class Writable(Protocol):
@@ -188,5 +192,6 @@ def make_card(recipe: Recipe, steps: int) -> str:
         examples=", ".join(part.path.name if part.path else part.name for part in recipe.data),
         sources="the sources " + ", ".join(s.name for s in recipe.sources) if recipe.sources else "no source",
         code=CODE if recipe.trust_remote_code else "",
+        licences=licence_table(recipe),
         loss=f"{1 - recipe.lambda_:g} sft{terms}",
     )

@@ -203,36 +203,33 @@ def lock(path: Path) -> Iterator[None]:
         yield
 
 
-# All files that change the output of a checkpoint. Notes such as README.md and fusion.json are left out.
-MODEL_FILES = (
-    *("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model*.bin.index.json"),
-    *("config.json", "generation_config.json", "*.py"),
-)
-TOKENIZER_FILES = (
-    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "tekken.json"),
-    *("chat_template*", "additional_chat_templates/*"),
-)
+def user_cache(kind: str) -> Path:
+    """A folder for what can be made again: below $GLDFUSION_CACHE, or else below `gldfusion` in the user's cache.
 
-
-def hash_parts(path: Path) -> dict[str, str]:
-    """Hashes the files that determine the output of a checkpoint. Every file is read once.
-
-    Returns:
-        SHA-256 (hex) over the names and contents of all these files ("checkpoint"), of weights and configuration only
-        ("model"), and of tokenizer and chat template only ("tokenizer").
+    Args:
+        kind: its name: "vocabulary-maps".
     """
-    parts = {
-        name: sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
-        for name, patterns in (("model", MODEL_FILES), ("tokenizer", TOKENIZER_FILES))
-    }
-    parts["checkpoint"] = sorted({*parts["model"], *parts["tokenizer"]})
-    hashes = {file: hash_file(file) for file in parts["checkpoint"]}
-    return {
-        name: hash_json([(file.relative_to(path).as_posix(), hashes[file]) for file in files])
-        for name, files in parts.items()
-    }
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("GLDFUSION_CACHE") or Path(home) / "gldfusion") / kind
 
 
-def hash_checkpoint(path: Path) -> str:
-    """SHA-256 (hex) over the names and contents of all files that determine the output of a checkpoint."""
-    return hash_parts(path)["checkpoint"]
+def require_user_cache(kind: str, what: str) -> Path:
+    """Checks that files can be written to a folder of the user's cache, and returns it.
+
+    Args:
+        kind: see `user_cache`.
+        what: what is written there, for the message: "vocabulary maps".
+
+    Raises:
+        InputError: the folder cannot be made, or no file can be written to it.
+    """
+    folder = user_cache(kind)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot save {what} in {folder}: {error.strerror}\nset GLDFUSION_CACHE to a folder in which you may write"
+        ) from None
+    return folder

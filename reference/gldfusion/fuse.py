@@ -153,6 +153,7 @@ def train_step(fusion: Fusion, step: int, work: Work) -> dict[str, Any]:
 
     terms = torch.zeros_like(counts, device=accelerator.device)
     for number, batch in enumerate(batches, start=1):
+        accelerator.gradient_state._set_sync_gradients(number == len(batches))  # DeepSpeed steps when this is true
         with nullcontext() if number == len(batches) else accelerator.no_sync(model):
             values = forward(fusion, model, batch, counts)
             accelerator.backward(sum(values) * processes)  # data parallelism averages gradients: turn it into the sum
@@ -187,7 +188,7 @@ def finish(fusion: Fusion, trained: Trained, log: Log, output: Path, watch: Watc
         "tokens": tokens,
         "flops": flops(fusion.model, tokens, log[-1].get("sampling_tokens", 0)),
         "truncated_examples": fusion.data.truncated,
-        "examples_with_special_tokens": len(fusion.data.with_special),
+        "examples_with_special_tokens": len(fusion.data.texts.with_special),
         "dropped_examples": len(fusion.data.examples) - len(fusion.data.usable),
         "padding_share": padding,
     } | {f"coverage/{name}": value for name, value in fusion.coverage.items()}
@@ -281,8 +282,8 @@ def sharded_shares(fusion: Fusion, batch: Batch, counts: Tensor) -> dict[str, fl
 
 
 def full(tensor: Any) -> Tensor:
-    """The whole tensor, of which each process may hold a part."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    """The whole tensor, of which each process may hold a part. DeepSpeed gives a number or None instead."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else torch.as_tensor(0.0 if tensor is None else tensor)
 
 
 def parts(fusion: Fusion) -> Parts | None:

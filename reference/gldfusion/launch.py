@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -24,7 +25,7 @@ def start_accelerator(train: TrainSpec, tracker: str | None, output: Path) -> Ac
         output: the fused checkpoint. The files of the tracker go beside it.
 
     Raises:
-        InputError: the launcher or the environment asks for another precision, or for gradients that DeepSpeed divides.
+        InputError: the launcher or the environment asks for another precision, or DeepSpeed to train something else.
     """
     require_precision(train.precision)
     AcceleratorState._reset_state()  # otherwise the precision of this process's first fusion applies to all later ones
@@ -38,13 +39,42 @@ def start_accelerator(train: TrainSpec, tracker: str | None, output: Path) -> Ac
     )
     plugin = accelerator.state.deepspeed_plugin
     if accelerator.distributed_type == DistributedType.DEEPSPEED and plugin is not None:
-        steps = plugin.gradient_accumulation_steps
-        if steps not in (1, "1", "auto"):
-            raise InputError(
-                f"DeepSpeed is asked for gradient_accumulation_steps {steps}, which would divide every gradient\n"
-                "set it to 1; train.micro_batch_size of the recipe splits a step"
-            )
+        fit_deepspeed(plugin.deepspeed_config, train)
     return accelerator
+
+
+def fit_deepspeed(config: dict[str, Any], train: TrainSpec) -> None:
+    """Checks that DeepSpeed would train what the recipe says, and fills in what it cannot know.
+
+    Args:
+        config: the configuration of DeepSpeed, which is changed.
+        train: the recipe's settings of the training.
+
+    Raises:
+        InputError: it would divide the gradients, clip them at another norm, or spread the weights (stage 3).
+    """
+    steps = config.get("gradient_accumulation_steps", 1)
+    if steps not in (1, "1", "auto"):
+        raise InputError(
+            f"DeepSpeed is asked for gradient_accumulation_steps {steps}, which would divide every gradient\n"
+            "set it to 1; train.micro_batch_size of the recipe splits a step"
+        )
+    stage = config.get("zero_optimization", {}).get("stage", 0)
+    if str(stage) == "3":
+        raise InputError(
+            "DeepSpeed is asked for stage 3 of ZeRO, which hides the matrix of the output layer from our kernels\n"
+            "set zero_stage: 2, or use FSDP2, which spreads the weights too"
+        )
+    norm = config.get("gradient_clipping", "auto")
+    if norm != "auto" and float(norm) != train.max_grad_norm:
+        raise InputError(
+            f"DeepSpeed is asked for gradient_clipping {norm}, the recipe for max_grad_norm {train.max_grad_norm:g}\n"
+            "make them equal, or set gradient_clipping: auto"
+        )
+    config["gradient_clipping"] = train.max_grad_norm
+    config["gradient_accumulation_steps"] = 1
+    if config.get("train_micro_batch_size_per_gpu", "auto") == "auto":
+        config["train_micro_batch_size_per_gpu"] = 1  # DeepSpeed only counts with it; it sees no data loader
 
 
 def require_precision(precision: str) -> None:

@@ -24,7 +24,8 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from gldfusion.checkpoint import BROKEN, reading, require_depth, require_intact, require_settings
 from gldfusion.errors import InputError
-from gldfusion.files import TOKENIZER_FILES, hash_json
+from gldfusion.files import hash_json
+from gldfusion.hashes import TOKENIZER_FILES
 from gldfusion.inputs import Inputs
 from gldfusion.kernels import logits_at, topk_cross_entropy
 from gldfusion.kernels.arguments import Use
@@ -118,18 +119,19 @@ def _require_size(path: Path, config: PreTrainedConfig, stored: int, trust_remot
         )
 
 
-def load_tokenizer(path: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerFast:
+def load_tokenizer(path: Path, trust_remote_code: bool = False, weights: bool = True) -> PreTrainedTokenizerFast:
     """Loads the tokenizer of a checkpoint.
 
     Args:
         path: folder of the checkpoint.
         trust_remote_code: whether code that the checkpoint brings may run.
+        weights: whether the weights must be there too.
 
     Raises:
         InputError: there is none, its files are damaged, it is not a fast tokenizer, it has no end-of-sequence token,
             or its chat template cannot be used.
     """
-    require_checkpoint(path, trust_remote_code)
+    require_checkpoint(path, trust_remote_code, weights)
     require_intact(path, TOKENIZER_FILES)
     require_settings(path)
     with reading(path, "the tokenizer"), quiet():

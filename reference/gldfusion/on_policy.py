@@ -66,8 +66,9 @@ def on_policy_step(fusion: Fusion, step: int, written: Written) -> Work:
     sft = prepare_step(fusion, step, role="labels")
     begin = (step - written.first) * settings.batch_size
     own = range(begin, begin + settings.batch_size)
-    usable = sorted((i for i in own if data.encoded[i].starts), key=lambda i: (-len(data.encoded[i].ids), i))
-    lengths = [len(data.encoded[i].ids) for i in usable]
+    sizes = data.texts.lengths
+    usable = sorted((i for i in own if data.texts.labels[i]), key=lambda i: (-sizes[i], i))
+    lengths = sizes[usable].tolist()
     shares = share_step(lengths, 1, micro_batch_size(fusion), data.packer is not None)[0] if usable else []
     batches = [replace(data.batch([usable[i] for i in share]), role="sources") for share in shares]
     return Work(sft.chosen, [*sft.batches, *batches], written.tokens if step == written.first else 0)
@@ -85,7 +86,7 @@ def write(fusion: Fusion, first: int) -> Written:
         for i, reply in zip(chosen, replies, strict=True)
     ]
     special = fusion.recipe.special_tokens_in_text
-    spoken = FusionData(examples, fusion.tokenizer, train.max_length, data.sources, special, data.packer)
+    spoken = FusionData.of(examples, fusion.tokenizer, train.max_length, data.sources, special, data.packer)
     return Written(first, spoken, tokens)
 
 

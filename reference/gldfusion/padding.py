@@ -14,10 +14,10 @@ from transformers import AutoConfig
 
 from gldfusion.data import FusionData, batch_indices
 from gldfusion.errors import InputError
-from gldfusion.examples import load_examples
 from gldfusion.model import load_tokenizer
 from gldfusion.packing import Packer, share_step
 from gldfusion.recipe import TrainSpec, load_recipe, steps_of
+from gldfusion.texts import encoding_of, load_texts
 
 
 def padding_shares(lengths: Sequence[int], train: TrainSpec, packer: Packer) -> tuple[float, float]:
@@ -57,14 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         recipe = load_recipe(given.recipe)
         tokenizer = load_tokenizer(recipe.pivot, recipe.trust_remote_code)
-        examples = load_examples(recipe.data, recipe.data_seed)
-        data = FusionData(examples, tokenizer, recipe.train.max_length, [], recipe.special_tokens_in_text)
+        data = FusionData(load_texts(recipe.data, recipe.data_seed, tokenizer, encoding_of(recipe)), tokenizer, [])
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     config = AutoConfig.from_pretrained(recipe.pivot, trust_remote_code=recipe.trust_remote_code)
     packer = Packer.for_width(config.get_text_config().hidden_size)
-    lengths = [len(data.encoded[i].ids) for i in data.usable.tolist()]
+    lengths = data.texts.lengths[data.usable].tolist()
     before, after = padding_shares(lengths, recipe.train, packer)
     print(f"padding of {recipe.name}: {before:.1%} without packing, {after:.1%} with packing")
     return 0

@@ -36,12 +36,13 @@ def require_data(path: Path) -> Path:
     return require_file(path, "training data", f"expected JSON lines {EXAMPLE_LINE}")
 
 
-def require_checkpoint(path: Path, trust_remote_code: bool = False) -> Path:
+def require_checkpoint(path: Path, trust_remote_code: bool = False, weights: bool = True) -> Path:
     """Checks that a folder holds a configuration and weights that can be loaded safely, and returns its path.
 
     Args:
         path: the folder.
         trust_remote_code: whether code that the checkpoint brings may run.
+        weights: whether the weights must be there too. A source that runs elsewhere needs none here.
 
     Raises:
         InputError: it is not a folder, a file is missing, its weights are pickled or split over files that do not
@@ -54,7 +55,8 @@ def require_checkpoint(path: Path, trust_remote_code: bool = False) -> Path:
         )
     if not (path / "config.json").exists():
         raise InputError(f"not a checkpoint: {path} has no config.json\n{SAVE_AGAIN}")
-    _require_weights(path)
+    if weights:
+        _require_weights(path)
     if (path / "adapter_config.json").exists():
         raise InputError(
             f"{path} holds an adapter (adapter_config.json), which would change the model unseen\n"

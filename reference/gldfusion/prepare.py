@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -18,10 +19,10 @@ from gldfusion.cache.columns import needed_columns
 from gldfusion.cache.store import cached_tokenizer
 from gldfusion.chat import RULES
 from gldfusion.controls import Control
-from gldfusion.data import FusionData, data_hash
+from gldfusion.data import FusionData
 from gldfusion.errors import InputError
-from gldfusion.examples import load_examples, read_examples
-from gldfusion.files import hash_checkpoint, hash_json
+from gldfusion.files import hash_json
+from gldfusion.hashes import hash_checkpoint
 from gldfusion.inputs import require_embedded
 from gldfusion.kernels.dispatch import require_kernel
 from gldfusion.layers import recompute_layers
@@ -33,9 +34,11 @@ from gldfusion.packing import Packer, packer_of, reason_to_pad, set_attention
 from gldfusion.paths import hidden
 from gldfusion.positions import require_positions
 from gldfusion.reading import shown
-from gldfusion.recipe import Recipe, SourceSpec, TrainSpec, check_paths, steps_of
+from gldfusion.recipe import DataPart, Recipe, SourceSpec, TrainSpec, steps_of
+from gldfusion.recipe_paths import check_paths
 from gldfusion.sharding import Sharding, gather_nothing, is_sharded, shard
 from gldfusion.sources import Example, LiveSource, SourceSignals
+from gldfusion.texts import Texts, encoding_of, load_texts
 from gldfusion.vocab import require_map_folder
 
 _log = logging.getLogger(__name__)
@@ -92,19 +95,19 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path, sharding: Sh
     check_batch_size(recipe.train, accelerator.num_processes)
     require_optimizer(recipe.train)
     require_kernel(recipe.train.kernel, accelerator.device, kept(recipe))
-    examples = load_examples(recipe.data, recipe.data_seed)
     tokenizer = load_tokenizer(recipe.pivot, recipe.trust_remote_code)
+    texts = load_texts(recipe.data, recipe.data_seed, tokenizer, encoding_of(recipe))
     k = kept(recipe) if loss.terms else 1
     pivot = load_pivot(recipe)
     model = SignalModel(pivot, k, loss.needs, recipe.train.kernel)
     specs = recipe.used_sources
-    sources = [open_source(s, recipe, examples, accelerator.device, loss.needs) for s in specs]
-    data = FusionData(examples, tokenizer, recipe.train.max_length, sources, recipe.special_tokens_in_text)
-    warn_of_special(data, recipe.special_tokens_in_text)
+    sources = [open_source(s, recipe, texts.examples, accelerator.device, loss.needs) for s in specs]
+    data = FusionData(texts, tokenizer, sources)
+    warn_of_special(texts, recipe.special_tokens_in_text)
     embeddings = cast(nn.Embedding, pivot.get_input_embeddings()).weight.shape[0]
-    for example, encoded in zip(examples, data.encoded, strict=True):
-        require_embedded(encoded, embeddings, tokenizer, example.id)
-    require_positions(pivot, max(len(e.ids) for e in data.encoded), "the longest text of the data")
+    for number in np.flatnonzero(texts.largest >= embeddings)[:1].tolist():
+        require_embedded(texts.encoded[number], embeddings, tokenizer, texts.examples[number].id)
+    require_positions(pivot, int(texts.lengths.max()), "the longest text of the data")
     sharded = sharding is not None and accelerator.num_processes > 1
     if sharding is not None and sharded:
         require_shardable(recipe)
@@ -120,7 +123,7 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path, sharding: Sh
     identity = {
         "recipe": hash_json(recipe.deciding()),
         "pivot": hash_checkpoint(recipe.pivot),
-        "data": data_hash(examples),
+        "data": texts.hash,
         "prompts": hash_json(RULES),
         "sources": hash_json(used),
     }
@@ -197,8 +200,8 @@ def validation_data(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, packer: 
     """Reads the validation texts of a recipe, if it names some."""
     if recipe.validation is None:
         return None
-    examples = read_examples(recipe.validation)
-    return FusionData(examples, tokenizer, recipe.train.max_length, [], recipe.special_tokens_in_text, packer)
+    texts = load_texts([DataPart(path=recipe.validation)], 0, tokenizer, encoding_of(recipe))
+    return FusionData(texts, tokenizer, [], packer)
 
 
 def reason_not_to_pack(train: TrainSpec, accelerator: Accelerator, model: SignalModel) -> str | None:
@@ -229,14 +232,14 @@ def require_same_reading(spec: SourceSpec, source: SourceCache, recipe: Recipe) 
         )
 
 
-def warn_of_special(data: FusionData, special: str) -> None:
+def warn_of_special(texts: Texts, special: str) -> None:
     """Tells how many examples hold special tokens that somebody typed, and how they are read."""
-    if data.with_special:
-        example, word = data.with_special[0]
+    if texts.with_special:
+        number, word = texts.with_special[0]
         _log.warning(
             "warning: special tokens of the pivot are typed in %d of %d examples (%r in example %s); "
             "they are read as %s: see special_tokens_in_text",
-            *(len(data.with_special), len(data.examples), word, example.id),
+            *(len(texts.with_special), len(texts.examples), word, texts.examples[number].id),
             "special tokens" if special == "parse" else "text",
         )
 
@@ -332,7 +335,7 @@ def source_tokenizer(spec: SourceSpec, trust_remote_code: bool) -> PreTrainedTok
     """The tokenizer of a source, from its checkpoint, or from its cache if the checkpoint does not exist."""
     if spec.cache is not None and not spec.checkpoint.is_dir():
         return cached_tokenizer(spec.cache)
-    return load_tokenizer(spec.checkpoint, trust_remote_code)
+    return load_tokenizer(spec.checkpoint, trust_remote_code, weights=spec.cache is None)
 
 
 def check_coverage(data: FusionData, least: float) -> dict[str, float]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from gldfusion.align import Encoded, encode_messages
 from gldfusion.chat import is_reply
 from gldfusion.errors import InputError
-from gldfusion.files import hash_checkpoint
+from gldfusion.hashes import hash_checkpoint
 from gldfusion.inputs import collate, require_embedded
 from gldfusion.model import SignalModel, load_model, load_tokenizer, vocabulary_hash
 from gldfusion.packing import packer_of, reason_to_pad
@@ -125,7 +125,7 @@ class SourceSignals(Protocol):
     vocabulary_hash: str
     """see `model.vocabulary_hash`"""
     checkpoint_hash: str
-    """see `files.hash_checkpoint`"""
+    """see `hashes.hash_checkpoint`"""
 
     def starts(self, examples: Sequence[Example]) -> list[list[int]]:
         """`Encoded.starts` of each text. This does not run the model."""

@@ -86,7 +86,7 @@ def validation_loss(fusion: Fusion, data: FusionData) -> float:
     """The mean cross-entropy on the labels of texts that are not trained, in nats. The processes share the texts."""
     accelerator = fusion.accelerator
     model = cast(nn.Module, accelerator.unwrap_model(fusion.model))
-    order = sorted(data.usable.tolist(), key=lambda i: -len(data.encoded[i].ids))
+    order = sorted(data.usable.tolist(), key=lambda i: -data.texts.lengths[i])
     mine = order[accelerator.process_index :: accelerator.num_processes]
     size = fusion.recipe.train.micro_batch_size or BATCH
     sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)

@@ -17,9 +17,7 @@ after Fu et al. 2023 (arXiv 2301.12726).
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +31,7 @@ from numpy.typing import NDArray
 
 from gldfusion.edits import nearest
 from gldfusion.errors import InputError
-from gldfusion.files import atomic_write, hash_json
+from gldfusion.files import atomic_write, hash_json, require_user_cache, user_cache
 from gldfusion.graph import check_choice
 
 Strategy = Literal["exact", "mined", "fusellm"]
@@ -170,9 +168,8 @@ def saved_arrays(
 
 
 def map_folder() -> Path:
-    """Where maps are saved: below $GLDFUSION_CACHE, or else below `gldfusion` in the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("GLDFUSION_CACHE") or Path(home) / "gldfusion") / "vocabulary-maps"
+    """Where maps are saved: `vocabulary-maps` in the user's cache folder."""
+    return user_cache("vocabulary-maps")
 
 
 def require_map_folder() -> Path:
@@ -181,17 +178,7 @@ def require_map_folder() -> Path:
     Raises:
         InputError: the folder cannot be made, or no file can be written to it.
     """
-    folder = map_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"cannot save vocabulary maps in {folder}: {error.strerror}\n"
-            "set GLDFUSION_CACHE to a folder in which you may write"
-        ) from None
-    return folder
+    return require_user_cache("vocabulary-maps", "vocabulary maps")
 
 
 def _read(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -25,7 +25,7 @@ def prepare_step(fusion: Fusion, step: int, role: Role = "all") -> Work:
     """Chooses the examples of a step, and makes the micro-batches of this process, which have the given role."""
     settings, processes = fusion.recipe.train, fusion.accelerator.num_processes
     chosen = fusion.data.step(step, settings.batch_size, settings.seed)
-    lengths = [len(fusion.data.encoded[i].ids) for i in chosen]
+    lengths = fusion.data.texts.lengths[chosen].tolist()
     shares = share_step(lengths, processes, micro_batch_size(fusion), packed=fusion.data.packer is not None)
     mine = shares[fusion.accelerator.process_index]
     return Work(chosen, [fusion.data.batch([chosen[i] for i in batch], role) for batch in mine])

@@ -154,7 +154,7 @@ def test_conversations_are_read_and_trained_on(
     labels = torch.full((len(encoded.ids),), -100)
     labels[encoded.labelled] = torch.tensor(encoded.ids)[encoded.labelled]
     torch.testing.assert_close(nll.sum(), cross_entropy(logits[:-1], labels[1:], reduction="sum"))
-    data = FusionData([chat, single], tokenizer, 128, [source := LiveSource("llama", models["llama"], 4, 128)])
+    data = FusionData.of([chat, single], tokenizer, 128, [source := LiveSource("llama", models["llama"], 4, 128)])
     assert data.coverage(source) > 0.2
     fuse(make_recipe(data=tmp_path / "data.jsonl", steps=1, batch_size=2), tmp_path / "out")
 
@@ -185,7 +185,7 @@ def test_the_coverage_report(models: dict[str, Path], examples: list[Example]) -
     tokenizers = {name: load_tokenizer(models[name]) for name in ("pivot", "llama", "twin")}
     rows = {(row.pivot, row.source, row.family): row for row in coverage_report(texts, tokenizers)}
     assert len(rows) == 6 * 3
-    data = FusionData(examples, tokenizers["pivot"], 4096, [])
+    data = FusionData.of(examples, tokenizers["pivot"], 4096, [])
     llama = LiveSource("llama", models["llama"], 4, 4096)
     whole = rows["pivot", "llama", "all"]
     assert whole.coverage == pytest.approx(data.coverage(llama))

@@ -29,7 +29,7 @@ from gldfusion.cache.shards import open_shard, write_shard
 from gldfusion.cache.store import cached_tokenizer, read_meta, row_key
 from gldfusion.chat import RULES
 from gldfusion.errors import InputError
-from gldfusion.files import hash_checkpoint, hash_parts
+from gldfusion.hashes import hash_checkpoint, hash_parts
 from gldfusion.manifest import change_manifest
 from gldfusion.model import load_tokenizer
 from gldfusion.sources import Example, LiveSource, SequenceSignal

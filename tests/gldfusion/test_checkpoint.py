@@ -13,8 +13,8 @@ import torch
 
 from gldfusion.checkpoint import fused_problem, require_intact
 from gldfusion.errors import InputError
-from gldfusion.files import hash_checkpoint
 from gldfusion.fuse import fuse
+from gldfusion.hashes import hash_checkpoint
 from gldfusion.manifest import write_manifest
 from gldfusion.model import load_model, load_tokenizer
 from gldfusion.paths import require_checkpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,11 +13,12 @@ import pytest
 import torch
 
 from gldfusion.align import Encoded
-from gldfusion.data import FusionData, batch_indices, data_hash, read_examples
+from gldfusion.data import FusionData, batch_indices, read_examples
 from gldfusion.errors import InputError
 from gldfusion.inputs import collate
 from gldfusion.model import SignalModel, load_model, load_tokenizer
 from gldfusion.sources import Example, LiveSource
+from gldfusion.texts import Texts, encode_texts
 
 
 def written(folder: Path, *lines: str) -> Path:
@@ -60,11 +62,14 @@ def test_files_without_examples(tmp_path: Path) -> None:
         read_examples(tmp_path / "data.jsonl")
 
 
-def test_a_text_is_named_by_its_content() -> None:
+def test_a_text_is_named_by_its_content(models: dict[str, Path]) -> None:
     assert Example("1", "ab", "c").key == Example("2", "ab", "c").key
     assert len({Example("1", *texts).key for texts in (("ab", "c"), ("a", "bc"), ("abc", ""), ("", "abc"))}) == 4
     texts = [Example("1", "a", "b"), Example("2", "c", "d")]
-    assert data_hash(texts) != data_hash(texts[::-1])
+    tokenizer = load_tokenizer(models["pivot"])
+    forwards, backwards = (Texts([encode_texts(tokenizer, e, 128, "parse")]) for e in (texts, texts[::-1]))
+    assert forwards.hash != backwards.hash
+    assert forwards.hash == hashlib.sha256(b"".join(e.key for e in texts)).hexdigest()
 
 
 def test_every_epoch_is_a_permutation_whatever_the_batch_size() -> None:
@@ -78,7 +83,7 @@ def test_every_epoch_is_a_permutation_whatever_the_batch_size() -> None:
 
 def test_loss_and_shift_agree_with_transformers(models: dict[str, Path], examples: list[Example]) -> None:
     """`labels` of transformers shift by themselves and leave -100 out; the mean there is over all labels."""
-    data = FusionData(examples, load_tokenizer(models["pivot"]), 128, [])
+    data = FusionData.of(examples, load_tokenizer(models["pivot"]), 128, [])
     batch = data.batch(range(len(examples)))
     model = load_model(models["pivot"])
     labels = torch.full_like(batch.inputs.input_ids, -100)
@@ -104,7 +109,7 @@ def test_collation() -> None:
 
 
 def test_neighbours_in_a_step_are_of_like_length(models: dict[str, Path], examples: list[Example]) -> None:
-    data = FusionData(examples, load_tokenizer(models["pivot"]), 128, [])
+    data = FusionData.of(examples, load_tokenizer(models["pivot"]), 128, [])
     chosen = data.step(1, 6, seed=0)
     lengths = [len(data.encoded[i].ids) for i in chosen]
     assert lengths == sorted(lengths, reverse=True)
@@ -114,7 +119,7 @@ def test_neighbours_in_a_step_are_of_like_length(models: dict[str, Path], exampl
 @pytest.mark.parametrize("name", ["llama", "qwen2", "twin"])
 def test_pairs_start_at_the_same_byte(models: dict[str, Path], examples: list[Example], name: str) -> None:
     source = LiveSource(name, models[name], 4, 128)
-    data = FusionData(examples, load_tokenizer(models["pivot"]), 128, [source])
+    data = FusionData.of(examples, load_tokenizer(models["pivot"]), 128, [source])
     assert data.coverage(source) == 1 if name == "twin" else 0.2 < data.coverage(source) < 1
     signal, pairs = data.batch(range(len(examples))).sources[name]
     starts = source.starts(examples)
@@ -126,7 +131,7 @@ def test_pairs_start_at_the_same_byte(models: dict[str, Path], examples: list[Ex
 
 
 def test_one_tokenizer_pairs_inside_characters_too(models: dict[str, Path], examples: list[Example]) -> None:
-    data = FusionData(examples, load_tokenizer(models["pivot"]), 128, [])
+    data = FusionData.of(examples, load_tokenizer(models["pivot"]), 128, [])
     assert any(-1 in e.starts for e in data.encoded)
     twin, other = (LiveSource(name, models[name], 4, 128) for name in ("twin", "qwen2"))
     for example, encoded in zip(examples, data.encoded, strict=True):
@@ -139,11 +144,11 @@ def test_one_tokenizer_pairs_inside_characters_too(models: dict[str, Path], exam
 @pytest.mark.parametrize("name", ["llama", "twin"])
 def test_truncation_never_pairs_wrongly(models: dict[str, Path], examples: list[Example], name: str) -> None:
     tokenizer = load_tokenizer(models["pivot"])
-    whole = FusionData(examples, tokenizer, 128, [])
+    whole = FusionData.of(examples, tokenizer, 128, [])
     found = set()
     for ours, theirs in ((20, 128), (128, 20), (20, 20), (14, 9)):
         source = LiveSource(name, models[name], 4, theirs)
-        data = FusionData(examples, tokenizer, ours, [source])
+        data = FusionData.of(examples, tokenizer, ours, [source])
         assert 0 < data.coverage(source) < 1 or theirs >= ours
         _, pairs = data.batch(data.usable.tolist()).sources[name]
         for row, index in enumerate(data.usable.tolist()):
@@ -157,12 +162,12 @@ def test_truncation_never_pairs_wrongly(models: dict[str, Path], examples: list[
 
 def test_truncated_and_unusable_texts_are_counted(models: dict[str, Path], examples: list[Example]) -> None:
     tokenizer = load_tokenizer(models["pivot"])
-    data = FusionData(examples, tokenizer, 20, [])
-    assert data.truncated == sum(len(e.ids) > 20 for e in FusionData(examples, tokenizer, 128, []).encoded)
+    data = FusionData.of(examples, tokenizer, 20, [])
+    assert data.truncated == sum(len(e.ids) > 20 for e in FusionData.of(examples, tokenizer, 128, []).encoded)
     assert 0 < len(data.usable) < len(examples)
     assert set(data.step(0, 50, 0)) <= set(data.usable.tolist())
     with pytest.raises(InputError, match="no example has a labelled position within max_length = 2"):
-        FusionData(examples, tokenizer, 2, [])
+        FusionData.of(examples, tokenizer, 2, [])
 
 
 def test_coverage_looks_at_a_sample_spread_over_the_data(models: dict[str, Path], examples: list[Example]) -> None:
@@ -173,7 +178,7 @@ def test_coverage_looks_at_a_sample_spread_over_the_data(models: dict[str, Path]
         seen.extend(asked)
         return LiveSource.starts(source, asked)
 
-    data = FusionData(examples, load_tokenizer(models["pivot"]), 128, [source])
+    data = FusionData.of(examples, load_tokenizer(models["pivot"]), 128, [source])
     source.starts = spy  # pyright: ignore[reportAttributeAccessIssue]
     data.coverage(source, sample=3)
     assert seen == [examples[0], examples[4], examples[8]]
@@ -182,7 +187,7 @@ def test_coverage_looks_at_a_sample_spread_over_the_data(models: dict[str, Path]
 def test_an_example_without_prompt_tokens_is_named(models: dict[str, Path], bare: Callable[[Path], Path]) -> None:
     texts = [Example("first", "x", "y"), Example("second", "", "y")]
     with pytest.raises(InputError, match="example second: the prompt has no tokens"):
-        FusionData(texts, load_tokenizer(bare(models["pivot"])), 128, [])
+        FusionData.of(texts, load_tokenizer(bare(models["pivot"])), 128, [])
     source = LiveSource("s", bare(models["pivot"]), 4, 128)
     with pytest.raises(InputError, match="example second: the prompt has no tokens"):
         source.starts(texts)

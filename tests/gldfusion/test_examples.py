@@ -260,7 +260,7 @@ def test_a_part_without_a_share_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_data_of_a_recipe_are_named(tmp_path: Path, data: str, message: str) -> None:
-    from gldfusion.recipe import check_paths
+    from gldfusion.recipe_paths import check_paths
 
     path = tmp_path / "recipe.yaml"
     path.write_text(f"name: x\npivot: p\ndata: {data}\ntrain: {{steps: 1, batch_size: 1, learning_rate: 0.1}}\n")

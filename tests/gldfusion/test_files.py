@@ -15,16 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from gldfusion.errors import InputError
-from gldfusion.files import (
-    atomic_dir,
-    atomic_write,
-    hash_checkpoint,
-    hash_json,
-    lock,
-    remove_leftovers,
-    require_file,
-    write_json,
-)
+from gldfusion.files import atomic_dir, atomic_write, hash_json, lock, remove_leftovers, require_file, write_json
+from gldfusion.hashes import hash_checkpoint
 
 
 def test_a_file_is_replaced_only_when_it_is_whole(tmp_path: Path) -> None:

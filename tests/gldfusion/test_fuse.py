@@ -19,8 +19,9 @@ from gldfusion import fuse as loop
 from gldfusion.cache import build_cache
 from gldfusion.data import Batch
 from gldfusion.errors import InputError
-from gldfusion.files import hash_checkpoint, hash_file
+from gldfusion.files import hash_file
 from gldfusion.fuse import Fusion, forward, fuse
+from gldfusion.hashes import hash_checkpoint
 from gldfusion.losses import make_loss
 from gldfusion.model import SignalModel, load_tokenizer
 from gldfusion.optim import learning_rate, make_optimizer

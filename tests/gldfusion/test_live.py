@@ -202,7 +202,7 @@ def test_validation_loss_is_the_mean_over_all_labels(
     log = entries(fuse(recipe, tmp_path / "out") / "training_log.jsonl")
     measured = [entry["validation"]["loss"] for entry in log if "validation" in entry]
     model: Any = AutoModelForCausalLM.from_pretrained(models["pivot"])
-    data = FusionData(read_examples(data_file), load_tokenizer(models["pivot"]), 128, [])
+    data = FusionData.of(read_examples(data_file), load_tokenizer(models["pivot"]), 128, [])
     nll, labels = 0.0, 0
     for text in data.encoded:
         with torch.no_grad():

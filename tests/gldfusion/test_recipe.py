@@ -13,16 +13,8 @@ import yaml
 
 from gldfusion.errors import InputError
 from gldfusion.objective import TotalLoss
-from gldfusion.recipe import (
-    DataPart,
-    Recipe,
-    SourceSpec,
-    TermSpec,
-    check_cache_paths,
-    check_paths,
-    load_recipe,
-    validate,
-)
+from gldfusion.recipe import DataPart, Recipe, SourceSpec, TermSpec, load_recipe, validate
+from gldfusion.recipe_paths import check_cache_paths, check_paths
 
 
 def settings() -> dict[str, Any]:
@@ -182,7 +174,8 @@ def test_a_recipe_is_checked_without_torch(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from gldfusion.errors import InputError
-from gldfusion.recipe import check_cache_paths, check_paths, load_recipe
+from gldfusion.recipe import load_recipe
+from gldfusion.recipe_paths import check_cache_paths, check_paths
 recipe = load_recipe(Path(sys.argv[1]))
 for check in (check_paths, check_cache_paths):
     try:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from gldfusion.cache import build_cache
 from gldfusion.errors import InputError
 from gldfusion.fuse import fuse
+from gldfusion.prepare import require_shardable
 from gldfusion.recipe import Recipe, SourceSpec, TermSpec
 from gldfusion.sharding import asked_sharding, own_sharding
 from gldfusion.sources import Example
@@ -216,6 +217,12 @@ def test_what_the_launcher_may_not_ask_for(
     with pytest.raises(InputError, match=message):
         fuse(make_recipe(), tmp_path / "out")
     assert os.listdir(tmp_path) == []
+
+
+def test_weights_in_four_bits_are_not_sharded(make_recipe: Callable[..., Recipe]) -> None:
+    require_shardable(make_recipe(lora={"rank": 4}))
+    with pytest.raises(InputError, match=r"weights in 4 bits .* are not spread over processes\nlaunch without FSDP"):
+        require_shardable(make_recipe(lora={"quantization": "nf4"}))
 
 
 def test_one_process_is_not_sharded_and_the_variable_stays(

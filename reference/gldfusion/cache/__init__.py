@@ -11,7 +11,8 @@ A cache is a folder for one source: one checkpoint, dtype, max_length and k. Its
 
 meta.json holds `format`; a hash of the whole `checkpoint`, and separate hashes of its `model`, `tokenizer` and chat
 `template`; `dtype`, `max_length`, `k`, `vocabulary`, `vocabulary_hash` and `columns` (the optional ones); and
-`content`, one hash of model, tokenizer, template, dtype and max_length together.
+`content`, one hash of model, tokenizer, template, dtype and max_length together. If the source ran elsewhere,
+`answered_by` is its name, which belongs to `content` too, and the values are log probabilities (`cache.answers`).
 
 A shard holds R texts with P positions in all, one text after the other:
 

@@ -20,13 +20,15 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from gldfusion.cache.answers import AnsweredSource, Answers, require_answered
 from gldfusion.cache.columns import OPTIONAL, pack_signals
 from gldfusion.cache.integrity import mend
 from gldfusion.cache.shards import open_shard, shard_paths, write_shard
 from gldfusion.cache.store import FORMAT, read_meta, row_key, save_tokenizer
 from gldfusion.chat import RULES
 from gldfusion.errors import InputError
-from gldfusion.files import hash_json, hash_parts, remove, remove_leftovers, write_json
+from gldfusion.files import hash_json, remove, remove_leftovers, write_json
+from gldfusion.hashes import hash_parts
 from gldfusion.manifest import sealed_dir
 from gldfusion.model import load_tokenizer, vocabulary_hash
 from gldfusion.paths import require_checkpoint
@@ -53,6 +55,7 @@ def build_cache(
     offload: bool = False,
     trust_remote_code: bool = False,
     special: Special = "parse",
+    answers: Answers | None = None,
 ) -> int:
     """Runs the source over the texts that are not in the cache, and stores its top-k logits.
 
@@ -74,22 +77,29 @@ def build_cache(
         offload: see `LiveSource`.
         trust_remote_code: see `LiveSource`. meta.json records it.
         special: see `LiveSource`. meta.json records it unless it is "parse".
+        answers: the logprobs of a source that runs elsewhere; meta.json records its name. Then the checkpoint needs no
+            weights.
 
     Returns:
         How many texts this call ran.
 
     Raises:
         InputError: the cache belongs to another checkpoint, dtype, k or max_length, it has fewer columns, or a shard is
-            broken; or k is larger than the vocabulary.
+            broken; or k is larger than the vocabulary; or the answers do not tell what is to be stored.
         OSError: the disk is full.
     """
-    require_checkpoint(checkpoint, trust_remote_code)
+    require_checkpoint(checkpoint, trust_remote_code, weights=answers is None)
+    if answers is not None:
+        require_answered(columns)
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    sources: list[LiveSource] = []
+    sources: list[LiveSource | AnsweredSource] = []
 
-    def source() -> LiveSource:
+    def source() -> LiveSource | AnsweredSource:
         """Returns the source; the first call loads it."""
-        if not sources:
+        if not sources and answers is not None:
+            own = {"trust_remote_code": trust_remote_code, "special": special}
+            sources.append(AnsweredSource(cache.name, checkpoint, answers, k, max_length, **own))
+        elif not sources:
             sources.append(
                 LiveSource(
                     name=cache.name,
@@ -105,7 +115,8 @@ def build_cache(
             )
         return sources[0]
 
-    meta = describe(checkpoint, dtype, max_length, k, trust_remote_code, special)
+    model = None if answers is None else answers.model
+    meta = describe(checkpoint, dtype, max_length, k, trust_remote_code, special, model)
     with _building(cache, lambda: create_cache(cache, source().tokenizer, source().vocabulary, meta, columns)):
         if not mend(cache, read_meta(cache)):  # nothing else says whether meta.json is intact
             meta |= _of_source(source().tokenizer, source().vocabulary)
@@ -120,19 +131,24 @@ def describe(
     k: int,
     trust_remote_code: bool = False,
     special: Special = "parse",
+    model: str | None = None,
 ) -> dict[str, Any]:
-    """The part of meta.json that identifies the stored logits. Arguments as for `build_cache`."""
+    """The part of meta.json that identifies the stored logits. Arguments as for `build_cache`.
+
+    `model` is the name of a source that ran elsewhere.
+    """
     parts = hash_parts(checkpoint)
     decides = {
         "model": parts["model"],
         "tokenizer": parts["tokenizer"],
-        "template": hash_json(load_tokenizer(checkpoint, trust_remote_code).chat_template),
+        "template": hash_json(load_tokenizer(checkpoint, trust_remote_code, weights=model is None).chat_template),
         "prompts": RULES,
         "dtype": dtype,
         "max_length": max_length,
     }
     decides |= {"trust_remote_code": True} if trust_remote_code else {}
     decides |= {"special_tokens_in_text": special} if special == "text" else {}
+    decides |= {"answered_by": model} if model is not None else {}
     whole = {"format": FORMAT, "checkpoint": parts["checkpoint"], **decides}
     return whole | {"content": hash_json(decides), "k": k}
 
@@ -202,7 +218,11 @@ def _remove_unfinished(cache: Path) -> None:
 
 def _check_same(cache: Path, meta: dict[str, Any], columns: Collection[str]) -> None:
     stored = read_meta(cache)
-    keys = [key for key in dict.fromkeys([*meta, "trust_remote_code", "special_tokens_in_text"]) if key != "content"]
+    keys = [
+        key
+        for key in dict.fromkeys([*meta, "trust_remote_code", "special_tokens_in_text", "answered_by"])
+        if key != "content"
+    ]
     different = [key for key in keys if stored.get(key) != meta.get(key)]
     if different:
         raise InputError(
@@ -238,7 +258,7 @@ class _Builder:
                 self.stored.update(row.tobytes() for row in open_shard(path, self.meta).columns["keys"])
                 self.read.add(path)
 
-    def fill(self, source: Callable[[], LiveSource], progress: Progress | None) -> int:
+    def fill(self, source: Callable[[], LiveSource | AnsweredSource], progress: Progress | None) -> int:
         """Runs parts until all texts are stored, by any builder. Returns how many texts this builder ran."""
         ran, pending = 0, self.parts
         while pending := [part for part in pending if not self.stored.issuperset(part)]:
@@ -260,7 +280,7 @@ class _Builder:
                 self.look()
         return ran
 
-    def _run(self, keys: Sequence[bytes], source: Callable[[], LiveSource]) -> int:
+    def _run(self, keys: Sequence[bytes], source: Callable[[], LiveSource | AnsweredSource]) -> int:
         if keys:
             signals = source().read([self.texts[key] for key in keys])
             columns = pack_signals(keys, signals, self.meta["columns"], self.meta["vocabulary"])

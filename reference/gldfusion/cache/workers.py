@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait as wait_for
+from concurrent.futures import FIRST_EXCEPTION, wait
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 import torch
 
 from gldfusion.cache.build import build_cache
-from gldfusion.errors import InputError
 from gldfusion.examples import load_examples
+from gldfusion.pool import worker_context, worker_pool
 from gldfusion.progress import Progress
 from gldfusion.recipe import DataPart
 
@@ -51,27 +47,17 @@ def build_with_workers(
     """
     texts = len(load_examples(data, seed))
     size = min(LARGEST, max(SMALLEST, -(-texts // (PARTS * workers))))
-    context = multiprocessing.get_context("forkserver")  # its server imports torch once for all workers
-    context.set_forkserver_preload([__name__])
+    context = worker_context(__name__)
     reports = context.SimpleQueue()
     listener = threading.Thread(target=_listen, args=(reports, progress), daemon=True)
     listener.start()
-    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(workers, reports))
+    mend = "run the same command again with fewer workers: what was stored is kept"
     try:
-        jobs = [pool.submit(_work, w, data, seed, {"shard_size": size} | arguments) for w in range(workers)]
-        done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
-        return sum(job.result() for job in done)
-    except BaseException as error:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        if isinstance(error, BrokenProcessPool):
-            raise InputError(
-                "a worker process was killed (often because memory ran out)\n"
-                "run the same command again with fewer workers: what was stored is kept"
-            ) from None
-        raise
+        with worker_pool(workers, context, _start, (workers, reports), mend) as pool:
+            jobs = [pool.submit(_work, w, data, seed, {"shard_size": size} | arguments) for w in range(workers)]
+            done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
+            return sum(job.result() for job in done)
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
         reports.put(None)
         listener.join()
         reports.close()
@@ -84,13 +70,9 @@ def _listen(reports: SimpleQueue[tuple[int, int] | None], progress: Progress | N
 
 
 def _start(workers: int, reports: SimpleQueue[tuple[int, int] | None]) -> None:
-    """Sets up a worker: it takes its share of the cores, leaves Ctrl-C to the parent, and ends with the parent."""
+    """Sets up a worker: it takes its share of the cores."""
     global _reports
     _reports = reports
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "started by build_with_workers"
-    threading.Thread(target=lambda: (wait_for([parent.sentinel]), os._exit(1)), daemon=True).start()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
 
 

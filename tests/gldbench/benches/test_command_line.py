@@ -21,6 +21,7 @@ from gldbench.benches import (
     equality,
     generation,
     gpu_report,
+    startup,
     steps,
     uld,
 )
@@ -36,6 +37,7 @@ SCRIPTS: dict[ModuleType, str] = {
     coverage: "_byte_bpe",
     generation: "open_checkpoint",
     along_training: "built",
+    startup: "run",
 }
 """script -> the function in which its work begins"""
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="no CUDA device is what it tests")
@@ -122,6 +124,12 @@ BAD = [
     (generation, "MODEL --data EMPTY --max-tokens 0", "--max-tokens: expected a whole number of at least 1, got 0"),
     (generation, "MODEL --data EMPTY --batch-size 0", "--batch-size: expected a whole number of at least 1, got 0"),
     (generation, "MODEL --data EMPTY --repeats 2", "--repeats: expected a whole number of at least 7, got 2"),
+    (startup, "--examples 0", "--examples: expected a whole number of at least 1, got 0"),
+    (startup, "--words 7", "--words: expected a whole number of at least 8, got 7"),
+    (startup, "--processes 0", "--processes: expected a whole number of at least 1, got 0"),
+    (startup, "--only list", 'no way to start is called "list" (did you mean "lists"?)'),
+    (startup, "--only again", "--only: again finds the file that file wrote"),
+    (startup, "--output FILE", "--output: cannot write to the folder"),
 ]
 
 
@@ -233,6 +241,23 @@ def test_a_quick_cache(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     frame = pd.read_csv(tmp_path / "rows" / "bench_cache.quick.csv")
     assert set(frame.suite) == {"cache"}
     assert set(frame.variant) == {"T128 k10"}
+
+
+@pytest.mark.slow
+def test_a_quick_start(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLDFUSION_CACHE", str(tmp_path / "own"))
+    given = ["--examples", "1500", "--words", "200", "--output", str(tmp_path / "rows")]
+    document, progress = quick(startup, given, capsys)
+    assert list(document) == list(startup.KINDS)
+    assert all(set(found) == set(startup.UNITS) and min(found.values()) > 0 for found in document.values())
+    assert document["file"]["memory"] < document["lists"]["memory"]
+    assert document["again"]["processor"] < document["lists"]["processor"]
+    assert "3/3 again" in progress
+    frame = pd.read_csv(tmp_path / "rows" / "bench_startup.quick.csv")
+    assert set(frame.suite) == {"startup"}
+    assert set(frame.variant) == {"1500 texts 200 words 2 processes"}
+    assert not (tmp_path / "own").exists()
+    assert os.environ["GLDFUSION_CACHE"] == str(tmp_path / "own")
 
 
 def test_a_quick_coverage_table(benchmark_data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ def test_the_demo_is_packed_and_covered() -> None:
     owners = {name: models[tokenizer_owner(spec.world, name)] for name in models}
     tokenizers = {n: train_tokenizer(m.tokenizer, words, m.vocabulary, m.turn) for n, m in owners.items()}
     train = spec.fusion.train
-    data = FusionData(texts, tokenizers["pivot"], train.max_length, [])
+    data = FusionData.of(texts, tokenizers["pivot"], train.max_length, [])
     lengths = [len(encoded.ids) for encoded in data.encoded]
     before, after = padding_shares(lengths, train, Packer.for_width(spec.world.pivot.hidden))
     print(f"demo: padding {before:.1%} before, {after:.1%} after")
