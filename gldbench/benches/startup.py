@@ -52,7 +52,7 @@ UNITS = {"seconds": "s", "processor": "s", "memory": "B", "peak": "B"}
 WORDS = 20_000
 LONGEST = 8192
 """largest number of tokens of a text: none is cut off"""
-INTERVAL = 0.5
+INTERVAL = 1.0
 """seconds between two looks at the memory"""
 
 
