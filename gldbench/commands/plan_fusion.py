@@ -94,11 +94,14 @@ def _named(given: list[str]) -> dict[str, str]:
 
 def _show(plan: Plan, besides: list[Beside]) -> None:
     from gldbench.console import print_rows, print_wrapped
-    from gldbench.plan.page import HEADER, beside_rows, lines, memory, sentences
+    from gldbench.plan.page import HEADER, before, beside_rows, lines, memory, sentences
 
     for sentence in sentences(plan):
         print_wrapped(sentence)
-    for title, figures in (("", plan.figures), ("Memory of each process", memory(plan))):
+    tables = (("", plan.figures), ("Memory of each process", memory(plan)), ("Before the training", before(plan)))
+    for title, figures in tables:
+        if not figures:
+            continue
         print(f"\n{title}".rstrip() or "")
         for label, assumption in lines(figures):
             print_wrapped(f"{label}{assumption}", hang=len(label))

@@ -13,6 +13,8 @@ from gldfusion.reading import read_object
 from gldfusion.recipe import Recipe
 
 TOTALS, PROVENANCE = "training_totals.json", "fusion.json"
+FLOPS = "FLOPs of the pivot, without attention"
+"""4 for each parameter and token, and 2 more if it is trained: `gldfusion.fuse.flops` counts so too"""
 MEMORY, TIME = 1.25, 2.0
 """a plan of memory or time is right if it is wrong by at most this factor"""
 
@@ -68,13 +70,12 @@ def beside(plan: Plan, recipe: Recipe, fused: Path) -> list[Beside]:
             f"{fused} was trained by {provenance.get('processes')} processes, the plan is for {plan.machine.ranks}\n"
             "give the --hardware on which it was trained"
         )
-    parameters, tokens = plan.value(f"parameters of {PIVOT}"), plan.value("tokens of the training")
+    parameters, trained = plan.value(f"parameters of {PIVOT}"), plan.value("trained parameters")
+    tokens = plan.value("tokens of the training")
     seconds = 3600 * plan.value("hours of the training")
     return [
         Beside("peak memory of a process", plan.peak, totals["peak_memory_bytes"], "B", MEMORY),
         Beside("time of the training", seconds, totals["seconds"], "s", TIME),
         Beside("tokens of the training", tokens, totals["tokens"], "tokens", None),
-        Beside(
-            "FLOPs of the pivot, 6 for each parameter and token", 6 * parameters * tokens, totals["flops"], "FLOP", None
-        ),
+        Beside(FLOPS, (4 * parameters + 2 * trained) * tokens, totals["flops"], "FLOP", None),
     ]

@@ -27,15 +27,18 @@ CHANGES = (
     Change("train.micro_batch_size: 1", 1, lambda s: replace(s, micro_batch=1)),
     Change("--parallel fsdp", 2, lambda s: replace(s, parallel="fsdp")),
     Change("`cache` for every source", 2, lambda s: replace(s, cached=True)),
+    Change("`offload: true` for every source", 3, lambda s: replace(s, offload=True)),
     Change("train.gradient_checkpointing: true", 4, lambda s: replace(s, checkpointing=True)),
+    Change("`dtype: bfloat16` for every source", 16, lambda s: replace(s, half_sources=True)),
     Change(
         "train.weights: bfloat16 with train.optimizer: adamw_8bit",
-        8,
+        32,
         lambda s: replace(s, dtype="bfloat16", optimizer="adamw_8bit"),
     ),
-    Change("train.lora: {rank: 16}", 16, lambda s: replace(s, lora=s.lora or (16, ()))),
+    Change("train.lora: {rank: 16}", 64, lambda s: replace(s, lora=s.lora or (16, ()))),
 )
-"""the changes of settings that a plan may suggest"""
+"""the changes of settings that a plan may suggest. All changes of the time alone cost less together than the first one
+that changes the result, and so on"""
 
 
 def cheapest_change(inputs: Inputs, plan: Plan) -> tuple[str, Plan] | None:
@@ -49,7 +52,8 @@ def cheapest_change(inputs: Inputs, plan: Plan) -> tuple[str, Plan] | None:
         What to change, in words, and the plan with the change; None if nothing that is known here helps.
     """
     for machine in [plan.machine, *larger(plan.machine)]:
-        if inputs.recipe.train.batch_size % machine.ranks:
+        alone = inputs.recipe.train.on_policy is not None  # such a training runs in one process
+        if inputs.recipe.train.batch_size % machine.ranks or (alone and machine.ranks > 1):
             continue
         for chosen in _sets(plan.settings, machine):
             settings = plan.settings
@@ -66,7 +70,8 @@ def cheapest_change(inputs: Inputs, plan: Plan) -> tuple[str, Plan] | None:
 
 def _sets(settings: Settings, machine: Machine) -> Iterator[tuple[Change, ...]]:
     """Sets of changes that change something, in the order of their cost."""
-    useful = [c for c in CHANGES if c.apply(settings) != settings and (machine.ranks > 1 or "fsdp" not in c.words)]
+    shareable = machine.ranks > 1 and not settings.quantized
+    useful = [c for c in CHANGES if c.apply(settings) != settings and (shareable or "fsdp" not in c.words)]
     sets = chain.from_iterable(combinations(useful, n) for n in range(len(useful) + 1))
     return iter(sorted(sets, key=lambda chosen: (sum(c.cost for c in chosen), len(chosen))))
 

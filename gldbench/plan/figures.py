@@ -23,6 +23,8 @@ def shown(value: float, unit: str) -> str:
         return next(f"{value / size:,.1f} {name}" for size, name in _SIZES if value >= size or size == 1)
     if unit == "FLOP":
         return f"{value:.3g} FLOP"
+    if unit == "h" and 0 < value < 0.1:
+        return shown(3600 * value, "s")
     if unit in ("s", "h"):
         return f"{value:,.3g} {unit}" if value < 100 else f"{value:,.0f} {unit}"
     return f"{value:,.0f} {unit}".strip()

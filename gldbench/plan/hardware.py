@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ FREE = 0.95
 """share of a GPU's memory that a plan may use: the rest is lost to pieces that are too small"""
 CONTEXT = 1.0e9
 """bytes of a GPU that CUDA and its libraries take"""
-INSIDE, BETWEEN = 300e9, 25e9
-"""bytes per second at which gradients move between the GPUs of a node, and from one GPU to another node"""
+LINK_SHARE = 2 / 3
+"""share of the data sheet's bytes per second that the traffic inside a node is assumed to reach"""
+ADAPTER = 25e9
+"""bytes per second of the network adapter that each GPU is assumed to have: 200 Gbit/s"""
+UNKNOWN_LINK = 300e9
+"""bytes per second between the GPUs of this machine, assumed"""
 _FORM = re.compile(r"(?:(\d+)x)?(?:(\d+)x)?([a-z0-9_]+)", re.IGNORECASE)
 
 
@@ -39,6 +44,16 @@ class Machine:
     """FLOP/s that whole training steps reach on one device; 0: not measured yet"""
     source: str
     """a sentence: where the rate comes from"""
+    traffic: float = UNKNOWN_LINK
+    """bytes per second that a device sends, and at the same time receives, while all devices share something"""
+    traffic_source: str = "assumed"
+    """where `traffic` comes from"""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """type of a source's weights -> FLOP/s of one device; empty: those of `rate`"""
+
+    def rate_of(self, dtype: str) -> float:
+        """FLOP/s that a forward pass with weights of this type reaches on one device."""
+        return self.rates.get(dtype, self.rate)
 
     @property
     def ranks(self) -> int:
@@ -71,8 +86,37 @@ def machine_named(name: str, precision: str) -> Machine:
     nodes, per_node = (first, second) if second else (1, first)
     gpu = known["gpus"][kind]
     rate, source = _rate(known, kind, precision)
-    title = f"{f'{nodes} nodes with ' if nodes > 1 else ''}{per_node} x {gpu['title']}"
-    return Machine(name.lower(), title, nodes, per_node, FREE * gpu["memory"] - CONTEXT, True, rate, source)
+    half, single = (_rate(known, kind, name)[0] for name in ("bf16", "no"))
+    traffic, why = _traffic(gpu["link"], nodes, per_node)
+    return Machine(
+        name=name.lower(),
+        title=f"{f'{nodes} nodes with ' if nodes > 1 else ''}{per_node} x {gpu['title']}",
+        nodes=nodes,
+        per_node=per_node,
+        memory=FREE * gpu["memory"] - CONTEXT,
+        gpu=True,
+        rate=rate,
+        source=source,
+        traffic=traffic,
+        traffic_source=why,
+        rates={"float32": single, "bfloat16": half, "float16": half},
+    )
+
+
+def _traffic(link: float, nodes: int, per_node: int) -> tuple[float, str]:
+    """Bytes per second of one device while all devices share something, and where the number comes from.
+
+    In a ring, or in several rings side by side, each device sends as much as it receives. Between nodes, the adapters
+    of all GPUs of a node carry the parts together.
+    """
+    inside = LINK_SHARE * link
+    if nodes == 1:
+        return inside, f"{inside / 1e9:.0f} GB/s of each GPU, assumed: two thirds of the data sheet's link"
+    between = per_node * ADAPTER
+    if between < inside:
+        about = f"{per_node} adapters of {8 * ADAPTER / 1e9:.0f} Gbit/s in each node, one for each GPU"
+        return between, f"{between / 1e9:.0f} GB/s, assumed: {about}"
+    return inside, f"{inside / 1e9:.0f} GB/s of each GPU, assumed: two thirds of the data sheet's link"
 
 
 def _rate(known: dict[str, Any], kind: str, precision: str) -> tuple[float, str]:
@@ -110,9 +154,7 @@ def larger(machine: Machine) -> list[Machine]:
     if machine.name == HERE:
         return [machine_named(f"{n}xh200", "bf16") for n in (1, 2, 4, 8)]
     kind = machine.name.rpartition("x")[2]
-    counts = [n for n in (1, 2, 4, 8) if n > machine.per_node] if machine.nodes == 1 else []
-    more = [replace(machine_named(f"{n}x{kind}", "bf16"), rate=machine.rate, source=machine.source) for n in counts]
-    nodes = [n for n in (2, 4, 8) if n > machine.nodes]
-    return more + [
-        replace(machine_named(f"{n}x8x{kind}", "bf16"), rate=machine.rate, source=machine.source) for n in nodes
-    ]
+    counts = [f"{n}x{kind}" for n in (2, 4, 8) if n > machine.per_node] if machine.nodes == 1 else []
+    nodes = [f"{n}x8x{kind}" for n in (2, 4, 8) if n > machine.nodes]
+    found = [machine_named(name, "bf16") for name in [*counts, *nodes]]
+    return [replace(one, rate=machine.rate, source=machine.source) for one in found]

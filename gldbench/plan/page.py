@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from gldbench.plan.actual import Beside
@@ -18,6 +18,14 @@ def memory(plan: Plan) -> list[Figure]:
     room = shown(plan.machine.memory, "B")
     verdict = f"fits into the {room} of its device" if plan.fits else f"does not fit into the {room} of its device"
     return [*plan.memory, Figure("together", plan.peak, "B", verdict)]
+
+
+def before(plan: Plan) -> list[Figure]:
+    """The memory of one process that fills a cache before the training; empty if no source is cached."""
+    if plan.caching is None:
+        return []
+    words = "fits" if plan.caching.value <= plan.machine.memory else "does not fit"
+    return [replace(plan.caching, assumption=f"{plan.caching.assumption}; {words}")]
 
 
 def lines(figures: Sequence[Figure]) -> list[tuple[str, str]]:
@@ -67,15 +75,16 @@ def as_json(plan: Plan, change: tuple[str, Plan] | None, besides: Sequence[Besid
             "rate": plan.machine.rate,
             "rate_from": plan.machine.source,
         },
-        "settings": dataclasses.asdict(plan.settings),
+        "settings": asdict(plan.settings),
         "configurations": dict(plan.models),
         "figures": {f.name: _json(f) for f in plan.figures},
         "memory": {f.name: _json(f) for f in plan.memory},
         "peak_memory": plan.peak,
+        "caching": plan.caching and _json(plan.caching),
         "fits": plan.fits,
         "cheapest_change": change
         and {"change": change[0], "peak_memory": change[1].peak, "hours": change[1].value("hours of the training")},
-        "actual": [dataclasses.asdict(one) | {"within": one.within} for one in besides],
+        "actual": [asdict(one) | {"ratio": one.ratio, "within": one.within} for one in besides],
     }
 
 
@@ -86,10 +95,16 @@ def _json(figure: Figure) -> dict[str, Any]:
 def refusal(plan: Plan, change: tuple[str, Plan] | None) -> str:
     """What the user reads if a plan does not fit."""
     largest = max(plan.memory, key=lambda part: part.value)
+    room = shown(plan.machine.memory, "B")
     first = (
         f"{plan.recipe} does not fit {plan.machine.title}: a process needs {shown(plan.peak, 'B')} of "
-        f"{shown(plan.machine.memory, 'B')}; the largest part is {largest.name}, {shown(largest.value, 'B')}"
+        f"{room}; the largest part is {largest.name}, {shown(largest.value, 'B')}"
     )
+    if plan.caching and plan.peak <= plan.machine.memory:
+        first = (
+            f"{plan.recipe} does not fit {plan.machine.title}: a process that fills a cache needs "
+            f"{shown(plan.caching.value, 'B')} of {room}; {plan.caching.assumption}"
+        )
     if change is None:
         return (
             f"{first}\nno change that `gldbench plan` knows makes it fit: use a smaller model, or a smaller max_length"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +29,16 @@ TARGETS = "all-linear"
 """the layers that get an adapter if a recipe names none: every linear layer but the output layer"""
 
 
+def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:
+    """FLOPs of attention over all pairs of positions: query [b, h, s, d] with key, and the weights with value."""
+    batch, heads, length, width = query
+    return 2 * batch * heads * length * key[-2] * (width + value[-1])
+
+
+COUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+"""what torch's counter of FLOPs leaves out: fake tensors are those of a CPU, for whose attention it has no formula"""
+
+
 @dataclass(frozen=True)
 class Pass:
     """What one forward pass of a micro-batch needs, without the output layer unless a field says so."""
@@ -38,18 +49,30 @@ class Pass:
     """numbers in the weights that are trained"""
     head: int
     """numbers in the output layer: vocabulary size times width"""
+    vocabulary: int
+    """entries of the output layer"""
     width: int
     """width of the hidden states that the output layer reads"""
     largest_layer: int
     """numbers in the largest of the repeated layers, which FSDP gathers one by one"""
     outside: int
     """numbers in all other weights (embeddings, output layer), which FSDP keeps whole while a step is computed"""
+    widest: int
+    """largest side of a matrix in the repeated layers: the numbers that a layer makes of one token, at most"""
     places: int
     """tokens of the micro-batch"""
     flops: float
-    """of the forward pass, attention included"""
+    """of the forward pass, with attention over all pairs of tokens of a row"""
     kept: int
     """bytes that are kept for the backward pass"""
+
+    @property
+    def states(self) -> int:
+        """Numbers that a layer holds for each token at the same time, at most.
+
+        An MLP holds its gate, the other factor and their product; four states are those before, between and after.
+        """
+        return 3 * self.widest + 4 * self.width
 
     @property
     def output_flops(self) -> float:
@@ -150,7 +173,7 @@ def _run(whole: nn.Module, model: PreTrainedModel, shape: Shape) -> Pass:
             kept[id(storage)] = storage
         return tensor
 
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=COUNTED)
     ids = torch.zeros(shape.rows, shape.length, dtype=torch.long)
     saving = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with (
@@ -165,9 +188,11 @@ def _run(whole: nn.Module, model: PreTrainedModel, shape: Shape) -> Pass:
         parameters=parameters,
         trainable=sum(p.numel() for p in whole.parameters() if p.requires_grad),
         head=head.weight.numel(),
+        vocabulary=head.weight.shape[0],
         width=hidden.shape[-1],
         largest_layer=max(layers, default=0),
         outside=parameters - sum(layers),
+        widest=_widest(model),
         places=shape.rows * shape.length,
         flops=float(counter.get_total_flops()),
         kept=sum(storage.nbytes() for storage in kept.values()),
@@ -180,7 +205,19 @@ def storage_of(tensor: Tensor) -> Any:
 
 
 def sizes_of_layers(model: nn.Module) -> list[int]:
-    """Numbers in the weights of each repeated layer: of the entries of the module list that has most of them."""
+    """Numbers in the weights of each repeated layer."""
+    return [_size(layer) for layer in _layers(model)]
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    """The entries of the module list that has most numbers in its weights."""
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    found = [[sum(p.numel() for p in layer.parameters()) for layer in one] for one in lists]
-    return max(found, key=sum, default=[])
+    return list(max(lists, key=_size, default=[]))
+
+
+def _size(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _widest(model: nn.Module) -> int:
+    return max((max(p.shape) for layer in _layers(model) for p in layer.parameters() if p.ndim > 1), default=0)

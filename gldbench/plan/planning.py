@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
-from gldbench.plan.disk import disk
+from gldbench.plan.disk import STORED, caches_on_disk, disk
 from gldbench.plan.figures import Figure
 from gldbench.plan.hardware import Machine
 from gldbench.plan.here import libraries, standard_rate, try_fusion
-from gldbench.plan.memory import Live, parts
+from gldbench.plan.memory import SourceMemory, caching, host_memory, parts, source_memory
 from gldbench.plan.models import Found, configuration
 from gldbench.plan.passes import Pass, Shape, measure
-from gldbench.plan.settings import Settings
+from gldbench.plan.scratch import kernel_of
+from gldbench.plan.settings import BYTES, Settings, source_dtype
 from gldbench.plan.texts import Texts, texts_of
 from gldbench.plan.work import SourceWork, work, work_of_step
-from gldfusion.errors import InputError, require_known
+from gldfusion.checkpoint import stored_dtype
+from gldfusion.errors import require_known
+from gldfusion.prepare import check_batch_size, require_shardable
 from gldfusion.recipe import Recipe, steps_of
 
 PIVOT = "pivot"
-UNIT_LENGTH = 512
-"""tokens of the text on which the FLOPs of a source are counted, if the texts are not shorter"""
+READ_AT_ONCE = 64
+"""most texts that a source reads in one forward pass (`gldfusion.sources.LiveSource`)"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Plan:
     figures: tuple[Figure, ...]
     memory: tuple[Figure, ...]
     """parts of the memory of one process"""
+    caching: Figure | None
+    """the memory of a process that fills the largest cache; None if no source is cached"""
 
     @property
     def peak(self) -> float:
@@ -45,8 +50,8 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether one process fits its device."""
-        return self.peak <= self.machine.memory
+        """Whether one process fits its device, in the training and before it, when caches are filled."""
+        return max(self.peak, self.caching.value if self.caching else 0.0) <= self.machine.memory
 
     def value(self, name: str) -> float:
         """The value of a figure."""
@@ -93,62 +98,107 @@ def make_plan(inputs: Inputs, machine: Machine, settings: Settings) -> Plan:
         settings: the settings of the recipe, or changed ones.
 
     Raises:
-        InputError: a model cannot be built from its configuration, or the batch does not divide among the processes.
+        InputError: a model cannot be built from its configuration, or the recipe cannot be trained by so many processes
+            or shared in this way.
     """
     recipe, texts = inputs.recipe, inputs.texts
-    if recipe.train.batch_size % machine.ranks:
-        raise InputError(
-            f"batch_size {recipe.train.batch_size} does not divide evenly among {machine.ranks} processes\n"
-            f"choose a multiple of {machine.ranks}, or another --hardware"
-        )
+    check_batch_size(recipe.train, machine.ranks)
+    if settings.parallel == "fsdp" and machine.ranks > 1:
+        require_shardable(recipe)
     shape = _shape(inputs, settings)
     pivot = measure(inputs.pivot.config, shape)
     full = measure(inputs.pivot.config, replace(shape, checkpointing=False)) if settings.checkpointing else pivot
-    layers = int(inputs.pivot.config.get_text_config().num_hidden_layers)
-    sources = {name: _source(inputs, name) for name in inputs.sources}
+    sources = {name: measure(found.config, _source_shape(inputs, found)) for name, found in inputs.sources.items()}
     stored = 0.0 if machine.gpu else _libraries()  # before a model is made for the measurement of the rate
-    steps = steps_of(recipe.train, texts.examples)
     specs = {source.name: source for source in recipe.used_sources}
     beside = [name for name in sources if specs[name].cache is None and not settings.cached]
     length = texts.examples * texts.mean
     jobs = [
-        SourceWork(name, (one.flops + one.output_flops) / one.places, name not in beside, length)
-        for name, one in sources.items()
+        SourceWork(n, (p.flops + p.output_flops) / p.places, n not in beside, source_dtype(specs[n], settings), length)
+        for n, p in sources.items()
     ]
-    live = [Live(name, sources[name].parameters, specs[name].dtype, sources[name].width) for name in beside]
-    step_tokens = recipe.train.batch_size * texts.mean
-    if not machine.rate:
-        step_flops = work_of_step(step_tokens, pivot, jobs, settings)
-        rate, source = try_fusion(recipe, pivot, texts.examples, step_flops) or standard_rate(recipe)
-        machine = replace(machine, rate=rate, source=source)
-    kernel = "cpu" if not machine.gpu else "chunked" if recipe.train.kernel == "chunked" else "triton"
-    cached_tokens = length * (len(sources) - len(beside))
-    figures = [
-        *(Figure(f"parameters of {n}", p.parameters, "parameters", "counted in the model that transformers builds")
-          for n, p in {PIVOT: pivot, **sources}.items()),
-        Figure("trained parameters", pivot.trainable, "parameters", _trained(settings)),
-        Figure("texts", texts.examples, "texts", texts.source),
-        Figure("tokens of a text", texts.mean, "tokens", texts.source),
-        *work(steps, step_tokens, pivot, jobs, settings, machine),
-        *disk(
-            pivot.parameters, pivot.trainable, [p.parameters for p in sources.values()], cached_tokens,
-            recipe.k if recipe.k != "full" else 0, _columns(recipe), bool(recipe.train.evaluate_every),
-        ),
-        Figure(
-            "host memory while loading",
-            4.0 * pivot.parameters * machine.per_node,
-            "B",
-            "of each node: every process loads the whole pivot in float32 into main memory first",
-        ),
-    ]  # fmt: skip
+    machine = _with_rate(inputs, machine, settings, pivot, jobs)
+    kernel, read = kernel_of(recipe, machine), texts.largest_batch(READ_AT_ONCE)
+    held = {name: source_memory(specs[name], one, settings, kernel, read) for name, one in sources.items()}
+    live = [held[name] for name in beside]
+    cached = [source for name, source in held.items() if name not in beside]
+    layers = int(inputs.pivot.config.get_text_config().num_hidden_layers)
     return Plan(
         recipe=recipe.name,
         machine=machine,
         settings=settings,
         models={PIVOT: inputs.pivot.origin, **{name: found.origin for name, found in inputs.sources.items()}},
-        figures=tuple(figures),
+        figures=tuple(_figures(inputs, machine, settings, pivot, sources, jobs, live, cached)),
         memory=tuple(parts(pivot, full, layers, live, settings, machine.ranks, kernel, stored)),
+        caching=caching(cached, read, stored),
     )
+
+
+def _figures(
+    inputs: Inputs,
+    machine: Machine,
+    settings: Settings,
+    pivot: Pass,
+    sources: Mapping[str, Pass],
+    jobs: Sequence[SourceWork],
+    live: Sequence[SourceMemory],
+    cached: Sequence[SourceMemory],
+) -> list[Figure]:
+    """The figures of a plan that are no part of a device's memory."""
+    recipe, texts = inputs.recipe, inputs.texts
+    steps, step_tokens = steps_of(recipe.train, texts.examples), recipe.train.batch_size * texts.mean
+    rounds = -(-recipe.train.batch_size // (machine.ranks * settings.micro_batch))
+    base = pivot.parameters - (pivot.trainable if settings.lora else 0)
+    caches = caches_on_disk(
+        texts.examples * texts.mean * len(cached), 0 if recipe.k == "full" else recipe.k, _columns(recipe)
+    )
+    counted = "counted in the model that transformers builds"
+    found = [
+        *(
+            Figure(f"parameters of {n}", p.parameters, "parameters", counted)
+            for n, p in {PIVOT: pivot, **sources}.items()
+        ),
+        Figure("trained parameters", pivot.trainable, "parameters", _trained(settings)),
+        Figure("texts", texts.examples, "texts", texts.source),
+        Figure("tokens of a text", texts.mean, "tokens", texts.source),
+        *work(steps, step_tokens, pivot, jobs, settings, machine, rounds),
+        *disk(
+            pivot,
+            base,
+            _stored(recipe),
+            [p.parameters for p in sources.values()],
+            caches,
+            settings,
+            recipe.train,
+            steps,
+        ),
+    ]
+    if recipe.train.on_policy is not None:
+        written = float(steps * recipe.train.batch_size * recipe.train.on_policy.max_tokens)
+        about = "at most; neither the time nor the FLOPs of writing them are in this plan"
+        found.append(Figure("tokens that the pivot writes", written, "tokens", about))
+    if machine.gpu:
+        found.append(host_memory(machine, settings, base, live, cached))
+    return found
+
+
+def _with_rate(
+    inputs: Inputs, machine: Machine, settings: Settings, pivot: Pass, jobs: Sequence[SourceWork]
+) -> Machine:
+    """The machine with its rate, which is measured now if it is this machine."""
+    if machine.rate:
+        return machine
+    recipe, texts = inputs.recipe, inputs.texts
+    flops = work_of_step(recipe.train.batch_size * texts.mean, pivot, jobs, settings)
+    rate, source = try_fusion(recipe, pivot, texts.examples, flops) or standard_rate(recipe)
+    return replace(machine, rate=rate, source=source)
+
+
+def _stored(recipe: Recipe) -> float:
+    """Bytes of a parameter in the pivot's checkpoint: in its files, or as it is published if it is not here."""
+    if any(recipe.pivot.glob("*.safetensors")):
+        return float(BYTES[stored_dtype(recipe.pivot)])
+    return STORED
 
 
 def _shape(inputs: Inputs, settings: Settings) -> Shape:
@@ -170,9 +220,9 @@ def _longest(config: Any) -> int:
     return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 10**9)
 
 
-def _source(inputs: Inputs, name: str) -> Pass:
-    length = min(UNIT_LENGTH, inputs.texts.longest, _longest(inputs.sources[name].config))
-    return measure(inputs.sources[name].config, Shape(1, max(2, length), dtype="bfloat16", training=False))
+def _source_shape(inputs: Inputs, source: Found) -> Shape:
+    """The shape in which the FLOPs of a source are counted: one text of mean length."""
+    return Shape(1, max(2, min(round(inputs.texts.mean), _longest(source.config))), dtype="bfloat16", training=False)
 
 
 _libraries = cache(libraries)

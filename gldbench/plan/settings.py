@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gldfusion.recipe import Recipe
+from gldfusion.recipe import Recipe, SourceSpec
 
 Parallel = Literal["ddp", "fsdp"]
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -32,6 +32,10 @@ class Settings:
     """the frozen weights under the adapters take 4 bits each"""
     cached: bool
     """no source runs beside the pivot"""
+    half_sources: bool = True
+    """every source runs in 16 bits"""
+    offload: bool = True
+    """no source keeps its weights on the device of the pivot"""
 
 
 def _names(targets: Any) -> tuple[str, ...]:
@@ -59,4 +63,11 @@ def settings_of(recipe: Recipe, ranks: int, parallel: Parallel) -> Settings:
         lora=(lora["rank"], _names(lora["target_modules"])) if lora else None,
         quantized=bool(lora) and lora["quantization"] == "nf4",
         cached=all(source.cache is not None for source in recipe.used_sources),
+        half_sources=all(source.dtype != "float32" for source in recipe.used_sources),
+        offload=all(source.offload for source in recipe.used_sources),
     )
+
+
+def source_dtype(spec: SourceSpec, settings: Settings) -> str:
+    """The type of a source's weights: that of the recipe, or bfloat16 if the settings ask for 16 bits."""
+    return "bfloat16" if spec.dtype == "float32" and settings.half_sources else spec.dtype

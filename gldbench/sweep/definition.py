@@ -29,6 +29,12 @@ class SweepModel(Model):
     """precision in which a source runs"""
     weight: float = Field(default=1.0, ge=0)
     """weight of a source in the total loss"""
+    device: str | None = None
+    """torch name of the device on which a source runs"""
+    offload: bool = False
+    """keep a source's weights in main memory; see `SourceSpec.offload`"""
+    control: Literal["none", "shuffled", "permuted_ids"] = "none"
+    """negative control of a source; see `SourceSpec.control`"""
 
 
 class SweepEvaluation(Model):
@@ -119,9 +125,7 @@ def _of_recipe(recipe: Recipe) -> Sweep:
         title=f"The recipe {recipe.name}",
         together=True,
         pivots={"pivot": SweepModel(checkpoint=recipe.pivot)},
-        sources={
-            s.name: SweepModel(checkpoint=s.checkpoint, dtype=s.dtype, weight=s.weight) for s in recipe.used_sources
-        },
+        sources={s.name: SweepModel(**s.model_dump(exclude={"name", "cache"})) for s in recipe.used_sources},
         recipe=left,
         evaluation=SweepEvaluation(tasks=("paper11",)),
     )
@@ -153,13 +157,8 @@ def recipe_of(sweep: Sweep, name: str, run: Path) -> Recipe:
             "name": f"{sweep.name}-{name}",
             "pivot": str(sweep.pivots[pivot].checkpoint),
             "sources": [
-                {
-                    "name": source,
-                    "checkpoint": str(sweep.sources[source].checkpoint),
-                    "cache": str(run / "cache" / source),
-                    "dtype": sweep.sources[source].dtype,
-                    "weight": sweep.sources[source].weight,
-                }
+                {"name": source, "cache": str(run / "cache" / source)}
+                | sweep.sources[source].model_dump(mode="json", exclude={"hub"})
                 for source in sources
             ],
         },

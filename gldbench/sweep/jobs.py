@@ -51,6 +51,8 @@ def cache_one(recipe: Recipe, run: Path, source: str, progress: Progress) -> Non
         progress=progress,
         columns=needed_columns(TotalLoss(recipe).needs),
         dtype=spec.dtype,
+        device=spec.device,
+        offload=spec.offload,
         trust_remote_code=recipe.trust_remote_code,
         special=recipe.special_tokens_in_text,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,6 +82,7 @@ def plan_jobs(sweep: Sweep, run: Path, work: Work, options: SweepOptions, env_id
     """
     store = Store(run)
     caches: dict[str, Job] = {}
+    users: dict[str, list[Path]] = {}
     fused: list[Job] = []
     asked: dict[str, Job] = {}
 
@@ -96,17 +98,23 @@ def plan_jobs(sweep: Sweep, run: Path, work: Work, options: SweepOptions, env_id
         if recipe.k == "full":
             raise InputError("a sweep stores the logits of its sources, which needs a number of logits\nset k")
         check_cache_paths(recipe)
-        for source in sources:
-            arguments = {"recipe": recipe, "run": run, "source": source}
-            done = cached_mark(run, source).is_file
-            caches.setdefault(source, Job(f"cache {source}", cache_one, arguments, done))
         path = run / "checkpoints" / name
+        for source in sources:
+            users.setdefault(source, []).append(path)
+            arguments = {"recipe": recipe, "run": run, "source": source}
+            done = partial(_not_needed, cached_mark(run, source), users[source])
+            caches.setdefault(source, Job(f"cache {source}", cache_one, arguments, done))
         needs = tuple(f"cache {source}" for source in sources)
         done = partial(intact, path, "fused checkpoint")
         fused.append(Job(f"fuse {name}", fuse_one, {"recipe": recipe, "path": path}, done, needs))
         ask(name, path, True, (f"fuse {name}",))
         ask(pivot, sweep.pivots[pivot].checkpoint, False, ())
     return [*caches.values(), *fused, *asked.values()]
+
+
+def _not_needed(mark: Path, users: Sequence[Path]) -> bool:
+    """Whether a cache is complete, or all checkpoints that are fused with it are there."""
+    return mark.is_file() or all(path.is_dir() for path in users)
 
 
 def _work(sweep: Sweep, options: SweepOptions) -> Work:

@@ -27,7 +27,8 @@ def substituted(sweep: Sweep, folder: Path) -> Sweep:
     path = tiny_checkpoint(folder / "tiny")
 
     def tiny(models: dict[str, SweepModel]) -> dict[str, SweepModel]:
-        return {name: SweepModel(checkpoint=path, dtype="float32", weight=one.weight) for name, one in models.items()}
+        stand_in = {"checkpoint": path, "dtype": "float32", "device": None, "offload": False}
+        return {name: one.model_copy(update=stand_in) for name, one in models.items()}
 
     texts = [_text(number) for number in range(TEXTS)]
     data = _write(folder / "data.jsonl", [{"prompt": p, "response": r} for p, r in texts])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -16,6 +18,7 @@ from typer.testing import CliRunner
 from gldbench.cli import app
 from gldbench.jobs import Job
 from gldbench.ray_engine import run_on_ray
+from gldbench.store import Store
 from gldfusion.errors import InputError
 from gldfusion.files import hash_file
 
@@ -26,8 +29,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("def
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """Two nodes with one processor each. This process is connected to them."""
-    from ray import cloudpickle
-    from ray.cluster_utils import Cluster
+    from ray import cloudpickle  # pyright: ignore[reportMissingImports]  an extra
+    from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -105,19 +108,55 @@ def test_the_error_of_a_job_is_the_one_that_it_raised(cluster: None, tmp_path: P
     assert not (tmp_path / "later").exists()
 
 
-def run_paper(output: Path, engine: str) -> tuple[object, dict[str, str]]:
-    """Scores, and checksums of all weights, of the paper's recipe with a substitute."""
-    arguments = ["run", "paper", "--substitute", "tiny", "--engine", engine, "--output", str(output), "--json"]
-    result = CliRunner().invoke(app, [*arguments, "--workers", "2"])
+TIMES = ("seconds", "peak_memory")
+"""beginnings of the names of metrics that differ from run to run"""
+
+
+def results(run: Path) -> tuple[dict[str, str], list[dict[str, Any]], list[dict[str, Any]]]:
+    """What a run made, without times: checksums of all weights, what the checkpoints wrote, and all rows."""
+    weights = {str(p.relative_to(run.parent)): hash_file(p) for p in sorted(run.parent.rglob("*.safetensors"))}
+    store = Store(run)
+    written = [dataclasses.asdict(response) | {"seconds": 0} for response in store.responses()]
+    rows = [dataclasses.asdict(row) for row in store.rows() if not row.metric.startswith(TIMES)]
+    return weights, in_order(written), in_order(rows)
+
+
+def in_order(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """In an order that does not depend on which job ended first."""
+    return sorted(found, key=lambda one: json.dumps(one, sort_keys=True))
+
+
+def run_named(name: str, output: Path, engine: str, *arguments: str) -> Any:
+    """The results of one run in a folder of its own."""
+    run = output / engine / "run"
+    call = ["run", name, "--engine", engine, "--output", str(run), "--workers", "2", "--json", *arguments]
+    result = CliRunner().invoke(app, call)
     assert result.exit_code == 0, f"{result.output}{result.exception!r}"
-    weights = {str(p.relative_to(output)): hash_file(p) for p in sorted(output.rglob("*.safetensors"))}
-    return json.loads(result.stdout)["scores"], weights
+    return results(run)
 
 
-def test_a_sweep_gives_the_results_of_serial(cluster: None, tmp_path: Path) -> None:
-    scores, weights = run_paper(tmp_path / "serial", "serial")
-    assert run_paper(tmp_path / "ray", "ray") == (scores, weights)
-    assert "checkpoints/pivot-fused/model.safetensors" in weights
+@pytest.mark.parametrize(
+    ("name", "arguments", "made"),
+    [
+        ("paper", ("--substitute", "tiny"), "run/checkpoints/pivot-fused"),
+        (
+            "distill-appendix",
+            ("--substitute", "tiny", "--only", "gpt2-120m-from-llama3-8b,bloomz-560m-from-qwen2.5-7b"),
+            "run/checkpoints/bloomz-560m-from-qwen2.5-7b",
+        ),
+        (str(Path(__file__).parent / "mini.yaml"), (), "run/checkpoints/sft+uld+gld-seed0"),
+    ],
+    ids=["paper", "distill-appendix", "experiment"],
+)
+def test_ray_gives_the_results_of_serial(
+    cluster: None, tmp_path: Path, name: str, arguments: tuple[str, ...], made: str
+) -> None:
+    """All weights, all responses and all rows are equal, but for times and memory."""
+    weights, written, rows = run_named(name, tmp_path, "serial", *arguments)
+    assert f"{made}/model.safetensors" in weights
+    assert rows
+    assert bool(written) == (name != "paper")  # its benchmarks are not evaluated without --data
+    assert run_named(name, tmp_path, "ray", *arguments) == (weights, written, rows)
 
 
 def test_a_cluster_that_does_not_answer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def make_recipe(tmp_path: Path) -> RecipeMaker:
 
 @pytest.fixture
 def medium(tmp_path: Path) -> Path:
-    """A random pivot of 17 million parameters, so that its weights and its states count beside Python's own memory."""
+    """A random pivot of 13 million parameters, so that its weights and its states count beside Python's own memory."""
     tiny = tiny_checkpoint(tmp_path / "models" / "tiny")
     config = LlamaConfig.from_pretrained(
         tiny, hidden_size=512, intermediate_size=1536, num_hidden_layers=5, num_attention_heads=8, num_key_value_heads=8

@@ -70,6 +70,21 @@ def test_a_pass_counts_the_bytes_that_a_real_forward_pass_keeps(config: object, 
     assert measure(config, Shape(2, 24, autocast=autocast)).kept == pytest.approx(real, rel=0.05)
 
 
+@pytest.mark.parametrize("length", [32, 256])
+@pytest.mark.parametrize("training", [False, True])
+def test_attention_counts_as_work(length: int, training: bool) -> None:
+    """Four FLOPs for each pair of tokens and number of a head; torch's own counter leaves them out on a CPU."""
+    matrices = 3 * (4 * 64 * 64 + 3 * 64 * 96)
+    attention = 3 * 4 * length * 64
+    counted = measure(LLAMA, Shape(2, length, training=training)).flops
+    assert counted == 2 * length * (2 * matrices + attention)
+
+
+def test_the_widest_result_of_a_layer() -> None:
+    assert measure(LLAMA, Shape(1, 8)).widest == 96
+    assert measure(GPT2, Shape(1, 8)).widest == 4 * 64
+
+
 def test_checkpointing_keeps_less_and_adapters_train_less() -> None:
     full = measure(LLAMA, Shape(2, 32))
     assert measure(LLAMA, Shape(2, 32, checkpointing=True)).kept < full.kept / 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from gldbench.plan.recipes import SHIPPED
 from gldbench.sweep.definition import find_sweep, fusions, load_sweep, recipe_of
 from gldbench.sweep.sets import load_set
 from gldfusion.errors import InputError
-from gldfusion.recipe import TrainSpec
+from gldfusion.recipe import load_recipe
 
 
 def run(*arguments: object) -> Result:
@@ -31,12 +32,9 @@ def printed(*arguments: object) -> dict[str, Any]:
 
 @pytest.fixture
 def appendix(tmp_path: Path) -> Path:
-    """The shipped sweep of the appendix, without keys that `TrainSpec` does not know."""
-    content = yaml.safe_load((SHIPPED / "distill-appendix.yaml").read_text())
-    train = content["recipe"]["train"]
-    content["recipe"]["train"] = {name: value for name, value in train.items() if name in TrainSpec.model_fields}
+    """A copy of the shipped sweep of the appendix, whose paths refer to an empty folder."""
     path = tmp_path / "distill-appendix.yaml"
-    path.write_text(yaml.safe_dump(content))
+    shutil.copy(SHIPPED / path.name, path)
     return path
 
 
@@ -65,6 +63,39 @@ def test_the_appendix_runs_whole_with_a_substitute_and_resumes(appendix: Path, t
     assert again["jobs_run"] == 0
     assert again["scores"] == found["scores"]
     assert "the scores mean nothing" in run(*arguments).stdout
+
+
+def test_a_recipe_keeps_the_settings_of_its_sources(tmp_path: Path) -> None:
+    """But for the cache, which lies in the folder of the run."""
+    source = {"name": "a", "checkpoint": "a", "dtype": "float16", "weight": 0.5, "device": "cpu", "offload": True}
+    content = {
+        "name": "own",
+        "pivot": "pivot",
+        "data": "data.jsonl",
+        "sources": [source | {"control": "shuffled"}, {"name": "b", "checkpoint": "b", "cache": "cache"}],
+        "terms": [{"loss": "uld", "weight": 0.5}],
+        "train": {"steps": 2, "batch_size": 2, "learning_rate": 0.1},
+    }
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(content))
+    recipe, run = load_recipe(path), tmp_path / "run"
+    made = recipe_of(load_sweep(str(path)), "pivot-fused", run)
+    expected = [s.model_copy(update={"cache": run / "cache" / s.name}) for s in recipe.sources]
+    assert list(made.sources) == expected
+    assert made.train == recipe.train
+    assert made.terms == recipe.terms
+
+
+def test_a_checkpoint_that_was_fused_elsewhere_is_only_evaluated(appendix: Path, tmp_path: Path) -> None:
+    """A fusion that needs several GPUs is launched by hand, into the folder of the run."""
+    name = "gpt2-120m-from-llama3-8b"
+    arguments = (appendix, "--substitute", "tiny", "--engine", "serial", "--only", name, "--output")
+    whole = printed(*arguments, tmp_path / "whole")
+    assert whole["jobs_run"] == 1 + 1 + 2
+    shutil.copytree(tmp_path / "whole" / "checkpoints" / name, tmp_path / "other" / "checkpoints" / name)
+    other = printed(*arguments, tmp_path / "other")
+    assert other["jobs_run"] == 2
+    assert other["scores"] == whole["scores"]
 
 
 @pytest.mark.slow
