@@ -87,7 +87,7 @@ def read_texts(world: Path, sources: Sequence[str], k: int, max_length: int, cou
     tokenizer = load_tokenizer(world / "models" / "pivot")
     examples = [Example(one.id, one.prompt, one.response) for one in read_set(world, "validation")]
     live = [LiveSource(name, world / "models" / name, k, max_length) for name in sources]
-    data = FusionData(examples, tokenizer, max_length, live)
+    data = FusionData.of(examples, tokenizer, max_length, live)
     if len(data.usable) < count:
         raise InputError(
             f"--sequences: expected at most {len(data.usable)}, the number of texts in the validation set, got {count}"

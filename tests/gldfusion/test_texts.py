@@ -23,7 +23,7 @@ from gldfusion.model import load_tokenizer
 from gldfusion.pool import worker_context, worker_pool
 from gldfusion.recipe import DataPart, Recipe
 from gldfusion.sources import encode_example
-from gldfusion.texts import Encoding, Texts, load_texts, store, workers
+from gldfusion.texts import Encoding, Texts, encode_texts, load_texts, store, workers
 from tests.gldfusion.conftest import LINES
 
 RECORDS: list[dict[str, Any]] = [
@@ -67,6 +67,25 @@ def folders(cache: Path) -> list[Path]:
 
 def not_again(*_: Any) -> None:
     raise AssertionError("the texts were encoded again")
+
+
+def test_a_process_encodes_small_data_once(
+    data: Path, encoding: Encoding, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "LARGE", 1 << 40)
+    first = load(encoding, data)
+    other = load(replace(encoding, max_length=32), data)
+    assert max(other.lengths) == 32
+    data.write_text(data.read_text() + json.dumps({"prompt": "one", "response": "more"}) + "\n")
+    assert len(load(encoding, data).examples) == len(RECORDS) + 1
+    data.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
+    monkeypatch.setattr(store, "encode_texts", not_again)
+    assert load(encoding, data) is first
+    assert not cache.exists()
+    for seed in range(store.KEPT):
+        monkeypatch.setattr(store, "encode_texts", encode_texts)
+        load(encoding, data, seed=seed + 1)
+    assert load(encoding, data) is not first
 
 
 @pytest.mark.parametrize("special", ["parse", "text"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -64,7 +63,8 @@ def encode_texts(tokenizer: Any, examples: Sequence[Example], max_length: int, s
 
 
 def _written(example: Example) -> bytes:
-    return json.dumps(astuple(example), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    fields = (example.id, example.prompt, example.response, example.history, example.chat, example.group)
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def _read(text: bytes) -> Example:

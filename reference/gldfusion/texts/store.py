@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import inspect
 import logging
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -37,10 +38,15 @@ _log = logging.getLogger(__name__)
 
 LARGE = 8 << 20
 """bytes of data files from which on the encoded texts are kept in a file"""
+KEPT = 4
+"""texts of small data that a process keeps: those who train often on the same data encode them once"""
 FILE = "texts.arrow"
 CODE = (align, chat, conversations, examples, sources, specials, templates, tokens, turns, columns)
 """the modules that read and encode texts"""
 PACKAGES = ("tokenizers", "transformers", "jinja2")
+
+_small: OrderedDict[str, Texts] = OrderedDict()
+"""the texts of small data by the name of what decides them, the last used at the end"""
 
 
 def load_texts(data: Sequence[DataPart], seed: int, tokenizer: PreTrainedTokenizerFast, encoding: Encoding) -> Texts:
@@ -58,10 +64,17 @@ def load_texts(data: Sequence[DataPart], seed: int, tokenizer: PreTrainedTokeniz
     """
     found = [_files(part) for part in data]
     files = [file for part in found for file in part]
-    if not all(found) or sum(file.stat().st_size for file in files) < LARGE:
-        read = load_examples(data, seed)
-        return Texts([encode_texts(tokenizer, read, encoding.max_length, encoding.special)])
-    path = require_user_cache("texts", "encoded texts") / _name(data, seed, files, encoding)
+    if not all(found):
+        return _encoded(data, seed, tokenizer, encoding)
+    name = _name(data, seed, files, encoding)
+    if sum(file.stat().st_size for file in files) < LARGE:
+        if name not in _small:
+            _small[name] = _encoded(data, seed, tokenizer, encoding)
+        _small.move_to_end(name)
+        while len(_small) > KEPT:
+            _small.popitem(last=False)
+        return _small[name]
+    path = require_user_cache("texts", "encoded texts") / name
     with _locked(path, fcntl.LOCK_SH):
         if intact(path):
             return open_texts(path)
@@ -73,6 +86,11 @@ def load_texts(data: Sequence[DataPart], seed: int, tokenizer: PreTrainedTokeniz
             remove_leftovers(path)
             write_texts(path, load_examples(data, seed), encoding)
         return open_texts(path)
+
+
+def _encoded(data: Sequence[DataPart], seed: int, tokenizer: PreTrainedTokenizerFast, encoding: Encoding) -> Texts:
+    """Reads the data and encodes them in this process."""
+    return Texts([encode_texts(tokenizer, load_examples(data, seed), encoding.max_length, encoding.special)])
 
 
 def write_texts(path: Path, read: Sequence[Example], encoding: Encoding) -> None:
