@@ -25,6 +25,8 @@ class SweepModel(Model):
     """its folder"""
     hub: str = ""
     """its name on the hub, for the reader"""
+    vllm: str | None = None
+    """address of a vLLM server that runs a source; see `SourceSpec.vllm`"""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """precision in which a source runs"""
     weight: float = Field(default=1.0, ge=0)

@@ -34,6 +34,7 @@ def cache_one(recipe: Recipe, run: Path, source: str, progress: Progress) -> Non
     """Job: stores the logits of one source."""
     from gldfusion.cache import build_cache
     from gldfusion.cache.columns import needed_columns
+    from gldfusion.cache.vllm import VllmServer
     from gldfusion.examples import load_examples
     from gldfusion.objective import TotalLoss
 
@@ -55,6 +56,7 @@ def cache_one(recipe: Recipe, run: Path, source: str, progress: Progress) -> Non
         offload=spec.offload,
         trust_remote_code=recipe.trust_remote_code,
         special=recipe.special_tokens_in_text,
+        answers=None if spec.vllm is None else VllmServer(spec.vllm, k),
     )
     write_json(cached_mark(run, source), {"source": source, "texts": len(examples), "new": new})
 

@@ -27,7 +27,7 @@ def substituted(sweep: Sweep, folder: Path) -> Sweep:
     path = tiny_checkpoint(folder / "tiny")
 
     def tiny(models: dict[str, SweepModel]) -> dict[str, SweepModel]:
-        stand_in = {"checkpoint": path, "dtype": "float32", "device": None, "offload": False}
+        stand_in = {"checkpoint": path, "dtype": "float32", "device": None, "offload": False, "vllm": None}
         return {name: one.model_copy(update=stand_in) for name, one in models.items()}
 
     texts = [_text(number) for number in range(TEXTS)]

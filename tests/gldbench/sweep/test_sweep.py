@@ -72,7 +72,10 @@ def test_a_recipe_keeps_the_settings_of_its_sources(tmp_path: Path) -> None:
         "name": "own",
         "pivot": "pivot",
         "data": "data.jsonl",
-        "sources": [source | {"control": "shuffled"}, {"name": "b", "checkpoint": "b", "cache": "cache"}],
+        "sources": [
+            source | {"control": "shuffled"},
+            {"name": "b", "checkpoint": "b", "cache": "c", "vllm": "http://b"},
+        ],
         "terms": [{"loss": "uld", "weight": 0.5}],
         "train": {"steps": 2, "batch_size": 2, "learning_rate": 0.1},
     }
