@@ -77,8 +77,10 @@ def test_a_stopped_build_says_how_to_go_on(models: dict[str, Path], tmp_path: Pa
 
 
 WHILE_PYTHON_FINALIZES = """
-import os, sys, time
+import os, signal, sys, time
 from gldbench import cli
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with SIGINT ignored
 
 class Finalized:
     def __del__(self):
