@@ -228,7 +228,8 @@ def test_plan_and_actual_of_the_tiny_recipe(make_recipe: Any, tmp_path: Path, ca
     assert found["tokens of the training"]["ratio"] == pytest.approx(1, rel=0.05)
     assert found["time of the training"]["factor"] == 2
     page = run(recipe, "--actual", path).stdout
-    assert "yes, a factor of 1.25" in page
+    # this process, which holds what other tests loaded, may be larger than the one that trained
+    assert re.search(r"peak memory of a process +[\d.]+ .B +[\d.]+ .B +[\d.]+ +(yes|no), a factor of 1.25", page), page
     assert re.search(r"time of the training +[\d.]+ s +[\d.]+ s +[\d.]+ +(yes|no), a factor of 2", page), page
 
 
