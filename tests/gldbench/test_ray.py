@@ -115,20 +115,12 @@ TIMES = ("seconds", "peak_memory")
 def results(run: Path) -> tuple[dict[str, str], list[dict[str, Any]], list[dict[str, Any]]]:
     """What a run made, without times: checksums of all weights, what the checkpoints wrote, and all rows.
 
-<<<<<<< HEAD
-    An experiment that runs serially has another environment, because the environment holds the number of workers.
-    """
-    weights = {str(p.relative_to(run.parent)): hash_file(p) for p in sorted(run.parent.rglob("*.safetensors"))}
-    store = Store(run)
-    written = [dataclasses.asdict(response) | {"seconds": 0} for response in store.responses()]
-=======
     An experiment that runs serially has another environment, because the environment holds the number of workers. With
     a substitute several models are the same, whose responses are stored under the name of the one that asked first.
     """
     weights = {str(p.relative_to(run.parent)): hash_file(p) for p in sorted(run.parent.rglob("*.safetensors"))}
     store = Store(run)
     written = [dataclasses.asdict(response) | {"seconds": 0, "subject": ""} for response in store.responses()]
->>>>>>> c14d7454aae7cf13d2547f5042be4c2d4d4c5825
     rows = [dataclasses.asdict(row) | {"env_id": ""} for row in store.rows() if not row.metric.startswith(TIMES)]
     return weights, in_order(written), in_order(rows)
 
