@@ -54,8 +54,10 @@ def require_answered(columns: Collection[str]) -> None:
 class Answers(Protocol):
     """Where the logprobs of texts come from."""
 
-    model: str
-    """name of the source"""
+    @property
+    def model(self) -> str:
+        """Name of the source."""
+        ...
 
     def ask(self, texts: Sequence[Sequence[int]]) -> list[Sequence[Place | None]]:
         """`prompt_logprobs` of each text, which is given as its ids.
