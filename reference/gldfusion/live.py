@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -170,8 +171,19 @@ def _start_tracker(fusion: Fusion, name: str, first: int) -> list[GeneralTracker
     project = recipe.name if name == "tensorboard" else "gldbench"
     config = None if name == "tensorboard" else settings  # its hparams would add a run of their own at each start
     try:
+        if name == "mlflow":
+            keep_mlflow_in(folder)
         fusion.accelerator.init_trackers(project, config, {name: options[name]})
     except Exception as error:  # each package has errors of its own
         reason = one_line(f"{type(error).__name__}: {error}", 200)
         raise InputError(f"the tracker {name} did not start ({reason})\nmend it, or give --tracker none") from error
     return fusion.accelerator.trackers
+
+
+def keep_mlflow_in(folder: Path) -> None:
+    """Lets MLflow write into a folder, unless its environment variable names a server or another place.
+
+    By itself it writes into the current folder.
+    """
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        importlib.import_module("mlflow").set_tracking_uri(f"sqlite:///{(folder / 'mlflow.db').resolve()}")

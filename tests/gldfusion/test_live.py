@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from gldfusion.data import FusionData, read_examples
 from gldfusion.errors import InputError
 from gldfusion.files import hash_file
 from gldfusion.fuse import fuse
-from gldfusion.live import data_lines, duration, step_line
+from gldfusion.live import data_lines, duration, keep_mlflow_in, step_line
 from gldfusion.manifest import verify_manifest
 from gldfusion.model import load_tokenizer
 from gldfusion.prepare import prepare
@@ -182,6 +184,19 @@ def test_a_tracker_that_fails_is_told(
     ):
         fuse(make_recipe(), tmp_path / "out", watch=Watch(tracker="tensorboard"))
     assert not (tmp_path / "out").exists()
+
+
+def test_mlflow_writes_beside_the_output_unless_a_server_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setitem(sys.modules, "mlflow", cast(Any, SimpleNamespace(set_tracking_uri=told.append)))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    keep_mlflow_in(tmp_path)
+    assert told == [f"sqlite:///{tmp_path}/mlflow.db"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
+    keep_mlflow_in(tmp_path)
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
