@@ -26,7 +26,7 @@ class SourceMemory:
     resident: int
     """numbers of its weights that lie on the device: all, or with `offload` one layer and the output layer"""
     parameters: int
-    """numbers of all its weights, which main memory holds while it is loaded"""
+    """numbers of all its weights, which main memory holds with `offload`"""
     dtype: str
     states: int
     """numbers that one layer holds for each token, at most"""
@@ -172,11 +172,17 @@ def host_memory(
         live: sources that run beside the pivot.
         cached: the other sources.
     """
-    one = {source.name: float(source.parameters * BYTES[source.dtype]) for source in (*live, *cached)}
-    training = base * BYTES[settings.dtype] + max((one[source.name] for source in live), default=0.0)
-    before = max((one[source.name] for source in cached), default=0.0)
-    about = f"of each node: each of {machine.per_node} processes loads a whole model into main memory first; "
-    about += f"the largest is {'the pivot' if training >= before else 'a cached source'}" + (
-        ", with the largest live source" if live and training >= before else ""
-    )
-    return Figure("host memory while loading", machine.per_node * max(training, before), "B", about)
+    def in_main_memory(source: SourceMemory) -> float:
+        """Bytes of all processes of a node. Without offload the weights go from the files to the device."""
+        offloaded = source.resident < source.parameters
+        return float(machine.per_node * source.parameters * BYTES[source.dtype]) if offloaded else 0.0
+
+    once = settings.parallel == "fsdp" and machine.ranks > 1
+    pivot = base * BYTES[settings.dtype] * (1 if once else machine.per_node)
+    training = pivot + sum(map(in_main_memory, live))
+    before = max(map(in_main_memory, cached), default=0.0)
+    who = "the first process loads the whole pivot" if once else "each process loads the whole pivot"
+    about = who + (", and live sources with offload are kept there" if training > pivot else "")
+    if before > training:
+        about = "a cached source with offload is kept there by each process"
+    return Figure("host memory while loading", max(training, before), "B", f"of a node: {about}")

@@ -22,10 +22,11 @@ from gldfusion.checkpoint import stored_dtype
 from gldfusion.errors import require_known
 from gldfusion.prepare import check_batch_size, require_shardable
 from gldfusion.recipe import Recipe, steps_of
+from gldfusion.sources import TOKENS_AT_ONCE
 
 PIVOT = "pivot"
 READ_AT_ONCE = 64
-"""most texts that a source reads in one forward pass (`gldfusion.sources.LiveSource`)"""
+"""most texts that a source reads in one forward pass (`gldfusion.sources.LiveSource`), together `TOKENS_AT_ONCE` tokens"""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def make_plan(inputs: Inputs, machine: Machine, settings: Settings) -> Plan:
         for n, p in sources.items()
     ]
     machine = _with_rate(inputs, machine, settings, pivot, jobs)
-    kernel, read = kernel_of(recipe, machine), texts.largest_batch(READ_AT_ONCE)
+    kernel = kernel_of(recipe, machine)
+    read = min(texts.largest_batch(READ_AT_ONCE), max(TOKENS_AT_ONCE, texts.longest))
     held = {name: source_memory(specs[name], one, settings, kernel, read) for name, one in sources.items()}
     live = [held[name] for name in beside]
     cached = [source for name, source in held.items() if name not in beside]

@@ -60,6 +60,7 @@ def load_model(
     dtype: torch.dtype | str = torch.float32,
     trust_remote_code: bool = False,
     quantization: QuantizationConfigMixin | None = None,
+    device: torch.device | None = None,
 ) -> PreTrainedModel:
     """Loads a causal language model from a local folder, in evaluation mode.
 
@@ -68,6 +69,7 @@ def load_model(
         dtype: type of the weights in memory; "auto": the type in which they are stored; or a name such as "bfloat16".
         trust_remote_code: whether code that the checkpoint brings may run.
         quantization: how the weights of linear layers are quantised in memory. None: they are not.
+        device: where the weights go, straight from the files. None: into main memory.
 
     Raises:
         InputError: the folder is not a checkpoint, files in it are damaged, or weights are missing.
@@ -88,6 +90,7 @@ def load_model(
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
             **({} if quantization is None else {"quantization_config": quantization}),
+            **({} if device is None else {"device_map": {"": device}}),
         )
     model, report = cast(tuple[PreTrainedModel, dict[str, set[str]]], loaded)
     if missing := sorted(report["missing_keys"]):  # transformers would fill them with random numbers
@@ -96,6 +99,26 @@ def load_model(
             f"expected all weights of a {type(model).__name__}"
         )
     return model.eval()
+
+
+def model_without_weights(path: Path, trust_remote_code: bool = False) -> PreTrainedModel:
+    """The model of a checkpoint, in evaluation mode, with parameters and buffers that have shapes only.
+
+    They are on the device "meta" and need no memory. Their type is float32, whatever is stored.
+
+    Raises:
+        InputError: the folder is not a checkpoint, or files in it are damaged.
+    """
+    require_checkpoint(path, trust_remote_code)
+    require_settings(path)
+    with reading(path, "the model"), quiet():
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
+        return _from_config(config, trust_remote_code).eval()
+
+
+def _from_config(config: PreTrainedConfig, trust_remote_code: bool) -> PreTrainedModel:
+    with torch.device("meta"):  # allocates nothing
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
 
 
 def _require_size(path: Path, config: PreTrainedConfig, stored: int, trust_remote_code: bool) -> None:
@@ -110,8 +133,7 @@ def _require_size(path: Path, config: PreTrainedConfig, stored: int, trust_remot
     Raises:
         InputError: it is.
     """
-    with torch.device("meta"):  # allocates nothing
-        size = parameter_count(AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code))
+    size = parameter_count(_from_config(config, trust_remote_code))
     if size > PACKED * stored:
         raise InputError(
             f"not a checkpoint: the configuration in {path} asks for {size} parameters, "
@@ -181,6 +203,7 @@ class SignalModel(nn.Module):
         k: int | None,
         needs: Collection[str] = (),
         kernel: Implementation = "auto",
+        after_head: AfterHead | None = None,
     ) -> None:
         """Wraps a model.
 
@@ -189,6 +212,7 @@ class SignalModel(nn.Module):
             k: how many logits the signals keep per position; None keeps the whole vocabulary.
             needs: what the losses read besides values, mask and nll (`Loss.needs`).
             kernel: `impl` of `topk_cross_entropy`.
+            after_head: what another process measured, where this one has no weights. None: it is measured.
 
         Raises:
             InputError: k is larger than the vocabulary, or the signals would not be those of the model's own logits
@@ -196,7 +220,7 @@ class SignalModel(nn.Module):
         """
         super().__init__()
         self.model = model
-        self.after_head = measure(model)
+        self.after_head = measure(model) if after_head is None else after_head
         self.vocabulary = self.after_head.entries
         if k is not None and k > self.vocabulary:
             raise InputError(
@@ -209,8 +233,9 @@ class SignalModel(nn.Module):
         statistics = {"lse", "moments", "logits", "nll"} & set(needs)
         self.use: Use = "any" if statistics else "sum"
         self.scratch = Scratch()
-        with self.any_kernel():
-            require_own_logits(self)
+        if after_head is None:
+            with self.any_kernel():
+                require_own_logits(self)
 
     @contextmanager
     def any_kernel(self) -> Iterator[None]:

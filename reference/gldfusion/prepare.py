@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from gldfusion.cache import SourceCache
 from gldfusion.cache.columns import needed_columns
@@ -25,18 +25,18 @@ from gldfusion.files import hash_json
 from gldfusion.hashes import hash_checkpoint
 from gldfusion.inputs import require_embedded
 from gldfusion.kernels.dispatch import require_kernel
-from gldfusion.layers import recompute_layers
 from gldfusion.memory import PeakMemory
-from gldfusion.model import SignalModel, load_model, load_tokenizer, vocabulary_size
+from gldfusion.model import SignalModel, load_tokenizer, vocabulary_size
 from gldfusion.objective import TotalLoss
 from gldfusion.optim import make_optimizer, require_optimizer
-from gldfusion.packing import Packer, packer_of, reason_to_pad, set_attention
+from gldfusion.packing import Packer, packer_of, reason_to_pad
 from gldfusion.paths import hidden
+from gldfusion.pivot import load_pivot
 from gldfusion.positions import require_positions
 from gldfusion.reading import shown
 from gldfusion.recipe import DataPart, Recipe, SourceSpec, TrainSpec, steps_of
 from gldfusion.recipe_paths import check_paths
-from gldfusion.sharding import Sharding, gather_nothing, is_sharded, shard
+from gldfusion.sharding import Sharding, gather_nothing, is_sharded
 from gldfusion.sources import Example, LiveSource, SourceSignals
 from gldfusion.texts import Texts, encoding_of, load_texts
 from gldfusion.vocab import require_map_folder
@@ -98,8 +98,11 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path, sharding: Sh
     tokenizer = load_tokenizer(recipe.pivot, recipe.trust_remote_code)
     texts = load_texts(recipe.data, recipe.data_seed, tokenizer, encoding_of(recipe))
     k = kept(recipe) if loss.terms else 1
-    pivot = load_pivot(recipe)
-    model = SignalModel(pivot, k, loss.needs, recipe.train.kernel)
+    sharded = sharding is not None and accelerator.num_processes > 1
+    if sharded:
+        require_shardable(recipe)
+    model = load_pivot(recipe, k, loss.needs, accelerator, sharding if sharded else None)
+    pivot = model.model
     specs = recipe.used_sources
     sources = [open_source(s, recipe, texts.examples, accelerator.device, loss.needs) for s in specs]
     data = FusionData(texts, tokenizer, sources)
@@ -108,10 +111,6 @@ def prepare(recipe: Recipe, accelerator: Accelerator, output: Path, sharding: Sh
     for number in np.flatnonzero(texts.largest >= embeddings)[:1].tolist():
         require_embedded(texts.encoded[number], embeddings, tokenizer, texts.examples[number].id)
     require_positions(pivot, int(texts.lengths.max()), "the longest text of the data")
-    sharded = sharding is not None and accelerator.num_processes > 1
-    if sharding is not None and sharded:
-        require_shardable(recipe)
-        shard(pivot, sharding, accelerator.num_processes, accelerator.device)
     unpacked = reason_not_to_pack(recipe.train, accelerator, model)
     data.packer = packer_of(model, unpacked)
     loss.check(sources, data.vocabulary_hash, vocabulary_size(tokenizer))
@@ -173,27 +172,6 @@ def join_processes(
     if train.precision == "bf16":
         model.forward = torch.autocast(accelerator.device.type, torch.bfloat16)(model.forward)
     return model, make_optimizer(model, train)
-
-
-def load_pivot(recipe: Recipe) -> PreTrainedModel:
-    """Loads the pivot with the recipe's weights, attention, adapters and recomputed layers.
-
-    Raises:
-        InputError: the checkpoint is wrong, a package is missing, or the pivot has no such modules.
-    """
-    train, lora = recipe.train, recipe.train.lora
-    if lora is None:
-        pivot = load_model(recipe.pivot, train.weights, recipe.trust_remote_code)
-    else:
-        from gldfusion.lora import add_adapters, four_bits  # loads peft, which most trainings do not need
-
-        bits = four_bits(train) if lora.quantization == "nf4" else None
-        pivot = load_model(recipe.pivot, train.weights, recipe.trust_remote_code, bits)
-        add_adapters(pivot, lora, recipe.pivot, train.seed)
-    set_attention(pivot, train.attention)
-    if train.gradient_checkpointing:
-        recompute_layers(pivot)
-    return pivot
 
 
 def validation_data(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, packer: Packer | None) -> FusionData | None:

@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 from accelerate.utils import FullyShardedDataParallelPlugin
 from torch import Tensor, nn
-from torch.distributed import is_initialized
+from torch.distributed import broadcast, broadcast_object_list, get_rank, is_initialized
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -30,6 +30,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 from gldfusion.errors import InputError
@@ -98,10 +99,19 @@ def own_sharding() -> Iterator[None]:
             os.environ[ASKED] = before
 
 
-def shard(model: PreTrainedModel, sharding: Sharding, processes: int, device: torch.device) -> None:
-    """Spreads a model over the processes. All of them must hold the same weights and call this.
+def of_main_process(value: Any) -> Any:
+    """What the main process gives, in every process. All of them must call this; the value of the others is not read."""
+    given = [value]
+    broadcast_object_list(given, src=0)
+    return given[0]
 
-    Gradients are averaged in float32, or in the type of the weights if that is wider.
+
+def shard(model: PreTrainedModel, sharding: Sharding, processes: int, device: torch.device) -> None:
+    """Spreads a model over the processes, which all must call this.
+
+    Only the main process needs the weights. In the others the model may be on the device "meta". Each then gets the
+    parts of the main process's weights that it holds, and all of its buffers. Gradients are averaged in float32, or in
+    the type of the weights if that is wider.
 
     Args:
         model: the model, which is changed.
@@ -112,15 +122,40 @@ def shard(model: PreTrainedModel, sharding: Sharding, processes: int, device: to
     Raises:
         InputError: the layers of the model are not known.
     """
+    layers, whole = repeated_layers(model), dict(model.named_parameters())
+    main = get_rank() == 0
+    types, buffers = of_main_process(
+        ({name: p.dtype for name, p in whole.items()}, {n: b.cpu() for n, b in model.named_buffers()}) if main else None
+    )
+    for name, parameter in whole.items():
+        parameter.data = parameter.data.to(types[name])
+    whole = {name: parameter.detach() for name, parameter in whole.items()} if main else {}
+    offload = sharding.offload and device.type == "cuda"
     half = any(p.dtype in (torch.bfloat16, torch.float16) for p in model.parameters() if p.requires_grad)
     settings: dict[str, Any] = {
         "mesh": init_device_mesh(device.type, (processes,)),
         "mp_policy": MixedPrecisionPolicy(reduce_dtype=torch.float32 if half else None),
-        "offload_policy": CPUOffloadPolicy() if sharding.offload and device.type == "cuda" else OffloadPolicy(),
+        "offload_policy": CPUOffloadPolicy() if offload else OffloadPolicy(),
     }
-    for layer in repeated_layers(model):
+    for layer in layers:
         fully_shard(layer, reshard_after_forward=sharding.reshard, **settings)
     fully_shard(model, reshard_after_forward=False, **settings)
+    if not main:
+        model.to_empty(device="cpu" if offload else device)
+        for name, buffer in model.named_buffers():
+            buffer.data = buffers[name].to(device)
+    _send_weights(model, whole, device)
+
+
+@torch.no_grad()
+def _send_weights(model: nn.Module, whole: dict[str, Tensor], device: torch.device) -> None:
+    """Gives each process its parts of the weights `whole`, which only the main process has."""
+    for name, parameter in model.named_parameters():
+        part = cast(DTensor, parameter)
+        sent = whole[name].to(device) if whole else torch.empty(part.shape, dtype=part.dtype, device=device)
+        broadcast(sent.contiguous(), src=0)
+        mine = distribute_tensor(sent, part.device_mesh, part.placements, src_data_rank=None)
+        part.to_local().copy_(mine.to_local())
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -27,6 +27,9 @@ from gldfusion.positions import readable_length
 from gldfusion.specials import Special, marked, unparsed, with_special, without_marks
 from gldfusion.templates import Message
 
+TOKENS_AT_ONCE = 2**15
+"""most tokens of a forward pass of several texts: 64 texts of 512 tokens, or 8 of 4,096"""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -202,7 +205,7 @@ class LiveSource:
             max_length: largest number of tokens of a text, prompt and response together. A model with fewer learned
                 positions reads only so many, and a warning says so.
             device: where the model runs; it may be another device than the pivot's.
-            batch_size: number of texts per forward pass.
+            batch_size: most texts of a forward pass. Long texts are fewer: together at most `TOKENS_AT_ONCE` tokens.
             dtype: precision in which it runs: "float32", "bfloat16" or "float16".
             offload: keep the weights of the layers in main memory and copy them to the device one layer at a time.
                 Only the output layer stays on the device.
@@ -220,7 +223,8 @@ class LiveSource:
         self.special: Special = special
         self.tokenizer = load_tokenizer(checkpoint, trust_remote_code)
         self.device = _present(device, name)
-        model = load_model(checkpoint, DTYPES[dtype], trust_remote_code)
+        straight = self.device if self.device.type != "cpu" and not offload else None  # main memory may be too small
+        model = load_model(checkpoint, DTYPES[dtype], trust_remote_code, device=straight)
         self.max_length = readable_length(model, max_length, name)
         self.embeddings = cast(nn.Embedding, model.get_input_embeddings()).weight.shape[0]
         if offload:
@@ -246,9 +250,12 @@ class LiveSource:
         encoded = [self._encode(e) for e in examples]
         order = sorted((i for i, e in enumerate(encoded) if e.starts), key=lambda i: -len(encoded[i].ids))
         out: dict[int, SequenceSignal] = {}
-        for first in range(0, len(order), self.batch_size):  # texts of similar length need little padding
-            part = order[first : first + self.batch_size]
+        first = 0
+        while first < len(order):  # texts of similar length need little padding, and the first one is the longest
+            count = min(self.batch_size, max(1, TOKENS_AT_ONCE // len(encoded[order[first]].ids)))
+            part = order[first : first + count]
             out.update(zip(part, self._forward([encoded[i] for i in part]), strict=True))
+            first += count
         if not self.stay or self.device.type == "cpu":  # on a GPU the loss is checked instead, at the end of the step
             for i, signal in out.items():
                 require_finite(self.name, examples[i], signal)

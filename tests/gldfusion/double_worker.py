@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gldfusion.fuse
-import gldfusion.prepare
+import gldfusion.pivot
 import gldfusion.trained
 from gldfusion.recipe import Recipe
 
@@ -29,8 +29,8 @@ def fuse_all(folder: Path, last: int = 0) -> None:
             os._exit(KILLED)
 
     gldfusion.fuse.save_state = save_and_die
-    load_model = gldfusion.prepare.load_model
-    gldfusion.prepare.load_model = lambda path, dtype, *settings: load_model(path, "float64", *settings)
+    load_model = gldfusion.pivot.load_model
+    gldfusion.pivot.load_model = lambda path, dtype, *settings: load_model(path, "float64", *settings)
     gldfusion.trained.stored_dtype = lambda path: "float64"
     for path in sorted(folder.glob("*.json")):
         gldfusion.fuse.fuse(Recipe.model_validate_json(path.read_text()), path.with_suffix(""))

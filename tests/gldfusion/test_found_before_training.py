@@ -152,7 +152,7 @@ def test_a_folder_of_maps_that_cannot_be_written_is_found_before_a_model_is_load
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("GLDFUSION_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr("gldfusion.prepare.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("gldfusion.pivot.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
     with pytest.raises(InputError, match=r"cannot save vocabulary maps in .*\nset GLDFUSION_CACHE"):
         fuse(make_recipe(terms=(TermSpec(loss="minced", weight=1),)), tmp_path / "out")
 

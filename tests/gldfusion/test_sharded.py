@@ -139,6 +139,14 @@ def test_each_process_holds_a_part_of_every_weight_and_moment(trained: Path, nam
 
 
 @slow
+@pytest.mark.parametrize("name", KINDS)
+def test_only_the_main_process_reads_the_weights(trained: Path, name: str) -> None:
+    loaded = [json.loads((trained / "two" / f"{name}.{rank}.parts").read_text())["loaded"] for rank in (0, 1)]
+    assert loaded[0] > 0
+    assert loaded[1] == 0
+
+
+@slow
 def test_the_moments_are_in_parts_too(trained: Path) -> None:
     for rank in (0, 1):
         moments = json.loads((trained / "two" / f"adamw.{rank}.parts").read_text())["moments"]

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from gldfusion import chat
+from gldfusion import chat, sources
+from gldfusion.align import Encoded
 from gldfusion.data import stack_signals
 from gldfusion.errors import InputError
 from gldfusion.model import load_model, load_tokenizer
-from gldfusion.sources import DTYPES, LOGIT_FIELDS, Example, LiveSource
+from gldfusion.sources import DTYPES, LOGIT_FIELDS, Example, LiveSource, SequenceSignal
 
 
 def expected_logits(checkpoint: Path, example: Example) -> np.ndarray:
@@ -80,6 +81,27 @@ def test_the_batch_does_not_matter(models: dict[str, Path], examples: list[Examp
         np.testing.assert_array_equal(together.starts, alone.starts)
 
 
+def test_long_texts_are_read_in_smaller_batches(
+    models: dict[str, Path], examples: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = LiveSource("llama", models["llama"], 5, 128)
+    expected, forward, places = source.read(examples), source._forward, []
+    longest = max(len(source._encode(e).ids) for e in examples)
+
+    def counted(encoded: list[Encoded]) -> list[SequenceSignal]:
+        places.append(len(encoded) * max(len(e.ids) for e in encoded))
+        return forward(encoded)
+
+    for limit in (1, 2 * longest, 3 * longest):
+        places.clear()
+        monkeypatch.setattr(source, "_forward", counted)
+        monkeypatch.setattr(sources, "TOKENS_AT_ONCE", limit)
+        for found, wanted in zip(source.read(examples), expected, strict=True):
+            np.testing.assert_allclose(found.values, wanted.values, atol=1e-5)
+        assert max(places) <= max(limit, longest), "a text that is longer than the limit is read alone"
+        assert len(places) == len(examples) if limit == 1 else len(places) < len(examples)
+
+
 def test_texts_cut_before_their_response_have_no_positions(models: dict[str, Path], examples: list[Example]) -> None:
     source = LiveSource("qwen2", models["qwen2"], 5, max_length=12)
     signals = source.read(examples)
@@ -124,6 +146,13 @@ def test_not_a_checkpoint(models: dict[str, Path], tmp_path: Path, broken: str, 
     with pytest.raises(InputError, match=message) as caught:
         LiveSource("s", copy, 4, 128)
     assert len(str(caught.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize("name", ["llama", "pivot"])
+def test_weights_that_go_straight_to_a_device_are_the_same(models: dict[str, Path], name: str) -> None:
+    usual, straight = (load_model(models[name], device=device).state_dict() for device in (None, torch.device("cpu")))
+    assert usual.keys() == straight.keys()
+    assert all(torch.equal(straight[weight], tensor) for weight, tensor in usual.items())
 
 
 @pytest.mark.parametrize("name", ["llama", "pivot"])

@@ -96,9 +96,9 @@ def test_memory_of_a_process(plan: dict[str, Any]) -> None:
     kept = memory["kept for the backward pass"] - 2 * PHI.layers * PHI.matrices
     each = 2 * 4 * PHI.between + 2 * (2 * PHI.width + 2 * PHI.groups * PHI.head) + 2 * (3 * 4 + 2) * PHI.width
     assert kept == pytest.approx(LENGTH * PHI.layers * each, rel=0.1)
-    largest = 2 * (MISTRAL.parameters + BATCH * LENGTH * (3 * MISTRAL.between + 4 * MISTRAL.width))
+    largest = 2 * (MISTRAL.parameters + 2**15 * (3 * MISTRAL.between + 4 * MISTRAL.width))
     assert plan["caching"]["value"] == pytest.approx(largest, rel=0.01)
-    assert value(plan, "host memory while loading") == 8 * 4 * PHI.parameters
+    assert value(plan, "host memory while loading") == 4 * PHI.parameters  # one process loads it
 
 
 def test_disk(plan: dict[str, Any]) -> None:
