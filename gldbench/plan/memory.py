@@ -172,6 +172,7 @@ def host_memory(
         live: sources that run beside the pivot.
         cached: the other sources.
     """
+
     def in_main_memory(source: SourceMemory) -> float:
         """Bytes of all processes of a node. Without offload the weights go from the files to the device."""
         offloaded = source.resident < source.parameters

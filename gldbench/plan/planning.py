@@ -26,7 +26,7 @@ from gldfusion.sources import TOKENS_AT_ONCE
 
 PIVOT = "pivot"
 READ_AT_ONCE = 64
-"""most texts that a source reads in one forward pass (`gldfusion.sources.LiveSource`), together `TOKENS_AT_ONCE` tokens"""
+"""most texts that a source reads at once, together at most `TOKENS_AT_ONCE` tokens (`gldfusion.sources.LiveSource`)"""
 
 
 @dataclass(frozen=True)

@@ -149,8 +149,9 @@ def recipe_of(sweep: Sweep, name: str, run: Path) -> Recipe:
         run: folder of the run, which holds the caches.
 
     Raises:
-        InputError: the common keys are not those of a recipe.
+        InputError: the common keys are not those of a recipe, or the logits that they ask for cannot be stored.
     """
+    _require_cacheable(sweep.recipe)
     pivot, sources = fusions(sweep)[name]
     return validate(
         Recipe,
@@ -166,6 +167,22 @@ def recipe_of(sweep: Sweep, name: str, run: Path) -> Recipe:
         },
         f"{sweep.name}, key recipe",
     )
+
+
+def _require_cacheable(recipe: dict[str, Any]) -> None:
+    """Checks that the logits of the sources can be stored before the training.
+
+    Raises:
+        InputError: all logits of the vocabulary are asked for, or those of responses that the pivot will write.
+    """
+    if recipe.get("k") == "full":
+        raise InputError("a sweep stores the logits of its sources, which needs a number of logits\nset k")
+    train = recipe.get("train")
+    if isinstance(train, dict) and train.get("on_policy") is not None:
+        raise InputError(
+            "a sweep stores the logits of its sources before the training, and so not those of responses that the "
+            "pivot writes while it is trained\nremove train.on_policy, or use `gldbench fuse`"
+        )
 
 
 def require_names(sweep: Sweep, names: tuple[str, ...]) -> None:

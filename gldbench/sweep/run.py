@@ -21,7 +21,6 @@ from gldbench.sweep.definition import Sweep, fusions, recipe_of
 from gldbench.sweep.jobs import SUITE, cache_one, cached_mark, evaluate_one, fuse_one, unit_of
 from gldbench.sweep.sets import load_set
 from gldbench.tasks import expand, load_items, load_task, take
-from gldfusion.errors import InputError
 from gldfusion.files import lock
 from gldfusion.recipe_paths import check_cache_paths
 
@@ -95,8 +94,6 @@ def plan_jobs(sweep: Sweep, run: Path, work: Work, options: SweepOptions, env_id
         if options.only and name not in options.only:
             continue
         recipe = recipe_of(sweep, name, run)
-        if recipe.k == "full":
-            raise InputError("a sweep stores the logits of its sources, which needs a number of logits\nset k")
         check_cache_paths(recipe)
         path = run / "checkpoints" / name
         for source in sources:

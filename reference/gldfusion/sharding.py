@@ -100,7 +100,7 @@ def own_sharding() -> Iterator[None]:
 
 
 def of_main_process(value: Any) -> Any:
-    """What the main process gives, in every process. All of them must call this; the value of the others is not read."""
+    """What the main process gives, in every process. All must call this; the value of the others is not read."""
     given = [value]
     broadcast_object_list(given, src=0)
     return given[0]

@@ -48,6 +48,22 @@ def test_the_appendix_has_nine_fusions_with_the_models_of_the_paper(appendix: Pa
     assert set(sweep.evaluation.sets) == {"dolly", "selfinst", "vicuna", "sni"}
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("k", "full", "needs a number of logits\nset k"),
+        ("train", {"on_policy": {"every": 10}}, "before the training.*\nremove train.on_policy, or"),
+    ],
+)
+def test_logits_that_cannot_be_stored_are_refused(
+    appendix: Path, tmp_path: Path, key: str, value: Any, message: str
+) -> None:
+    sweep = load_sweep(str(appendix))
+    changed = sweep.model_copy(update={"recipe": sweep.recipe | {key: value}})
+    with pytest.raises(InputError, match=message):
+        recipe_of(changed, "opt-350m-from-llama3-8b", tmp_path)
+
+
 def test_the_appendix_runs_whole_with_a_substitute_and_resumes(appendix: Path, tmp_path: Path) -> None:
     arguments = (appendix, "--substitute", "tiny", "--engine", "serial", "--output", tmp_path / "run")
     arguments += ("--only", "gpt2-120m-from-llama3-8b,bloomz-560m-from-qwen2.5-7b")
