@@ -122,14 +122,8 @@ def shard(model: PreTrainedModel, sharding: Sharding, processes: int, device: to
     Raises:
         InputError: the layers of the model are not known.
     """
-    layers, whole = repeated_layers(model), dict(model.named_parameters())
-    main = get_rank() == 0
-    types, buffers = of_main_process(
-        ({name: p.dtype for name, p in whole.items()}, {n: b.cpu() for n, b in model.named_buffers()}) if main else None
-    )
-    for name, parameter in whole.items():
-        parameter.data = parameter.data.to(types[name])
-    whole = {name: parameter.detach() for name, parameter in whole.items()} if main else {}
+    layers = repeated_layers(model)
+    weights, buffers = _weights_and_buffers(model)
     offload = sharding.offload and device.type == "cuda"
     half = any(p.dtype in (torch.bfloat16, torch.float16) for p in model.parameters() if p.requires_grad)
     settings: dict[str, Any] = {
@@ -140,11 +134,27 @@ def shard(model: PreTrainedModel, sharding: Sharding, processes: int, device: to
     for layer in layers:
         fully_shard(layer, reshard_after_forward=sharding.reshard, **settings)
     fully_shard(model, reshard_after_forward=False, **settings)
-    if not main:
+    if not weights:
         model.to_empty(device="cpu" if offload else device)
         for name, buffer in model.named_buffers():
             buffer.data = buffers[name].to(device)
-    _send_weights(model, whole, device)
+    _send_weights(model, weights, device)
+
+
+def _weights_and_buffers(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights by name, in the main process only; and its buffers, on the CPU, in every process.
+
+    In the other processes the parameters get the types that they have in the main one.
+    """
+    parameters = dict(model.named_parameters())
+    if get_rank() == 0:
+        buffers = {name: buffer.cpu() for name, buffer in model.named_buffers()}
+        of_main_process(({name: parameter.dtype for name, parameter in parameters.items()}, buffers))
+        return {name: parameter.detach() for name, parameter in parameters.items()}, buffers
+    types, buffers = of_main_process(None)
+    for name, parameter in parameters.items():
+        parameter.data = parameter.data.to(types[name])
+    return {}, buffers
 
 
 @torch.no_grad()
