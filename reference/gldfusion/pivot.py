@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import cast
 
 from accelerate import Accelerator
+from torch import nn
 from transformers import PreTrainedModel
 
 from gldfusion.layers import recompute_layers
@@ -55,7 +57,7 @@ def _pivot(recipe: Recipe, weights: bool) -> PreTrainedModel:
         pivot = load_model(recipe.pivot, train.weights, remote, bits) if weights else _empty(recipe)
         add_adapters(pivot, lora, recipe.pivot, train.seed)
         if not weights:
-            pivot.to("meta")  # peft made the adapters on the CPU
+            cast(nn.Module, pivot).to("meta")  # peft made the adapters on the CPU
     set_attention(pivot, train.attention)
     if train.gradient_checkpointing:
         recompute_layers(pivot)
