@@ -167,14 +167,14 @@ def assert_certified(seed: int) -> str:
     return kind
 
 
-def test_certificates_on_100_random_instances() -> None:
-    kinds = [assert_certified(seed) for seed in range(100)]
+def test_certificates_on_40_random_instances() -> None:
+    kinds = [assert_certified(seed) for seed in range(40)]
     assert len(set(kinds)) == 5
 
 
 @pytest.mark.slow
 def test_certificates_on_2000_random_instances() -> None:
-    for seed in range(100, 2100):
+    for seed in range(40, 2040):
         assert_certified(seed)
 
 

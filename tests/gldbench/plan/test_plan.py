@@ -218,7 +218,8 @@ def fused(make_recipe: Any, tmp_path: Path) -> tuple[Path, Path]:
     return recipe, fuse(load_recipe(recipe), tmp_path / "fused")
 
 
-@pytest.mark.parametrize("cached", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cached", [False, True])
 def test_plan_and_actual_of_the_tiny_recipe(make_recipe: Any, tmp_path: Path, cached: bool) -> None:
     """Memory within 25 %. Tokens agree because the texts are counted. The time depends on what else runs here."""
     source = {"name": "source-a", "checkpoint": "models/tiny"} | ({"cache": "cache"} if cached else {})
