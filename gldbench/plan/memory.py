@@ -26,18 +26,20 @@ class SourceMemory:
     resident: int
     """numbers of its weights that lie on the device: all, or with `offload` one layer and the output layer"""
     parameters: int
-    """numbers of all its weights, which main memory holds with `offload`"""
+    """numbers of all its weights, which main memory holds with `offload` and on the CPU"""
     dtype: str
     states: int
     """numbers that one layer holds for each token, at most"""
     scratch: float
     """bytes that its output layer needs"""
+    at_once: int
+    """most tokens that it reads at once"""
     device: str | None = None
     """the device that the recipe names for it; None: that of the pivot"""
 
     def size(self, places: int) -> float:
         """Bytes of its weights, of the states of one layer for so many tokens, and of its output layer."""
-        return float(self.resident + places * self.states) * BYTES[self.dtype] + self.scratch
+        return float(self.resident + min(places, self.at_once) * self.states) * BYTES[self.dtype] + self.scratch
 
 
 def parts(
@@ -156,6 +158,7 @@ def source_memory(spec: SourceSpec, one: Pass, settings: Settings, kernel: Kerne
         dtype=source_dtype(spec, settings),
         states=one.states,
         scratch=kernel.reading(one, places),
+        at_once=places,
         device=spec.device,
     )
 
@@ -174,16 +177,21 @@ def host_memory(
     """
 
     def in_main_memory(source: SourceMemory) -> float:
-        """Bytes of all processes of a node. Without offload the weights go from the files to the device."""
-        offloaded = source.resident < source.parameters
-        return float(machine.per_node * source.parameters * BYTES[source.dtype]) if offloaded else 0.0
+        """Bytes of all processes of a node. The weights of most sources go from the files to the GPU."""
+        held = source.resident < source.parameters or (source.device or "").startswith("cpu")
+        return float(machine.per_node * source.parameters * BYTES[source.dtype]) if held else 0.0
 
     once = settings.parallel == "fsdp" and machine.ranks > 1
     pivot = base * BYTES[settings.dtype] * (1 if once else machine.per_node)
-    training = pivot + sum(map(in_main_memory, live))
+    beside = sum(map(in_main_memory, live))
     before = max(map(in_main_memory, cached), default=0.0)
-    who = "the first process loads the whole pivot" if once else "each process loads the whole pivot"
-    about = who + (", and live sources with offload are kept there" if training > pivot else "")
-    if before > training:
-        about = "a cached source with offload is kept there by each process"
-    return Figure("host memory while loading", max(training, before), "B", f"of a node: {about}")
+    if max(beside, before) > pivot:
+        about = "sources with offload or on the CPU are kept there by each process"
+    elif once:
+        about = (
+            "that of the main process, which loads the whole pivot; with --fsdp_offload_params the parts come on top"
+        )
+    else:
+        about = "each process loads the whole pivot" + (", and keeps sources there" if beside else "")
+    size = max(pivot, beside, before) if once else max(pivot + beside, before)
+    return Figure("host memory while loading", size, "B", f"of a node: {about}")

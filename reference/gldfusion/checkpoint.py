@@ -176,6 +176,8 @@ def reading(path: Path, what: str) -> Iterator[None]:
         # a Rust library that panics raises this class, which is no Exception and cannot be imported
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
+        if type(error).__name__ == "OutOfMemoryError":  # of torch, which is not loaded here; the files may be sound
+            raise
         if isinstance(error, ImportError):
             raise InputError(
                 f"{what} in {path} needs a library that is not installed\n{plain_line(error)}\n"

@@ -71,7 +71,9 @@ def fuse(recipe: Recipe, output: Path, progress: Progress | None = None, watch: 
 
 def _fuse(recipe: Recipe, output: Path, progress: Progress | None, watch: Watch, sharding: Sharding | None) -> Path:
     """See `fuse`."""
-    accelerator = start_accelerator(recipe.train, watch.tracker, output)
+    accelerator = start_accelerator(
+        recipe.train, watch.tracker, output, offload=sharding is not None and sharding.offload
+    )
     require_free(output)
     main = accelerator.is_main_process
     lock_file, state = hidden(output, "lock"), hidden(output, "state")

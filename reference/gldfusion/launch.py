@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, GradientAccumulationPlugin
+from accelerate.utils import DistributedType, GradientAccumulationPlugin, InitProcessGroupKwargs
+from torch.distributed import init_process_group, is_initialized
 
 from gldfusion.errors import InputError
 from gldfusion.progress import tracking_folder
 from gldfusion.recipe import TrainSpec
 
+PATIENCE = timedelta(hours=1)
+"""how long a process waits for the others: one may read a large pivot while they wait"""
 
-def start_accelerator(train: TrainSpec, tracker: str | None, output: Path) -> Accelerator:
+
+def start_accelerator(train: TrainSpec, tracker: str | None, output: Path, offload: bool = False) -> Accelerator:
     """Joins the processes of this fusion. Precision and micro-batches are those of the recipe.
 
     Args:
         train: the recipe's settings of the training.
         tracker: name of the tracker that gets the log; None: there is none.
         output: the fused checkpoint. The files of the tracker go beside it.
+        offload: whether GPUs keep parts of the pivot in main memory, so that tensors there are exchanged too.
 
     Raises:
         InputError: the launcher or the environment asks for another precision, or DeepSpeed to train something else.
     """
     require_precision(train.precision)
+    if offload and "RANK" in os.environ and torch.cuda.is_available() and not is_initialized():
+        init_process_group("cuda:nccl,cpu:gloo", timeout=PATIENCE)  # Accelerate would take nccl alone
     AcceleratorState._reset_state()  # otherwise the precision of this process's first fusion applies to all later ones
     accelerator = Accelerator(
         mixed_precision=train.precision,
@@ -36,6 +44,7 @@ def start_accelerator(train: TrainSpec, tracker: str | None, output: Path) -> Ac
         project_dir=str(tracking_folder(output)) if tracker else None,
         # Without this, ACCELERATE_GRADIENT_ACCUMULATION_STEPS would divide every gradient: the loss is already a sum.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     plugin = accelerator.state.deepspeed_plugin
     if accelerator.distributed_type == DistributedType.DEEPSPEED and plugin is not None:

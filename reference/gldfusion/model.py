@@ -101,10 +101,15 @@ def load_model(
     return model.eval()
 
 
-def model_without_weights(path: Path, trust_remote_code: bool = False) -> PreTrainedModel:
+def model_without_weights(path: Path, dtype: str, trust_remote_code: bool = False) -> PreTrainedModel:
     """The model of a checkpoint, in evaluation mode, with parameters and buffers that have shapes only.
 
-    They are on the device "meta" and need no memory. Their type is float32, whatever is stored.
+    They are on the device "meta" and need no memory.
+
+    Args:
+        path: folder of the checkpoint.
+        dtype: type of the weights, such as "float32". Some that `load_model` keeps in float32 have this type here.
+        trust_remote_code: whether code that the checkpoint brings may run.
 
     Raises:
         InputError: the folder is not a checkpoint, or files in it are damaged.
@@ -113,12 +118,11 @@ def model_without_weights(path: Path, trust_remote_code: bool = False) -> PreTra
     require_settings(path)
     with reading(path, "the model"), quiet():
         config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
-        return _from_config(config, trust_remote_code).eval()
-
-
-def _from_config(config: PreTrainedConfig, trust_remote_code: bool) -> PreTrainedModel:
-    with torch.device("meta"):  # allocates nothing
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(
+                config, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
+            )
+    return model.eval()
 
 
 def _require_size(path: Path, config: PreTrainedConfig, stored: int, trust_remote_code: bool) -> None:
@@ -133,7 +137,8 @@ def _require_size(path: Path, config: PreTrainedConfig, stored: int, trust_remot
     Raises:
         InputError: it is.
     """
-    size = parameter_count(_from_config(config, trust_remote_code))
+    with torch.device("meta"):  # allocates nothing
+        size = parameter_count(AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code))
     if size > PACKED * stored:
         raise InputError(
             f"not a checkpoint: the configuration in {path} asks for {size} parameters, "

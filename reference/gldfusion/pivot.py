@@ -13,7 +13,7 @@ from gldfusion.layers import recompute_layers
 from gldfusion.model import SignalModel, load_model, model_without_weights
 from gldfusion.packing import set_attention
 from gldfusion.recipe import Recipe
-from gldfusion.sharding import Sharding, of_main_process, shard
+from gldfusion.sharding import Sharding, of_main_process, refused_together, shard
 
 
 def load_pivot(
@@ -26,8 +26,8 @@ def load_pivot(
         k: how many logits the signals keep per position; None: all.
         needs: what the losses read; see `SignalModel`.
         accelerator: joins the processes.
-        sharding: how the pivot is spread over the processes, of which only the main one reads the weights then, and
-            gives every other one its part. None: each process has the whole pivot.
+        sharding: how the pivot is spread over the processes, of which only the main one reads the weights then. None:
+            each process has the whole pivot.
 
     Raises:
         InputError: the checkpoint is wrong, a package is missing, or the pivot has no such modules.
@@ -35,13 +35,13 @@ def load_pivot(
     kernel = recipe.train.kernel
     if sharding is None:
         return SignalModel(_pivot(recipe, True), k, needs, kernel)
-    if accelerator.is_main_process:
-        model = SignalModel(_pivot(recipe, True), k, needs, kernel)
-        of_main_process(model.after_head)
-    else:
-        empty = _pivot(recipe, False)
-        model = SignalModel(empty, k, needs, kernel, of_main_process(None))
-    shard(model.model, sharding, accelerator.num_processes, accelerator.device)
+    main = accelerator.is_main_process
+    with refused_together(accelerator.num_processes):
+        pivot = _pivot(recipe, main)
+        model = SignalModel(pivot, k, needs, kernel) if main else None
+    measured = of_main_process(model.after_head if model else None)
+    model = model or SignalModel(pivot, k, needs, kernel, measured)
+    shard(pivot, sharding, accelerator.num_processes, accelerator.device)
     return model
 
 
@@ -65,4 +65,4 @@ def _pivot(recipe: Recipe, weights: bool) -> PreTrainedModel:
 
 
 def _empty(recipe: Recipe) -> PreTrainedModel:
-    return model_without_weights(recipe.pivot, recipe.trust_remote_code)
+    return model_without_weights(recipe.pivot, recipe.train.weights, recipe.trust_remote_code)

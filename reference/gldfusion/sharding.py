@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 from accelerate.utils import FullyShardedDataParallelPlugin
 from torch import Tensor, nn
-from torch.distributed import broadcast, broadcast_object_list, get_rank, is_initialized
+from torch.distributed import all_gather_object, broadcast, broadcast_object_list, get_rank, is_initialized
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -106,12 +106,26 @@ def of_main_process(value: Any) -> Any:
     return given[0]
 
 
+@contextmanager
+def refused_together(processes: int) -> Iterator[None]:
+    """If one process raises an `InputError` inside, all processes raise it at the end, and none waits for another."""
+    refused = None
+    try:
+        yield
+    except InputError as error:
+        refused = error
+    told: list[InputError | None] = [None] * processes
+    all_gather_object(told, refused)
+    if first := refused or next(filter(None, told), None):
+        raise first
+
+
 def shard(model: PreTrainedModel, sharding: Sharding, processes: int, device: torch.device) -> None:
     """Spreads a model over the processes, which all must call this.
 
-    Only the main process needs the weights. In the others the model may be on the device "meta". Each then gets the
-    parts of the main process's weights that it holds, and all of its buffers. Gradients are averaged in float32, or in
-    the type of the weights if that is wider.
+    Only the main process needs the weights. In the others the model may be on the device "meta". The main process sends
+    one whole weight after the other, of which each process keeps its part, and all buffers. Gradients are averaged in
+    float32, or in the type of the weights if that is wider.
 
     Args:
         model: the model, which is changed.
@@ -120,10 +134,11 @@ def shard(model: PreTrainedModel, sharding: Sharding, processes: int, device: to
         device: of this process.
 
     Raises:
-        InputError: the layers of the model are not known.
+        InputError: the layers of the model are not known, or the main process has other parameters.
     """
     layers = repeated_layers(model)
-    weights, buffers = _weights_and_buffers(model)
+    with refused_together(processes):
+        weights, buffers = _weights_and_buffers(model)
     offload = sharding.offload and device.type == "cuda"
     half = any(p.dtype in (torch.bfloat16, torch.float16) for p in model.parameters() if p.requires_grad)
     settings: dict[str, Any] = {
@@ -144,16 +159,31 @@ def shard(model: PreTrainedModel, sharding: Sharding, processes: int, device: to
 def _weights_and_buffers(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The weights by name, in the main process only; and its buffers, on the CPU, in every process.
 
-    In the other processes the parameters get the types that they have in the main one.
+    In the other processes the parameters become like those of the main one: their types, and whether they are trained.
+
+    Raises:
+        InputError: the main process has other parameters.
     """
     parameters = dict(model.named_parameters())
     if get_rank() == 0:
         buffers = {name: buffer.cpu() for name, buffer in model.named_buffers()}
-        of_main_process(({name: parameter.dtype for name, parameter in parameters.items()}, buffers))
+        of_main_process(({name: (p.dtype, p.requires_grad) for name, p in parameters.items()}, buffers))
         return {name: parameter.detach() for name, parameter in parameters.items()}, buffers
-    types, buffers = of_main_process(None)
-    for name, parameter in parameters.items():
-        parameter.data = parameter.data.to(types[name])
+    kinds, buffers = of_main_process(None)
+    shared = dict(model.named_parameters(remove_duplicate=False))
+    for name in kinds.keys() & shared.keys() - parameters.keys():
+        # the configuration ties two matrices of which the checkpoint stores different ones
+        place, _, own = name.rpartition(".")
+        model.get_submodule(place).register_parameter(own, nn.Parameter(torch.empty_like(shared[name])))
+    parameters = dict(model.named_parameters())
+    if list(parameters) != list(kinds):
+        raise InputError(
+            "the parameters of the pivot are not those of its configuration: its weights may be quantised\n"
+            "use its unquantised original, or launch without FSDP"
+        )
+    for name, (dtype, trained) in kinds.items():
+        parameters[name].data = parameters[name].data.to(dtype)
+        parameters[name].requires_grad_(trained)
     return {}, buffers
 
 

@@ -224,7 +224,13 @@ class LiveSource:
         self.tokenizer = load_tokenizer(checkpoint, trust_remote_code)
         self.device = _present(device, name)
         straight = self.device if self.device.type != "cpu" and not offload else None  # main memory may be too small
-        model = load_model(checkpoint, DTYPES[dtype], trust_remote_code, device=straight)
+        try:
+            model = load_model(checkpoint, DTYPES[dtype], trust_remote_code, device=straight)
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"source {name}: its weights do not fit into the memory of {self.device}\n"
+                "set offload: true, name another device, or fill a cache before the training"
+            ) from error
         self.max_length = readable_length(model, max_length, name)
         self.embeddings = cast(nn.Embedding, model.get_input_embeddings()).weight.shape[0]
         if offload:

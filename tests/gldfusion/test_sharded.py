@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from gldfusion import sharding
 from gldfusion.cache import build_cache
 from gldfusion.errors import InputError
 from gldfusion.fuse import fuse
+from gldfusion.model import load_model, model_without_weights
 from gldfusion.prepare import require_shardable
 from gldfusion.recipe import Recipe, SourceSpec, TermSpec
 from gldfusion.sharding import asked_sharding, own_sharding
@@ -204,6 +207,20 @@ def test_a_damaged_part_is_noticed_and_a_whole_state_is_not_spread(
     assert all("was written without FSDP, and cannot be spread over processes" in said for _, said in ended)
 
 
+@slow
+def test_what_only_the_main_process_sees_is_refused_by_both(
+    make_recipe: Callable[..., Recipe], models: dict[str, Path], sources: dict[str, SourceSpec], tmp_path: Path
+) -> None:
+    shutil.copytree(models["pivot"], tmp_path / "pivot")
+    weights = load_file(tmp_path / "pivot" / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, tmp_path / "pivot" / "model.safetensors", {"format": "pt"})
+    write(make_recipe(sources=(sources["llama"],), pivot=tmp_path / "pivot"), tmp_path / "recipes" / "out.json")
+    ended = launch_two("sharded_worker.py", str(tmp_path / "recipes"), "0")
+    assert all("InputError: not a checkpoint: the weights in" in said for _, said in ended)
+    assert all("lack model.norm.weight (1 in all)" in said for _, said in ended)
+
+
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
@@ -225,6 +242,45 @@ def test_what_the_launcher_may_not_ask_for(
     with pytest.raises(InputError, match=message):
         fuse(make_recipe(), tmp_path / "out")
     assert os.listdir(tmp_path) == []
+
+
+def exchanged(main: torch.nn.Module, other: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What two processes do before they spread a model, one after the other in this process."""
+    sent: list[Any] = []
+    monkeypatch.setattr(sharding, "get_rank", lambda: 0)
+    monkeypatch.setattr(sharding, "of_main_process", sent.append)
+    assert sharding._weights_and_buffers(main)[0].keys() == dict(main.named_parameters()).keys()
+    monkeypatch.setattr(sharding, "get_rank", lambda: 1)
+    monkeypatch.setattr(sharding, "of_main_process", lambda value: sent.pop())
+    assert sharding._weights_and_buffers(other)[0] == {}
+
+
+def kinds_of(model: torch.nn.Module) -> list[tuple[str, torch.Size, torch.dtype, bool]]:
+    return [(name, p.shape, p.dtype, p.requires_grad) for name, p in model.named_parameters()]
+
+
+def test_the_parameters_of_all_processes_become_like_those_of_the_main_one(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configuration ties two matrices that the checkpoint stores apart; one weight is kept in bf16, one frozen."""
+    shutil.copytree(models["pivot"], tmp_path / "pivot")
+    weights = load_file(tmp_path / "pivot" / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"] + 1
+    save_file(weights, tmp_path / "pivot" / "model.safetensors", {"format": "pt"})
+    main, other = load_model(tmp_path / "pivot"), model_without_weights(tmp_path / "pivot", "float32")
+    named = dict(main.named_parameters())
+    assert {*named} - {name for name, _ in other.named_parameters()} == {"lm_head.weight"}
+    named["model.norm.weight"].requires_grad_(False)
+    named["lm_head.weight"].data = named["lm_head.weight"].data.bfloat16()
+    exchanged(main, other, monkeypatch)
+    assert kinds_of(other) == kinds_of(main)
+    assert all(parameter.is_meta for parameter in other.parameters())
+
+
+def test_a_main_process_with_other_modules_is_refused(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    other = model_without_weights(models["llama"], "float32")
+    with pytest.raises(InputError, match=r"not those of its configuration.*\nuse its unquantised original"):
+        exchanged(load_model(models["pivot"]), other, monkeypatch)
 
 
 def test_weights_in_four_bits_are_not_sharded(make_recipe: Callable[..., Recipe]) -> None:

@@ -148,6 +148,12 @@ def test_not_a_checkpoint(models: dict[str, Path], tmp_path: Path, broken: str, 
     assert len(str(caught.value).splitlines()) <= 3
 
 
+def test_weights_keep_their_stored_type(models: dict[str, Path], tmp_path: Path) -> None:
+    load_model(models["llama"], torch.bfloat16).save_pretrained(tmp_path)
+    assert load_model(tmp_path, "auto").dtype == torch.bfloat16
+    assert load_model(tmp_path).dtype == torch.float32
+
+
 @pytest.mark.parametrize("name", ["llama", "pivot"])
 def test_weights_that_go_straight_to_a_device_are_the_same(models: dict[str, Path], name: str) -> None:
     usual, straight = (load_model(models[name], device=device).state_dict() for device in (None, torch.device("cpu")))
