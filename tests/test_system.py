@@ -109,7 +109,34 @@ def test_other_systems_and_failed_installations_are_named(machine: Machine) -> N
 
 def test_ci_asks_for_the_packages_before_it_tests() -> None:
     lines = [line for line in (SCRIPT.parent / "run").read_text().splitlines() if line and not line.startswith("#")]
-    assert lines.index(".ci/system") < lines.index("make test")
+    tested = next(number for number, line in enumerate(lines) if line.startswith("make test"))
+    assert lines.index(".ci/system") < tested
+
+
+@pytest.mark.parametrize(
+    ("failing", "ran"),
+    [
+        ("", ["setup", "check", "test", "test-browser"]),
+        ("check", ["setup", "check", "test"]),
+        ("test", ["setup", "check", "test"]),
+        ("setup", ["setup"]),
+    ],
+)
+def test_ci_fails_with_each_of_its_commands(tmp_path: Path, failing: str, ran: list[str]) -> None:
+    """The checks run beside the tests, and their words are printed."""
+    (tmp_path / ".ci").mkdir()
+    for name, text in {
+        ".ci/run": (SCRIPT.parent / "run").read_text(),
+        ".ci/system": "#!/bin/sh\n",
+        "make": f'#!/bin/sh\necho "$1" >> ran\necho "said $1"\n[ "$1" != "{failing}" ]\n',
+    }.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run([tmp_path / ".ci/run"], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode != 0) == bool(failing)
+    assert sorted((tmp_path / "ran").read_text().split()) == sorted(ran)
+    assert all(f"said {name}" in done.stdout for name in ran)
 
 
 def skipping(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from gldfusion import fuse as loop
-from gldfusion import prepare as preparation
+from gldfusion import pivot as pivot_module
 from gldfusion.errors import InputError
 from gldfusion.files import hash_file
 from gldfusion.fuse import fuse
@@ -166,14 +166,14 @@ def test_qlora_without_its_package_is_refused(
 def test_qlora_asks_for_four_bits(make_recipe: RecipeMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the loading code is asked for, where bitsandbytes is not installed: the weights then stay whole."""
     asked = []
-    load = preparation.load_model
+    load = pivot_module.load_model
 
     def whole(path: Path, dtype: str, trust: bool, quantization: Any) -> Any:
         asked.append(quantization)
         return load(path, dtype, trust)
 
     monkeypatch.setattr("gldfusion.lora.find_spec", lambda name: True)
-    monkeypatch.setattr(preparation, "load_model", whole)
+    monkeypatch.setattr(pivot_module, "load_model", whole)
     fuse(make_recipe(lora={**SMALL, "quantization": "nf4"}, precision="bf16", steps=1), tmp_path / "out")
     settings = asked[0].to_dict()
     assert settings["load_in_4bit"]

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from gldfusion import prepare as preparation
+from gldfusion import pivot as pivot_module
 from gldfusion.checkpoint import stored_dtype
 from gldfusion.errors import InputError
 from gldfusion.files import hash_file, hash_json
@@ -83,14 +83,14 @@ def test_every_layer_is_recomputed(make_recipe: RecipeMaker, tmp_path: Path) -> 
 def test_a_model_without_known_layers_is_refused(
     make_recipe: RecipeMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = preparation.load_model
+    load = pivot_module.load_model
 
     def nameless(*arguments: Any) -> Any:
         model = load(*arguments)
         model._no_split_modules = set()
         return model
 
-    monkeypatch.setattr(preparation, "load_model", nameless)
+    monkeypatch.setattr(pivot_module, "load_model", nameless)
     with pytest.raises(InputError, match=r"Phi3ForCausalLM does not say which of its modules are layers\ntrain it"):
         fuse(make_recipe(gradient_checkpointing=True), tmp_path / "out")
 
