@@ -26,7 +26,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from gldfusion.chat import stop_tokens
 from gldfusion.data import FusionData
-from gldfusion.packing import share_step
+from gldfusion.dealing import share_step
 from gldfusion.prefetch import prefetch
 from gldfusion.prepare import Fusion
 from gldfusion.sources import Example

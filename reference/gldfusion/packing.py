@@ -8,7 +8,6 @@ every model on a few tokens, packed and alone, and compares the outputs.
 
 from __future__ import annotations
 
-import heapq
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import torch
 from torch import nn
 
 from gldfusion.align import Encoded
+from gldfusion.dealing import deal, even_out
 from gldfusion.errors import InputError
 from gldfusion.inputs import collate
 from gldfusion.reading import one_line
@@ -34,10 +34,22 @@ TRIAL = (7, 12, 3, 9)
 """lengths of the texts on which a model is tried"""
 LONGEST_TRIAL = 2048
 """a model whose attention is cut into chunks is tried on a text that is longer than a chunk, up to this many tokens"""
-CANDIDATES = 16
-"""so many numbers of rows are compared"""
-PADDING, DEARER = 0.03, 1.2
+EVENED = 64
+"""so many texts are dealt anew by `even_out`; more texts lie evenly without it"""
+PADDING, DEARER = 0.03, 1.3
 """a layout with at most this share of padding is taken, if it costs at most so many times the cheapest one"""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way to put texts in rows."""
+
+    rows: list[list[int]]
+    """the texts of each row"""
+    places: int
+    """tokens and padding"""
+    cost: float
+    """see `Packer`"""
 
 
 @dataclass(frozen=True)
@@ -71,61 +83,34 @@ class Packer:
         Returns:
             The texts of each row, as indices into `lengths`.
         """
-        full = sum(lengths) // max(lengths)  # with fewer rows than this a row is longer than the longest text
-        numbers = range(max(1, full - CANDIDATES + 2), min(len(lengths), full + 1) + 1)
-        layouts = [deal(lengths, number) for number in ([*numbers] if self.balance < float("inf") else [1])]
-        places = [len(rows) * max(sum(lengths[i] for i in row) for row in rows) for rows in layouts]
-        costs = [n * (self.balance + n / len(rows)) for n, rows in zip(places, layouts, strict=True)]
-        affordable = [i for i, cost in enumerate(costs) if cost <= DEARER * min(costs)]
-        tight = [i for i in affordable if places[i] <= sum(lengths) / (1 - PADDING)]
-        return layouts[min(tight, key=costs.__getitem__) if tight else min(affordable, key=places.__getitem__)]
+        if self.balance == float("inf"):
+            return [[*range(len(lengths))]]
+        layouts: list[Layout] = []
+        tight: list[Layout] = []
+        total, affordable, limit = sum(lengths), float("inf"), float("inf")
+        most = min(len(lengths), total // max(lengths) + 1)  # more rows would be as long as the longest text too
+        for number in range(most, 0, -1):
+            if self._cost(total, number) > limit:
+                break  # with fewer rows even a layout without padding costs too much
+            layouts.append(self._layout(lengths, number))
+            affordable = DEARER * min(layout.cost for layout in layouts)
+            tight = [x for x in layouts if x.cost <= affordable and x.places * (1 - PADDING) <= total]
+            limit = min((layout.cost for layout in tight), default=affordable)
+        if tight:
+            return min(tight, key=lambda layout: layout.cost).rows
+        return min((x for x in layouts if x.cost <= affordable), key=lambda layout: layout.places).rows
 
+    def _layout(self, lengths: Sequence[int], number: int) -> Layout:
+        """A layout in so many rows."""
+        rows = deal(lengths, number)
+        if len(lengths) <= EVENED:
+            rows = even_out(rows, lengths)
+        places = number * max(sum(lengths[i] for i in row) for row in rows)
+        return Layout(rows, places, self._cost(places, number))
 
-def deal(sizes: Sequence[int], groups: int, most: int | None = None) -> list[list[int]]:
-    """Divides pieces of work among groups so that the largest group is small: the largest piece left goes to the
-    group with the least work.
-
-    Args:
-        sizes: the work in each piece.
-        groups: number of groups, at most the number of pieces.
-        most: most pieces in a group. None: no limit.
-
-    Returns:
-        The pieces of each group, as indices into `sizes`, in ascending order. No group is empty.
-    """
-    out: list[list[int]] = [[] for _ in range(groups)]
-    heap = [(0, group) for group in range(groups)]
-    for piece in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
-        load, group = heapq.heappop(heap)
-        out[group].append(piece)
-        if most is None or len(out[group]) < most:
-            heapq.heappush(heap, (load + sizes[piece], group))
-    return [sorted(group) for group in out]
-
-
-def share_step(lengths: Sequence[int], processes: int, size: int, packed: bool) -> list[list[list[int]]]:
-    """Divides the texts of one optimizer step among processes and micro-batches.
-
-    Packed texts are dealt by tokens, so all processes and micro-batches have nearly the same work. Texts that will be
-    padded are dealt in the order of their lengths, so the texts of a micro-batch have similar lengths.
-
-    Args:
-        lengths: tokens of each text of the step, in descending order. Their number is a multiple of `processes`.
-        processes: number of processes.
-        size: most texts in a micro-batch.
-        packed: whether the micro-batches are packed.
-
-    Returns:
-        [process][micro-batch][text]: indices into `lengths`. All processes have the same number of micro-batches.
-    """
-    each = len(lengths) // processes
-    number = -(-each // size)
-    if not packed:
-        own = [range(process, len(lengths), processes) for process in range(processes)]
-        return [[list(mine[first : first + size]) for first in range(0, each, size)] for mine in own]
-    batches = deal(lengths, processes * number, -(-each // number))
-    loads = [sum(lengths[i] for i in batch) for batch in batches]
-    return [[batches[i] for i in mine] for mine in deal(loads, processes, number)]
+    def _cost(self, places: int, number: int) -> float:
+        """The cost of so many places in so many rows."""
+        return places * (self.balance + places / number)
 
 
 def packer_of(model: SignalModel, reason: str | None) -> Packer | None:

@@ -13,9 +13,10 @@ from pathlib import Path
 from transformers import AutoConfig
 
 from gldfusion.data import FusionData, batch_indices
+from gldfusion.dealing import share_step
 from gldfusion.errors import InputError
 from gldfusion.model import load_tokenizer
-from gldfusion.packing import Packer, share_step
+from gldfusion.packing import Packer
 from gldfusion.recipe import TrainSpec, load_recipe, steps_of
 from gldfusion.texts import encoding_of, load_texts
 

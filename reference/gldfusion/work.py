@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gldfusion.data import Batch, Role
-from gldfusion.packing import share_step
+from gldfusion.dealing import share_step
 from gldfusion.prepare import Fusion
 
 

@@ -12,17 +12,20 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from gldfusion import padding
 from gldfusion.align import Encoded
+from gldfusion.dealing import deal, even_out, share_step
 from gldfusion.errors import InputError
 from gldfusion.files import atomic_dir
 from gldfusion.fuse import fuse
 from gldfusion.inputs import collate
 from gldfusion.model import SignalModel, quiet
-from gldfusion.packing import Packer, deal, packer_of, reason_to_pad, share_step
+from gldfusion.packing import DEARER, PADDING, Packer, packer_of, reason_to_pad
 from gldfusion.padding import padding_shares
 from gldfusion.prefetch import prefetch
 from gldfusion.prepare import Fusion, prepare
@@ -187,6 +190,50 @@ def test_the_command_prints_the_padding_that_a_training_has(
 def test_flash_attention_gets_one_row_without_padding() -> None:
     lengths = long_tailed(16)
     assert Packer(float("inf")).rows(lengths) == [list(range(16))]
+
+
+@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=40), number=st.integers(1, 12))
+def test_evening_out_moves_texts_only_and_makes_no_row_longer(lengths: list[int], number: int) -> None:
+    before = deal(lengths, min(number, len(lengths)))
+    after = even_out(before, lengths)
+    assert sorted(i for row in after for i in row) == [*range(len(lengths))]
+    assert [len(row) for row in after] == [len(row) for row in before]
+    longest = max(sum(lengths[i] for i in row) for row in after)
+    assert longest <= max(sum(lengths[i] for i in row) for row in before)
+    largest = next(row for row in after if sum(lengths[i] for i in row) == longest)
+    for row in after:  # no swap of two texts is left that would help
+        for i in largest:
+            for j in row:
+                moved = lengths[i] - lengths[j]
+                assert moved <= 0 or sum(lengths[n] for n in row) + moved >= longest
+
+
+def test_evening_out_finds_the_swaps_that_dealing_misses() -> None:
+    lengths = [5, 5, 4, 4, 3, 3, 3]
+    dealt = deal(lengths, 3)
+    assert max(sum(lengths[i] for i in row) for row in dealt) == 11
+    assert max(sum(lengths[i] for i in row) for row in even_out(dealt, lengths)) == 9
+
+
+@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=30), balance=st.sampled_from([20.0, 200.0, 5000.0]))
+def test_the_chosen_rows_are_the_best_of_all_numbers_of_rows(lengths: list[int], balance: float) -> None:
+    """The packer does not look at all numbers. `rows` states the rule."""
+    packer, total = Packer(balance), sum(lengths)
+    all_rows = [even_out(deal(lengths, n), lengths) for n in range(1, min(len(lengths), total // max(lengths) + 1) + 1)]
+
+    def places(rows: list[list[int]]) -> int:
+        return len(rows) * max(sum(lengths[i] for i in row) for row in rows)
+
+    def cost(rows: list[list[int]]) -> float:
+        return places(rows) * (balance + places(rows) / len(rows))
+
+    affordable = [rows for rows in all_rows if cost(rows) <= DEARER * min(map(cost, all_rows))]
+    tight = [rows for rows in affordable if 1 - total / places(rows) <= PADDING]
+    found = packer.rows(lengths)
+    if tight:
+        assert cost(found) == min(map(cost, tight))
+    else:
+        assert places(found) == min(map(places, affordable))
 
 
 def test_a_row_is_not_made_longer_than_it_pays() -> None:

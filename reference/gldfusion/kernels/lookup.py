@@ -12,8 +12,8 @@ from gldfusion.kernels.output_layer import Options
 BUDGET = 2**24
 """number of gathered weights in memory at once"""
 DENSE, DENSE_ON_CPU = 8, 100
-"""if more than one id in so many is asked for, all logits are computed. On a CPU, to gather the weights of one id took as
-long as the products with about 100 (widths 96 and 512, 448 to 4,000 ids)"""
+"""if more than one id in so many is asked for, all logits are computed. On a CPU, to gather the weights of one id takes
+as long as the products with about 100 (measured at widths 96 and 512, with 448 to 4,000 ids)"""
 
 
 def logits_at(
