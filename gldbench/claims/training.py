@@ -42,6 +42,11 @@ def _told(found: tuple[str, Difference]) -> str:
     run, one = found
     estimate = one["difference"]
     value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
+    if low == high == 0:
+        return (
+            f"{one['candidate']} gives the same answers as {one['baseline']}: the tuning chose the weight 0 for its own "
+            f"term (run {run})"
+        )
     sure = "" if one["p"] is None else f", p = {one['p']:.2g} ({one['correction'] or 'not corrected'})"
     return (
         f"{one['candidate']} minus {one['baseline']}: {value:+.1f} points ({low:+.1f} to {high:+.1f}; "

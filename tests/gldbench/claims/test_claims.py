@@ -212,6 +212,13 @@ def test_the_interval_of_a_difference_decides(
     assert verdict(replace(empty, comparisons=(compared(**{pair: ends}),)), claim) == expected
 
 
+def test_a_term_with_the_weight_zero_improves_nothing_and_the_text_says_why(empty: Evidence) -> None:
+    found = replace(empty, comparisons=(compared(gld__uld=(0.0, 0.0)),))
+    assert verdict(found, "fusion-graph-improves") == "fails"
+    finding = CLAIMS["fusion-graph-improves"].judge(found)
+    assert "gives the same answers as sft+uld: the tuning chose the weight 0" in finding.measured
+
+
 def test_a_run_whose_gate_fails_decides_nothing(empty: Evidence) -> None:
     failed = compared(passes=False, gld__uld=(0.05, 0.09))
     assert verdict(replace(empty, comparisons=(failed,)), "fusion-graph-improves") == "undecided"
