@@ -44,8 +44,8 @@ def _told(found: tuple[str, Difference]) -> str:
     value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
     if low == high == 0:
         return (
-            f"{one['candidate']} gives the same answers as {one['baseline']}: the tuning chose the weight 0 for its own "
-            f"term (run {run})"
+            f"{one['candidate']} gives the same answers as {one['baseline']}: the tuning chose the weight 0 for its "
+            f"own term (run {run})"
         )
     sure = "" if one["p"] is None else f", p = {one['p']:.2g} ({one['correction'] or 'not corrected'})"
     return (

@@ -22,18 +22,18 @@ LIMITS = Limits(cpu_seconds=2, wall_seconds=20, memory_mb=256, output_bytes=2**1
 # The function runs in a module of its own. What it returns leaves as the text that JSON has for it: 1, 1.0 and true are
 # different texts, and a tuple has the text of a list.
 _LOADER = """
-import ast, json
+import _ast, json
 class NotOneFunctionError(Exception): pass
 class OtherNameError(Exception): pass
 def load(source, entry):
-    body = ast.parse(source).body
-    if len(body) != 1 or not isinstance(body[0], (ast.Expr, ast.FunctionDef)):
+    body = compile(source, "function", "exec", _ast.PyCF_ONLY_AST).body
+    if len(body) != 1 or not isinstance(body[0], (_ast.Expr, _ast.FunctionDef)):
         raise NotOneFunctionError
-    if isinstance(body[0], ast.FunctionDef) and body[0].name != entry:
+    if isinstance(body[0], _ast.FunctionDef) and body[0].name != entry:
         raise OtherNameError
     names = {}
-    if isinstance(body[0], ast.Expr):
-        return eval(compile(ast.Expression(body[0].value), "function", "eval"), names)
+    if isinstance(body[0], _ast.Expr):
+        return eval(compile(_ast.Expression(body[0].value), "function", "eval"), names)
     exec(source, names)
     return names[entry]
 """

@@ -14,7 +14,10 @@ import resource
 import sys
 import time
 import types
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def _named(plain: Any, error: BaseException, place: str) -> str:

@@ -21,7 +21,10 @@ import collections.abc
 import json
 import math
 import sys
-from typing import Any, Literal, NamedTuple
+
+TYPE_CHECKING = False  # typing takes a sixth of the time in which the process of a program starts
+if TYPE_CHECKING:
+    from typing import Any
 
 MOST_DEEP = 100
 """a value may be nested so deeply"""
@@ -50,13 +53,16 @@ class Opaque:
         return f"a {self.kind} object"
 
 
-class Outcome(NamedTuple):
-    """The result of one call."""
+class Outcome(collections.namedtuple("Outcome", ("status", "value", "reason"), defaults=(None, ""))):
+    """The result of one call.
 
-    status: Literal["ok", "error", "timeout"]
-    value: Any = None
-    """the returned value, as a plain value or `Opaque`"""
-    reason: str = ""
+    Fields:
+        status: "ok", "error" or "timeout".
+        value: the returned value, as a plain value or `Opaque`.
+        reason: why there is no value; "" where there is one.
+    """
+
+    __slots__ = ()
 
 
 class Outcomes(list):  # type: ignore[type-arg]
