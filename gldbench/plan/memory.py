@@ -195,3 +195,16 @@ def host_memory(
         about = "each process loads the whole pivot" + (", and keeps sources there" if beside else "")
     size = max(pivot, beside, before) if once else max(pivot + beside, before)
     return Figure("host memory while loading", size, "B", f"of a node: {about}")
+
+
+def saving_memory(machine: Machine, settings: Settings, trained: int) -> Figure:
+    """The main memory of a node that holds a copy of the training state while threads write it.
+
+    Args:
+        machine: the machine.
+        settings: the settings.
+        trained: number of trained parameters.
+    """
+    each = (4 if settings.lora else BYTES[settings.dtype]) + MOMENTS[settings.optimizer]
+    about = f"of a node: a copy of its parts, {each} bytes for each trained parameter, until they are written"
+    return Figure("host memory while saving", each * trained / machine.nodes, "B", about)

@@ -11,7 +11,7 @@ from gldbench.plan.disk import STORED, caches_on_disk, disk
 from gldbench.plan.figures import Figure
 from gldbench.plan.hardware import Machine
 from gldbench.plan.here import libraries, standard_rate, try_fusion
-from gldbench.plan.memory import SourceMemory, caching, host_memory, parts, source_memory
+from gldbench.plan.memory import SourceMemory, caching, host_memory, parts, saving_memory, source_memory
 from gldbench.plan.models import Found, configuration
 from gldbench.plan.passes import Pass, Shape, measure
 from gldbench.plan.scratch import kernel_of
@@ -181,6 +181,8 @@ def _figures(
         found.append(Figure("tokens that the pivot writes", written, "tokens", about))
     if machine.gpu:
         found.append(host_memory(machine, settings, base, live, cached))
+        if settings.parallel == "fsdp" and machine.ranks > 1:
+            found.append(saving_memory(machine, settings, pivot.trainable))
     return found
 
 

@@ -35,7 +35,7 @@ from gldfusion.prepare import Fusion, prepare
 from gldfusion.progress import Progress, Watch, require_tracker
 from gldfusion.recipe import Recipe
 from gldfusion.sharding import Parts, Sharding, asked_sharding, own_sharding
-from gldfusion.state import Log, load_state, remove_states, remove_unfinished, save_state, states
+from gldfusion.state import Log, StateWriter, load_state, remove_states, remove_unfinished, states
 from gldfusion.trained import Trained, collect
 from gldfusion.validation import copy_best, evaluate, evaluation_due, require_something
 from gldfusion.work import Work
@@ -108,7 +108,8 @@ def train(fusion: Fusion, progress: Progress | None, watch: Watch) -> Log:
     started = time.perf_counter() - seconds
     prepared = works(fusion, first)
     live = LiveLog(fusion, watch, log) if accelerator.is_main_process else None
-    with closing(prepared), closing(live) if live else nullcontext():
+    saving = StateWriter(accelerator, fusion.state, fusion.identity, parts(fusion))
+    with closing(prepared), closing(saving), closing(live) if live else nullcontext():
         for step, work in enumerate(prepared, start=first):
             entry = train_step(fusion, step, work)
             tokens, places = tokens + entry.pop("step_tokens"), places + entry.pop("step_places")
@@ -122,7 +123,7 @@ def train(fusion: Fusion, progress: Progress | None, watch: Watch) -> Log:
             if live:
                 live.add(entry)
             if (step + 1) % save_every == 0 and step + 1 < steps:
-                save_state(accelerator, fusion.state, fusion.identity, log, parts(fusion))
+                saving.save(log)
             if progress:
                 progress(step + 1, steps)
     return log

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,14 @@ from typing import Any, cast
 import torch
 from accelerate.utils import FullyShardedDataParallelPlugin
 from torch import Tensor, nn
-from torch.distributed import all_gather_object, broadcast, broadcast_object_list, get_rank, is_initialized
+from torch.distributed import (
+    ProcessGroup,
+    all_gather_object,
+    broadcast,
+    broadcast_object_list,
+    get_rank,
+    is_initialized,
+)
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -27,7 +35,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -223,22 +231,35 @@ def whole_weights(model: nn.Module) -> dict[str, Tensor]:
     return found | tied  # torch names a tied weight once
 
 
-def save_shards(parts: Parts, folder: Path) -> None:
-    """Writes the trained weights and the optimizer's state. Every process writes its own parts.
+def begin_shards(parts: Parts, folder: Path, group: ProcessGroup) -> Future[Any]:
+    """Copies the trained weights and the optimizer's state into main memory, and lets a thread write the copy.
+
+    Every process writes its own parts. Training may go on at once.
 
     Args:
         parts: what this process holds.
         folder: the folder of the state. On several machines it must lie on a disk that all of them see.
+        group: all processes, for what the threads tell each other. No other thread may use it.
 
-    Raises:
-        OSError: the disk is full.
+    Returns:
+        It is done in the main process when all processes have written their parts; `written` waits for it.
     """
     model, optimizer = parts.model, parts.optimizer
     gather_nothing(model)
     options = StateDictOptions(ignore_frozen_params=_has_frozen(model))
     weights, moments = get_state_dict(model, optimizer, options=options)
+    state = {"model": weights, "optimizer": moments}
+    return cast("Future[Any]", async_save(state, checkpoint_id=folder / SHARDS, process_group=group))
+
+
+def written(writing: Future[Any], folder: Path) -> None:
+    """Waits until `begin_shards` has written a state.
+
+    Raises:
+        OSError: the disk is full, here or in another process.
+    """
     try:
-        save({"model": weights, "optimizer": moments}, checkpoint_id=folder / SHARDS)
+        writing.result()
     except CheckpointException as error:  # it is no Exception
         reason = next(iter(error.failures.values()))[0]
         raise reason if isinstance(reason, OSError) else OSError(f"the state {folder} was not written: {reason}") from (

@@ -10,18 +10,22 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup, new_group
 
 from gldfusion.errors import InputError
 from gldfusion.files import remove, whole_or_absent, write_json
+from gldfusion.launch import PATIENCE
 from gldfusion.manifest import MANIFEST, flush, read_manifest, verify_manifest, write_manifest
 from gldfusion.reading import plain_line, read_object
-from gldfusion.sharding import SHARDS, Parts, load_shards, save_shards
+from gldfusion.sharding import SHARDS, Parts, begin_shards, load_shards, written
 
 Entry = dict[str, Any]
 """what a training notes about one step"""
@@ -42,48 +46,101 @@ def states(folder: Path) -> list[Path]:
     return [found[step] for step in sorted(found, reverse=True)]
 
 
-def save_state(
-    accelerator: Accelerator, folder: Path, identity: Mapping[str, str], log: Log, sharded: Parts | None = None
-) -> None:
-    """Writes a new state, seals it with a manifest, and deletes all states but the last two.
+class StateWriter:
+    """Saves the states of a training.
 
-    Args:
-        accelerator: holds the model and the optimizer, unless the training is sharded.
-        folder: folder of the training's states.
-        identity: hashes of the recipe, pivot, sources and data, by name.
-        log: one entry for each step so far. It is not empty.
-        sharded: what this process holds of a sharded training, whose state is written in parts.
-
-    Raises:
-        OSError: the disk is full. The older states are kept.
+    A state is sealed by a manifest, and then all older ones but one are deleted. The state of a sharded training is
+    copied into main memory, and threads write it while the training goes on.
     """
-    path = folder / f"step-{log[-1]['step']}"
-    temporary = path.with_name(path.name + ".part")
-    main = accelerator.is_main_process
-    if main:
-        remove_unfinished(folder)
-    accelerator.wait_for_everyone()
-    try:
-        with whole_or_absent(temporary, path):
-            if sharded is None:
-                _save_whole(accelerator, temporary)
-            else:
-                save_shards(sharded, temporary)
-            accelerator.wait_for_everyone()
-            if main:
-                write_json(temporary / "log.json", {"identity": identity, "log": log})
-                write_manifest(temporary, _files(temporary))
-                remove(path)  # a damaged state of the same step; an intact one would have been loaded
-                os.rename(temporary, path)
-                flush(folder)
-    except BaseException:
-        if main:
-            remove_unfinished(folder)
-        raise
-    if main:
-        for old in states(folder)[KEPT:]:
+
+    def __init__(
+        self, accelerator: Accelerator, folder: Path, identity: Mapping[str, str], sharded: Parts | None = None
+    ) -> None:
+        """Writes nothing yet.
+
+        Args:
+            accelerator: holds the model and the optimizer, unless the training is sharded.
+            folder: folder of the training's states.
+            identity: hashes of the recipe, pivot, sources and data, by name.
+            sharded: what this process holds of a sharded training, whose states are written in parts.
+        """
+        self._accelerator, self._folder, self._identity, self._sharded = accelerator, folder, identity, sharded
+        self._group = None if sharded is None else cast(ProcessGroup, new_group(backend="gloo", timeout=PATIENCE))
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
+        self._writing: Future[None] | None = None
+
+    def save(self, log: Log) -> None:
+        """Saves a state, or begins to, when the one before it is whole.
+
+        Args:
+            log: one entry for each step so far. It is not empty.
+
+        Raises:
+            OSError: the disk is full, or was when the state before this one was written. The older states are kept.
+        """
+        self.wait()
+        path = self._folder / f"step-{log[-1]['step']}"
+        temporary = path.with_name(path.name + ".part")
+        if self._accelerator.is_main_process:
+            remove_unfinished(self._folder)
+        self._accelerator.wait_for_everyone()
+        content = {"identity": self._identity, "log": [*log]}
+        if self._sharded is None:
+            with self._whole(temporary, path):
+                _save_whole(self._accelerator, temporary)
+                self._accelerator.wait_for_everyone()
+                self._seal(temporary, path, content)
+            self._accelerator.wait_for_everyone()
+            return
+        assert self._group is not None
+        shards = begin_shards(self._sharded, temporary, self._group)
+        self._writing = self._threads.submit(self._finish, shards, temporary, path, content)
+
+    def close(self) -> None:
+        """Waits as `wait` does, and ends the thread."""
+        try:
+            self.wait()
+        finally:
+            self._threads.shutdown()
+
+    def wait(self) -> None:
+        """Waits until the last state is whole.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _finish(self, shards: Future[Any], temporary: Path, path: Path, content: dict[str, Any]) -> None:
+        """What the thread does: it waits for the parts of all processes, and seals them."""
+        with self._whole(temporary, path):
+            written(shards, temporary)
+            self._seal(temporary, path, content)
+
+    @contextmanager
+    def _whole(self, temporary: Path, path: Path) -> Iterator[None]:
+        """If the block fails, nothing is left of the state."""
+        try:
+            with whole_or_absent(temporary, path):
+                yield
+        except BaseException:
+            if self._accelerator.is_main_process:
+                remove_unfinished(self._folder)
+            raise
+
+    def _seal(self, temporary: Path, path: Path, content: dict[str, Any]) -> None:
+        """Seals a state whose parts are all written, and deletes older ones. Only the main process does something."""
+        if not self._accelerator.is_main_process:
+            return
+        write_json(temporary / "log.json", content)
+        write_manifest(temporary, _files(temporary))
+        remove(path)  # a damaged state of the same step; an intact one would have been loaded
+        os.rename(temporary, path)
+        flush(self._folder)
+        for old in states(self._folder)[KEPT:]:
             remove(old)
-    accelerator.wait_for_everyone()
 
 
 def load_state(

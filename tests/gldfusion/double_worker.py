@@ -9,26 +9,27 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import gldfusion.fuse
 import gldfusion.pivot
 import gldfusion.trained
 from gldfusion.recipe import Recipe
+from gldfusion.state import Log, StateWriter
 
 KILLED = 9
 
 
 def fuse_all(folder: Path, last: int = 0) -> None:
     """Fuses every recipe in the folder; dies when the state of step `last` is saved."""
-    save_state = gldfusion.fuse.save_state
+    save = StateWriter.save
 
-    def save_and_die(*arguments: Any) -> None:
-        save_state(*arguments)
-        if arguments[3][-1]["step"] == last:
+    def save_and_die(self: StateWriter, log: Log) -> None:
+        save(self, log)
+        if log[-1]["step"] == last:
+            self.wait()
             os._exit(KILLED)
 
-    gldfusion.fuse.save_state = save_and_die
+    StateWriter.save = save_and_die
     load_model = gldfusion.pivot.load_model
     gldfusion.pivot.load_model = lambda path, dtype, *settings: load_model(path, "float64", *settings)
     gldfusion.trained.stored_dtype = lambda path: "float64"

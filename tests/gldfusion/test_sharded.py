@@ -25,6 +25,7 @@ from gldfusion.prepare import require_shardable
 from gldfusion.recipe import Recipe, SourceSpec, TermSpec
 from gldfusion.sharding import asked_sharding, own_sharding
 from gldfusion.sources import Example
+from gldfusion.state import states
 from tests.gldfusion.double_worker import KILLED
 from tests.gldfusion.parallel_launch import launch_two
 from tests.gldfusion.test_processes import ROUNDING, SAVED, run_one, write
@@ -187,6 +188,37 @@ def test_a_killed_sharded_training_goes_on_from_its_parts(
         else:
             torch.testing.assert_close(ours[name], tensor, atol=ROUNDING, rtol=0)
     assert not (tmp_path / "killed" / ".out.state").exists()
+
+
+def test_a_state_is_written_while_the_training_goes_on(
+    make_recipe: Callable[..., Recipe], sources: dict[str, SourceSpec], tmp_path: Path
+) -> None:
+    """The thread writes the state of step 2 only after step 3, and is killed there: the state of step 1 serves."""
+    recipe = make_recipe(sources=(sources["llama"],), steps=4, batch_size=4, micro_batch_size=1, save_every=1)
+    for name in ("undisturbed", "killed"):
+        write(recipe, tmp_path / name / "out.json")
+    assert sharded(tmp_path / "undisturbed") == {0}
+    ended = launch_two("sharded_worker.py", str(tmp_path / "killed"), "2", "beside")
+    assert KILLED in {code for code, _ in ended}, ended
+    assert [path.name for path in states(tmp_path / "killed" / ".out.state")] == ["step-1"]
+    assert sharded(tmp_path / "killed") == {0}
+    theirs, ours = (load_file(tmp_path / name / "out" / "model.safetensors") for name in ("undisturbed", "killed"))
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+
+
+@slow
+def test_a_disk_that_is_full_while_a_thread_writes_ends_the_training(
+    make_recipe: Callable[..., Recipe], sources: dict[str, SourceSpec], tmp_path: Path
+) -> None:
+    recipe = make_recipe(sources=(sources["llama"],), steps=4, batch_size=4, micro_batch_size=1, save_every=1)
+    write(recipe, tmp_path / "out.json")
+    ended = launch_two("sharded_worker.py", str(tmp_path), "2", "full")
+    assert all(code not in (0, KILLED) for code, _ in ended)
+    assert any("No space left on device" in said for _, said in ended)
+    state = tmp_path / ".out.state"
+    assert [path.name for path in states(state)] == ["step-1"]
+    assert not [*state.glob("*.part")]
+    assert not (tmp_path / "out").exists()
 
 
 @slow

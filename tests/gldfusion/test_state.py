@@ -20,7 +20,7 @@ from gldfusion.fuse import fuse
 from gldfusion.optim import learning_rate
 from gldfusion.progress import Watch
 from gldfusion.recipe import Recipe, SourceSpec
-from gldfusion.state import load_state, remove_states, remove_unfinished, save_state, states
+from gldfusion.state import Log, StateWriter, load_state, remove_states, remove_unfinished, states
 
 RecipeMaker = Callable[..., Recipe]
 IDENTITY = {"recipe": "r", "data": "d"}
@@ -32,6 +32,10 @@ def training() -> tuple[Accelerator, torch.nn.Module]:
     accelerator = Accelerator(cpu=True)
     model = torch.nn.Linear(2, 2)
     return accelerator, accelerator.prepare(model, torch.optim.AdamW(model.parameters()))[0]
+
+
+def save_state(accelerator: Accelerator, folder: Path, identity: dict[str, str], log: Log) -> None:
+    StateWriter(accelerator, folder, identity).save(log)
 
 
 def fill(model: torch.nn.Module, value: float) -> None:

@@ -99,6 +99,7 @@ def test_memory_of_a_process(plan: dict[str, Any]) -> None:
     largest = 2 * (MISTRAL.parameters + 2**15 * (3 * MISTRAL.between + 4 * MISTRAL.width))
     assert plan["caching"]["value"] == pytest.approx(largest, rel=0.01)
     assert value(plan, "host memory while loading") == 4 * PHI.parameters  # one process loads it
+    assert value(plan, "host memory while saving") == 12 * PHI.parameters
 
 
 def test_disk(plan: dict[str, Any]) -> None:
