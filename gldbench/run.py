@@ -177,7 +177,7 @@ def run_spec(spec: Spec, run: Path, machine: Machine, report: Report) -> Ran:
         claim(run, env, yaml.safe_dump(spec.model_dump(mode="json", by_alias=True), sort_keys=False))
         tuning, ran = read_tuning(run), Ran()
         if tuning is None and spec.weights_from is not None:
-            tuned = [name for name, method in spec.methods.items() if method.terms]
+            tuned = [name for name, method in spec.methods.items() if method.terms and method.tuned]
             tuning = take_tuning(run, run.with_name(spec.weights_from), tuned)
         if tuning is None and spec.tuning is not None:
             tuning, ran = _tuned(spec, run, env, machine, report)

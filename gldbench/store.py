@@ -15,13 +15,14 @@ import io
 import logging
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gldbench.schema import Response, Row
@@ -149,13 +150,19 @@ class Store:
         """
         return [Row(**record) for record in self._table("rows", Row).to_pylist()]
 
-    def responses(self) -> list[Response]:
-        """All responses, in the order of their parts.
+    def responses(self, cases: Collection[str] | None = None) -> list[Response]:
+        """The responses, in the order of their parts.
+
+        Args:
+            cases: only those with these case ids; None: all.
 
         Raises:
             InputError: a part is corrupted.
         """
-        return [Response(**record) for record in self._table("responses", Response).to_pylist()]
+        table = self._table("responses", Response)
+        if cases is not None:
+            table = table.filter(pc.field("case_id").isin(pa.array([*cases], pa.string())))
+        return [Response(**record) for record in table.to_pylist()]
 
     def frame(self) -> pd.DataFrame:
         """All rows as a data frame with the columns of `schema.Row`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -29,8 +29,8 @@ FLUSH_SECONDS = 5.0
 class ResponseStore(PlanStore, Protocol):
     """The part of `store.Store` that generation uses."""
 
-    def responses(self) -> list[Response]:
-        """Returns all stored responses."""
+    def responses(self, cases: Collection[str] | None = None) -> list[Response]:
+        """Returns the stored responses with these case ids; None: all."""
         ...
 
     def append_responses(self, responses: Sequence[Response], unit: str) -> None:
@@ -150,8 +150,8 @@ def responses_for(
         for task, items in work
         for item in items
     ]
-    stored = {response.case_id: response for response in store.responses()}
     wanted = {case.case_id: case for case in cases}
+    stored = {response.case_id: response for response in store.responses(wanted)}
     new: list[Response] = []
     tokens = 0
     report = progress or (lambda done, total: None)

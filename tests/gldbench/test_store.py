@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import io
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gldbench.schema import Row
+from gldbench.schema import Response, Row
 from gldbench.store import Store
 from gldfusion.errors import InputError
 from gldfusion.manifest import MANIFEST
@@ -48,6 +49,16 @@ def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
     Store(tmp_path).append_rows(rows, "unit")
     assert Store(tmp_path).rows() == rows
     assert list(Store(tmp_path).frame()["item"]) == ["1", "2"]
+
+
+def test_responses_are_found_by_their_case_ids_among_those_of_all_units(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    one = Response("a", "", "", "", "", "first", 0, 0, False, False, 0.0, prompt="", gold="")
+    store.append_responses([one, dataclasses.replace(one, case_id="b", output="second")], "unit")
+    store.append_responses([dataclasses.replace(one, case_id="c", output="third")], "other")
+    assert [response.output for response in store.responses(["c", "a", "absent"])] == ["first", "third"]
+    assert store.responses([]) == []
+    assert len(store.responses()) == 3
 
 
 def test_a_unit_is_stored_once(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,9 @@ class Memory:
         self.units: dict[str, list[Response]] = {}
         self.planned: list[tuple[int, list[list[str]]]] = []
 
-    def responses(self) -> list[Response]:
-        return [response for unit in self.units.values() for response in unit]
+    def responses(self, cases: Collection[str] | None = None) -> list[Response]:
+        every = [response for unit in self.units.values() for response in unit]
+        return every if cases is None else [response for response in every if response.case_id in cases]
 
     def append_responses(self, responses: Sequence[Response], unit: str) -> None:
         self.units.setdefault(unit, list(responses))

@@ -139,6 +139,7 @@ def test_a_comparison_in_its_tuning_world_is_refused() -> None:
 
 def test_weights_are_taken_from_another_run(whole: Path, tmp_path: Path) -> None:
     content = yaml.safe_load(TOY.read_text()) | {"name": "taken", "worlds": [3], "tuning": None, "weights_from": "toy"}
+    content["methods"]["sft+kl-own"] = {**content["methods"]["sft+kl"], "tuned": False}  # toy does not have it
     (tmp_path / "taken.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     spec = load_spec(str(tmp_path / "taken.yaml"))
     run_spec(spec, whole.with_name("taken"), SERIAL, silent)
