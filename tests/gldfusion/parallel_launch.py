@@ -1,4 +1,4 @@
-"""Runs a test's worker file as rank 0 and rank 1 of one gloo group, with the variables that torchrun sets."""
+"""Runs a test's worker module as rank 0 and rank 1 of one gloo group, with the variables that torchrun sets."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def launch_two(worker: str, *arguments: str) -> list[tuple[int, str]]:
-    """Runs a file beside this one in two processes, and waits for both.
+    """Runs a module beside this one in two processes, and waits for both.
 
     Args:
-        worker: name of the file.
+        worker: name of its module.
         arguments: its command line.
 
     Returns:
@@ -26,7 +28,8 @@ def launch_two(worker: str, *arguments: str) -> list[tuple[int, str]]:
     common |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     processes = [
         subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name(worker)), *arguments],
+            [sys.executable, "-m", f"tests.gldfusion.{worker}", *arguments],
+            cwd=ROOT,  # first in the search path: some installed packages bring a module `tests`
             env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -20,7 +20,7 @@ BUGS = ("means of each process", "unwrapped model")
 def run_two(recipe: Recipe, folder: Path) -> None:
     """Runs parallel_worker.py in two processes; their messages, if one fails."""
     (folder / "recipe.json").write_text(recipe.model_dump_json(by_alias=True))
-    ended = launch_two("parallel_worker.py", str(folder / "recipe.json"), str(folder))
+    ended = launch_two("parallel_worker", str(folder / "recipe.json"), str(folder))
     assert [code for code, _ in ended] == [0, 0], "\n".join(said for _, said in ended)
 
 

@@ -64,7 +64,7 @@ def run_one(folder: Path, last: int = 0) -> int:
 
 def run_two(folder: Path, last: int = 0) -> set[int]:
     """Runs the worker as two processes."""
-    ended = launch_two("double_worker.py", str(folder), str(last))
+    ended = launch_two("double_worker", str(folder), str(last))
     assert {code for code, _ in ended} <= {0, KILLED}, "\n".join(said for _, said in ended)
     return {code for code, _ in ended}
 

@@ -50,7 +50,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def sharded(folder: Path, last: int = 0) -> set[int]:
     """Runs sharded_worker.py as two processes."""
-    ended = launch_two("sharded_worker.py", str(folder), str(last))
+    ended = launch_two("sharded_worker", str(folder), str(last))
     assert {code for code, _ in ended} <= {0, KILLED}, "\n".join(said for _, said in ended)
     return {code for code, _ in ended}
 
@@ -198,7 +198,7 @@ def test_a_state_is_written_while_the_training_goes_on(
     for name in ("undisturbed", "killed"):
         write(recipe, tmp_path / name / "out.json")
     assert sharded(tmp_path / "undisturbed") == {0}
-    ended = launch_two("sharded_worker.py", str(tmp_path / "killed"), "2", "beside")
+    ended = launch_two("sharded_worker", str(tmp_path / "killed"), "2", "beside")
     assert KILLED in {code for code, _ in ended}, ended
     assert [path.name for path in states(tmp_path / "killed" / ".out.state")] == ["step-1"]
     assert sharded(tmp_path / "killed") == {0}
@@ -212,7 +212,7 @@ def test_a_disk_that_is_full_while_a_thread_writes_ends_the_training(
 ) -> None:
     recipe = make_recipe(sources=(sources["llama"],), steps=4, batch_size=4, micro_batch_size=1, save_every=1)
     write(recipe, tmp_path / "out.json")
-    ended = launch_two("sharded_worker.py", str(tmp_path), "2", "full")
+    ended = launch_two("sharded_worker", str(tmp_path), "2", "full")
     assert all(code not in (0, KILLED) for code, _ in ended)
     assert any("No space left on device" in said for _, said in ended)
     state = tmp_path / ".out.state"
@@ -230,12 +230,12 @@ def test_a_damaged_part_is_noticed_and_a_whole_state_is_not_spread(
     assert sharded(tmp_path, SAVED) == {KILLED}
     part = tmp_path / ".out.state" / f"step-{SAVED}" / "shards" / ".metadata"
     part.write_bytes(part.read_bytes()[:-1] + b"?")
-    ended = launch_two("sharded_worker.py", str(tmp_path), "0")
+    ended = launch_two("sharded_worker", str(tmp_path), "0")
     assert all("every saved state in" in said and "is damaged" in said for _, said in ended)
     whole = tmp_path / "whole"
     write(recipe, whole / "out.json")
     assert run_one(whole, SAVED) == KILLED
-    ended = launch_two("sharded_worker.py", str(whole), "0")
+    ended = launch_two("sharded_worker", str(whole), "0")
     assert all("was written without FSDP, and cannot be spread over processes" in said for _, said in ended)
 
 
@@ -248,7 +248,7 @@ def test_what_only_the_main_process_sees_is_refused_by_both(
     del weights["model.norm.weight"]
     save_file(weights, tmp_path / "pivot" / "model.safetensors", {"format": "pt"})
     write(make_recipe(sources=(sources["llama"],), pivot=tmp_path / "pivot"), tmp_path / "recipes" / "out.json")
-    ended = launch_two("sharded_worker.py", str(tmp_path / "recipes"), "0")
+    ended = launch_two("sharded_worker", str(tmp_path / "recipes"), "0")
     assert all("InputError: not a checkpoint: the weights in" in said for _, said in ended)
     assert all("lack model.norm.weight (1 in all)" in said for _, said in ended)
 
