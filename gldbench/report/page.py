@@ -13,7 +13,7 @@ import yaml
 from gldbench.env import SPEC, read_environment, verify_claim
 from gldbench.printable import markdown, printable, table_cell
 from gldbench.protocol.arms import protocol_hash
-from gldbench.protocol.tuned import Tuning, read_tuning
+from gldbench.protocol.tuned import Tuning, read_tuning, write_tuning
 from gldbench.report import names, opening, words
 from gldbench.report.analysis import Analysis
 from gldbench.report.costs import costs
@@ -98,7 +98,8 @@ def read_run(run_dir: Path, partial: bool = False) -> Run:
 def write_report(run: Run, analysis: Analysis, folder: Path, items: str = "", disagreements: str = "") -> ReportPaths:
     """Writes the report of a run into `folder`, and deletes figures of an earlier report.
 
-    The files are index.html, report.md, comparison.json and figures/*.png.
+    The files are index.html, report.md, comparison.json and figures/*.png; and tuning.json where weights were tuned,
+    with a manifest, so that a copy of the folder serves another run as `weights_from`.
 
     Equal rows, specs and environments give equal bytes. Every file is written completely or not at all.
 
@@ -123,6 +124,8 @@ def write_report(run: Run, analysis: Analysis, folder: Path, items: str = "", di
             file.write(content)
     for stale in set((folder / "figures").glob("*.png")) - set(paths.figures):
         stale.unlink()
+    if run.tuning is not None:
+        write_tuning(folder, run.tuning)
     return paths
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from gldbench.commands.report import show_report
-from gldbench.protocol.tuned import read_tuning
+from gldbench.protocol.tuned import read_tuning, take_tuning
 from gldbench.report import read_run
 from gldbench.run import Machine, run_spec, tuning_folder
 from gldbench.spec import in_world, load_spec
@@ -147,6 +148,9 @@ def test_weights_are_taken_from_another_run(whole: Path, tmp_path: Path) -> None
     assert taken is not None
     assert chosen is not None
     assert (taken.choices, taken.learning_rate) == (chosen.choices, None)
+    show_report(whole, False, {})
+    shutil.copytree(whole / "report", tmp_path / "toy")  # such as a committed report, where the run itself is gone
+    assert take_tuning(tmp_path, tmp_path / "toy", {"sft+uld"}).choices == {"sft+uld": chosen.choices["sft+uld"]}
     with pytest.raises(InputError, match=r"elsewhere/toy has no tuning.json, from which this spec takes its weights"):
         run_spec(spec, tmp_path / "elsewhere" / "taken", SERIAL, silent)
 
