@@ -107,7 +107,8 @@ TRAINING = {
     ),
     "fusion-edges-matter": Claim(
         source="A test that a reviewer of the paper proposed: replace every edge weight by a constant and train again.",
-        test=f"Score of {GRAPH} minus that of {CONSTANT}.",
+        test=f"Score of {GRAPH} minus that of {CONSTANT}, with the fixed weight of gld in `compare-ablations`, on the "
+        "same worlds, seeds and items.",
         decides=IMPROVES,
         judge=partial(above, candidate=GRAPH, baseline=CONSTANT, command=ABLATIONS),
     ),

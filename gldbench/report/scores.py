@@ -168,17 +168,13 @@ def with_composites(scores: Scores, declared: Mapping[str, tuple[str, ...]]) -> 
     Args:
         scores: the scores of all methods.
         declared: source -> its own families. Oracle routing takes the best of all sources for a family that no source
-            has among its own.
-
-    Raises:
-        InputError: the sources have different seeds.
+            has among its own. Where the rows of a source are missing in a world, this world has no such references.
     """
     sources = [method for method in scores.seeds if names.is_source(method)]
-    if not sources:
+    seen = [scores.seeds[source] for source in sources]
+    first = {world: own for world, own in seen[0].items() if all(one.get(world) == own for one in seen)} if seen else {}
+    if not first:
         return scores
-    first = scores.seeds[sources[0]]
-    if any(scores.seeds[source] != first for source in sources):
-        raise InputError(f"expected the same seeds for all sources, got {[scores.seeds[source] for source in sources]}")
     matrices = {}
     for family, own in scores.matrices.items():
         best, oracle = {}, {}

@@ -13,6 +13,8 @@ from gldbench.report.ranges import CUT
 from gldbench.schema import Environment, Estimate
 from gldbench.stats import PairedDifference
 
+NAMED = 5
+"""so many missing checkpoints are named on the page; `gldbench report --partial --json` lists all"""
 COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 
 FIXED = {
@@ -188,9 +190,10 @@ def missing(checkpoints: Sequence[str]) -> str:
     """The sentence about checkpoints that the spec asks for and that have no rows; empty if there are none."""
     if not checkpoints:
         return ""
+    more = f" and {len(checkpoints) - NAMED} more" if len(checkpoints) > NAMED else ""
     return (
         f"This report is incomplete: the results of {len(checkpoints)} checkpoints that the spec asks for are missing "
-        f"({', '.join(checkpoints)}). Its numbers can differ from those of the whole run."
+        f"({', '.join(checkpoints[:NAMED])}{more}). Its numbers can differ from those of the whole run."
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from gldbench.protocol.arms import Choice
 from gldbench.protocol.tuned import Trial, Tuning
-from gldbench.report import Run, analyse, summary_json, write_report
+from gldbench.report import Run, analyse, names, summary_json, write_report
 from gldbench.report.analysis import NOT_TESTED, Analysis
 from gldbench.report.sameness import require_same
 from gldbench.schema import Row
@@ -174,6 +174,18 @@ def test_the_ranking_is_that_of_the_fusion_methods(analysis: Analysis) -> None:
     best = analysis.ranks.best
     assert max(best, key=best.__getitem__) == "sft+minced"
     assert set(best) == {"sft", "sft+uld", "sft+uld+gld", "sft+minced"}
+
+
+def test_a_world_without_the_rows_of_a_source_has_no_reference_made_of_sources(made: SimpleNamespace) -> None:
+    skill = {**SKILL, "source-a": 0.8, "source-b": 0.7}
+    every = [row for world in (3, 4) for row in world_rows(made, world, skill)]
+    part = [row for row in every if (row.method, row.world_seed) != ("source-b", 4)]  # as after a stopped run
+    whole, partial = (analyse(rows, spec_of(made), CHANCE).score(names.ORACLE) for rows in (every, part))
+    assert whole is not None
+    assert partial is not None
+    only = analyse([row for row in every if row.world_seed == 3], spec_of(made, worlds=[3]), CHANCE).score(names.ORACLE)
+    assert only is not None
+    assert partial.mean.corrected.value == only.mean.corrected.value != whole.mean.corrected.value
 
 
 def test_nothing_is_ranked_if_all_worlds_fail(made: SimpleNamespace, tmp_path: Path) -> None:
