@@ -80,6 +80,19 @@ def test_results_are_those_of_the_report() -> None:
         assert re.search(rf"\| {re.escape(method)} \| sft \| [+−]{number} ", report)
 
 
+def test_the_table_of_the_comparison_is_that_of_the_report() -> None:
+    readme, report = ((ROOT / path).read_text() for path in ("README.md", "reports/compare/report.md"))
+    shown = re.findall(r"^\| (sft\+\S+?)(?: \(ours\))? \| ([+−][^|]+) \| ([+−][^|]+) \|$", readme, re.MULTILINE)
+    assert len(shown) == 4
+    for method, beyond_sft, beyond_longer in shown:
+        assert f"| {method} | sft | {beyond_sft} |" in report
+        assert f"| {method} | sft-longer | {beyond_longer} |" in report
+    added = re.search(r"adds (\S+) points to `minced` \(([^)]+)\)", readme)
+    assert added is not None
+    assert f"| sft+minced+gld_local | sft+minced | {added[1]} ({added[2]}) |" in report
+    assert "| sft+uld+gld | sft+uld | 0.0 (equal on every item) |" in report
+
+
 def test_the_citation_names_this_version_and_the_paper() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert {"cff-version", "message", "title", "authors"} <= set(citation)

@@ -53,7 +53,8 @@ def _pareto(analysis: Analysis, spent: Sequence[Cost], look: Mapping[str, Style]
         c.method: (c.flops / 1e12, 100 * s.mean.corrected.value) for c in spent if (s := analysis.score(c.method))
     }
     figure = Figure((WIDTH, 2.6))
-    axes = figure.add_axes((0.52 / WIDTH, 0.47 / 2.6, 1 - 1.75 / WIDTH, 2.0 / 2.6))
+    right = max(1.23, 0.15 + 0.07 * max(map(len, points)))  # inches that the names need
+    axes = figure.add_axes((0.52 / WIDTH, 0.47 / 2.6, 1 - (0.52 + right) / WIDTH, 2.0 / 2.6))
     best = frontier(points)
     axes.plot(*zip(*(points[method] for method in best), strict=True), color=MUTED, linewidth=0.8, zorder=1)
     for method, (x, y) in points.items():
