@@ -17,7 +17,7 @@ def answer(analysis: Analysis) -> str:
             "between methods are evidence neither for nor against any of them."
         )
     if analysis.primary:
-        return " ".join(_primary(finding) for finding in analysis.primary)
+        return " ".join(_primary(finding) for finding in sorted(analysis.primary, key=_place))
     methods = [d for d in analysis.differences if names.group_of(d.comparison.candidate) == "method"]
     if not methods:
         return f"No fusion method other than {names.BASELINE} was run."
@@ -31,6 +31,12 @@ def _finding(difference: PairedDifference) -> str:
     if estimate.low <= 0 <= estimate.high:
         return f"{name} cannot be told apart from {names.BASELINE} ({found})"
     return f"{name} scores {'above' if estimate.low > 0 else 'below'} {names.BASELINE} ({found})"
+
+
+def _place(finding: Finding) -> tuple[bool, bool, float]:
+    """Where the sentence of a primary comparison stands: gains first, then losses, the largest difference first."""
+    estimate = finding.difference.comparison.difference
+    return estimate.low <= 0, estimate.high >= 0, -abs(estimate.value)
 
 
 def _primary(finding: Finding) -> str:
