@@ -122,7 +122,7 @@ class MethodSpec(Growing):
     term_options: dict[str, dict[str, Any]] = Field(default={})
     """loss -> options that replace those of the terms taken from `like`"""
     times: float = Field(default=1.0, ge=0)
-    """factor of the weights of all terms that are taken from `like`"""
+    """with `like`: factor of the weights of that method's own terms, not of those that it adds them to"""
     k: int | None = Field(default=None, gt=0)
     """number of largest logits that the losses see, at most the number that the world stores. Default: that number"""
     choices: dict[str, tuple[Any, ...]] = Field(default={})

@@ -68,17 +68,25 @@ def resolved_methods(spec: Spec, choices: Mapping[str, Choice]) -> dict[str, Met
     for name in ordered(spec):
         method = spec.methods[name]
         base = done.get(base_of(method) or "")
-        done[name] = resolved_method(method, base, choices.get(name, Choice()))
+        done[name] = resolved_method(method, base, choices.get(name, Choice()), own_losses(spec, base_of(method)))
     return {name: done[name] for name in spec.methods}
 
 
-def resolved_method(method: MethodSpec, base: MethodSpec | None, choice: Choice) -> MethodSpec:
+def own_losses(spec: Spec, name: str | None) -> frozenset[str]:
+    """The losses of a method's own terms: those that it adds, or else those of the method that it is like."""
+    while name is not None and not spec.methods[name].terms:
+        name = spec.methods[name].like
+    return frozenset() if name is None else frozenset(term.loss for term in spec.methods[name].terms)
+
+
+def resolved_method(method: MethodSpec, base: MethodSpec | None, choice: Choice, scaled: frozenset[str]) -> MethodSpec:
     """One method as it is trained. A term whose weight becomes 0 is left out.
 
     Args:
         method: the method of the spec.
         base: the resolved method that it takes terms from.
         choice: its tuned weight and options.
+        scaled: losses of the base's own terms, which `times` is for.
     """
     own = [
         term.model_copy(update={"weight": term.weight * choice.weight, "options": {**term.options, **choice.options}})
@@ -87,7 +95,7 @@ def resolved_method(method: MethodSpec, base: MethodSpec | None, choice: Choice)
     taken = [
         term.model_copy(
             update={
-                "weight": term.weight * method.times,
+                "weight": term.weight * (method.times if term.loss in scaled else 1.0),
                 "options": {**term.options, **method.term_options.get(term.loss, {})},
             }
         )

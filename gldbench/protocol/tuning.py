@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gldbench.protocol.arms import BASELINE, READ_BY_TERMS, Choice, base_of, ordered, own_terms, resolved_method
+from gldbench.protocol.arms import (
+    BASELINE,
+    READ_BY_TERMS,
+    Choice,
+    base_of,
+    ordered,
+    own_losses,
+    own_terms,
+    resolved_method,
+)
 from gldbench.protocol.tuned import Trial, Tuning
 from gldbench.spec import GateSpec, MethodSpec, Spec
 from gldfusion.files import hash_json
@@ -91,7 +100,7 @@ class _Tuner:
         rates = sorted(self.spec.tuning.learning_rates)
         if not rates:
             return
-        sft = resolved_method(self.spec.methods[BASELINE], None, Choice())
+        sft = resolved_method(self.spec.methods[BASELINE], None, Choice(), frozenset())
         candidates = [sft.model_copy(update={"learning_rate": rate}) for rate in rates]
         scores = self._scores([(f"{BASELINE}@lr{rate:g}", one) for rate, one in zip(rates, candidates, strict=True)])
         trials = [Trial(BASELINE, None, rate, {}, own, False) for rate, own in zip(rates, scores, strict=True)]
@@ -136,7 +145,7 @@ class _Tuner:
         """A method as it is trained with a choice."""
         method = self.spec.methods[name]
         base = self.methods.get(base_of(method) or "")
-        trained = resolved_method(method, base, choice)
+        trained = resolved_method(method, base, choice, own_losses(self.spec, base_of(method)))
         return trained.model_copy(update={"learning_rate": trained.learning_rate or self.learning_rate})
 
     def _choose(self, trials: Sequence[Trial]) -> int:

@@ -41,7 +41,7 @@ from gldfusion.errors import InputError
 
 MAIN = ("test", "validation")
 """sets whose scores may be compared; a report uses the first one that the run has"""
-NOT_TESTED = "exploratory: only the primary comparisons are tested"
+NOT_TESTED = "exploratory: only primary comparisons are tested"
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,8 @@ class Analysis:
     """whether the weights of the methods were tuned on validation for this comparison"""
     primary: tuple[Finding, ...]
     """the comparisons that the spec names; empty if it names none"""
+    exploratory: bool
+    """whether this is a comparison with tuned weights that names no primary comparisons: it gives no verdicts"""
     primary_everywhere: tuple[stats.PairedDifference, ...]
     """the same over all worlds, if some of them failed the gate"""
     by_world: dict[int, tuple[stats.PairedDifference, ...]]
@@ -166,13 +168,15 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
     test = everywhere.within(gate.passing or everywhere.worlds)
 
     primary = [(candidate, baseline) for candidate, baseline in spec.get("primary", ())]
+    tuned = bool(spec.get("tuning") or spec.get("weights_from"))
+    exploratory = tuned and not primary
 
     def compared(pairs: Sequence[Pair]) -> tuple[stats.PairedDifference, ...]:
         own = differences(test, kept, levels, pairs)
-        return tuple(_untested(own) if primary else own)
+        return tuple(_untested(own) if primary or exploratory else own)
 
     found = differences(test, kept, levels, to_sft)
-    found = _untested(found) if primary else holm(found)
+    found = _untested(found) if primary or exploratory else holm(found)
     scores = _ordered(_method_scores(test, kept or test.families, levels), gate.passes)
     order = {score.method: place for place, score in enumerate(scores)}
     ranked = [score.method for score in scores if names.group_of(score.method) == "method" and score.method in fused]
@@ -194,7 +198,8 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
         control_differences=compared(pairs.controls(fused, spec)),
         added_differences=compared(pairs.added(fused, spec)),
         equal_flops=compared(pairs.equal_flops(fused, spec)),
-        tuned=bool(spec.get("tuning") or spec.get("weights_from")),
+        tuned=tuned,
+        exploratory=exploratory,
         primary=findings(test, kept, levels, primary),
         primary_everywhere=_everywhere(everywhere, test, kept, levels, primary),
         by_world=by_world if len(by_world) > 1 else {},

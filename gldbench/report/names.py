@@ -27,6 +27,7 @@ FIXED_ORDER = ("pivot", BEST_SOURCES, ORACLE, SAME_VOCABULARY, BASELINE, "sft+ul
 CONTROL_SUFFIXES = {
     "-shuffled": "the outputs of the source belong to other examples",
     "-constant": "every edge weight of the co-activation graph is replaced by one constant",
+    "-rewired": "the edge weights of the source's co-activation graph lie between other pairs of nodes",
     "-longer": "it is trained for more steps, so that it costs as many FLOPs as a method whose sources run too",
     "-order": "all seeds have the same sample of the fusion set, so that only the order of its examples varies",
     "-permuted": "the token ids of the source are permuted (a loss that ignores ids gives an identical checkpoint)",

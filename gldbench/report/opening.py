@@ -9,28 +9,48 @@ from gldbench.report.words import interval, percent, significance
 from gldbench.stats import PairedDifference
 
 
-def answer(analysis: Analysis) -> str:
-    """What the run says about the fusion methods, in a few sentences: the first thing on the page."""
+def lead(analysis: Analysis) -> str:
+    """The first sentence of the page: which fusion methods carried knowledge over."""
     if not analysis.gate.passes:
         return (
             "This report ranks no methods: its world cannot tell a good method from a bad one, so the differences "
             "between methods are evidence neither for nor against any of them."
         )
-    if analysis.primary:
-        return " ".join(_primary(finding) for finding in sorted(analysis.primary, key=_place))
-    methods = [d for d in analysis.differences if names.group_of(d.comparison.candidate) == "method"]
-    if not methods:
+    if analysis.exploratory:
+        return "This run explores: it shows where to look, and gives no verdict on any method."
+    compared = [d for d in _told(analysis) if d.comparison.baseline == names.BASELINE]
+    if not compared:
         return f"No fusion method other than {names.BASELINE} was run."
-    return f"{'; '.join(_finding(d) for d in methods)}."
+    gained = [d.comparison.candidate for d in compared if d.comparison.difference.low > 0]
+    if not gained:
+        return "No fusion method was shown to carry knowledge over from the sources."
+    listed = " and ".join(filter(None, (", ".join(gained[:-1]), gained[-1])))
+    return f"{listed} carried knowledge over from the sources."
 
 
-def _finding(difference: PairedDifference) -> str:
-    """ "sft+uld scores 3.1 points above sft (95% interval +1.0 to +5.2)"; says if the interval holds zero."""
+def found(analysis: Analysis) -> list[str]:
+    """What the run says about each fusion method, one sentence for each comparison; empty if it gives no verdicts."""
+    if not analysis.gate.passes or analysis.exploratory:
+        return []
+    if analysis.primary:
+        return [_primary(finding) for finding in sorted(analysis.primary, key=_place)]
+    return [_sentence(difference) for difference in _told(analysis)]
+
+
+def _told(analysis: Analysis) -> list[PairedDifference]:
+    """The comparisons that the page opens with."""
+    if analysis.primary:
+        return [finding.difference for finding in sorted(analysis.primary, key=_place)]
+    return [d for d in analysis.differences if names.group_of(d.comparison.candidate) == "method"]
+
+
+def _sentence(difference: PairedDifference) -> str:
+    """One sentence about a difference to sft without a p-value; says if the interval holds zero."""
     estimate, name = difference.comparison.difference, difference.comparison.candidate
-    found = f"{percent(estimate.value, True)} points, 95% interval {interval(estimate, True)}"
+    size = f"{percent(estimate.value, True)} points, 95% interval {interval(estimate, True)}"
     if estimate.low <= 0 <= estimate.high:
-        return f"{name} cannot be told apart from {names.BASELINE} ({found})"
-    return f"{name} scores {'above' if estimate.low > 0 else 'below'} {names.BASELINE} ({found})"
+        return f"{name} cannot be told apart from {names.BASELINE} ({size})."
+    return f"{name} scores {'above' if estimate.low > 0 else 'below'} {names.BASELINE} ({size})."
 
 
 def _place(finding: Finding) -> tuple[bool, bool, float]:
@@ -48,23 +68,22 @@ def _primary(finding: Finding) -> str:
     if estimate.low == estimate.high == 0:
         return f"{candidate} gives the same answers as {baseline}: the tuning chose the weight 0 for its own term."
     if estimate.low > 0:
-        carried = "carried knowledge over" if baseline == names.BASELINE else f"added something to {baseline}"
-        return f"{candidate} {carried}: it scores above {baseline} ({size})."
+        return f"{candidate} scores above {baseline} ({size})."
     if estimate.high < 0:
-        return f"{candidate} did harm: it scores below {baseline} ({size})."
-    found = (
+        return f"{candidate} scores below {baseline} ({size})."
+    least = (
         "" if finding.detectable is None else f"; differences of {percent(finding.detectable)} points would be found"
     )
-    return f"Whether {candidate} differs from {baseline} is not decided ({size}{found})."
+    return f"Whether {candidate} differs from {baseline} is not decided ({size}{least})."
 
 
 def basis(analysis: Analysis) -> str:
-    """What the numbers of `answer` are, and what the number of seeds allows to claim."""
+    """What the numbers of the opening are, and what the number of seeds allows to claim."""
     if not analysis.gate.passes:
-        return significance(analysis.tested)
+        return significance(analysis)
     return (
         f"{names.BASELINE} is plain fine-tuning. Each number is a difference of mean chance-corrected scores over "
-        f"{len(analysis.kept)} families. {significance(analysis.tested)}"
+        f"{len(analysis.kept)} families. {significance(analysis)}"
     )
 
 

@@ -42,7 +42,7 @@ def summary_table(analysis: Analysis) -> dict[str, Any]:
             order(analysis),
             _gate(analysis),
             dropped(analysis),
-            significance(analysis.tested),
+            significance(analysis),
         ],
     }
 
@@ -75,7 +75,7 @@ def summary_json(analysis: Analysis, trained: Sequence[Training], environment: E
         "differences_by_world": {w: [_difference(d) for d in found] for w, found in analysis.by_world.items()},
         "ranks": None if analysis.ranks is None else asdict(analysis.ranks),
         "deviations": asdict(analysis.variances),
-        "significance": significance(analysis.tested),
+        "significance": significance(analysis),
         "answers": {method: {s: list(n) for s, n in counts.items()} for method, counts in analysis.statuses.items()},
         "left_out": {"items": analysis.left_out, "subjects": list(analysis.incomplete)},
         "training": [asdict(training) for training in trained],

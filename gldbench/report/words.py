@@ -11,7 +11,6 @@ from gldbench.report.analysis import Analysis
 from gldbench.report.gate import CEILING
 from gldbench.report.ranges import CUT
 from gldbench.schema import Environment, Estimate
-from gldbench.stats import PairedDifference
 
 NAMED = 5
 """so many missing checkpoints are named on the page; `gldbench report --partial --json` lists all"""
@@ -31,8 +30,9 @@ FIXED = {
         "chance-corrected scores over the compared families, in points."
     ),
     "own_controls": (
-        "A control is the same method with shuffled source outputs, a constant graph or permuted token ids. If the "
-        "graph contributes something, a method scores above its control with the constant graph."
+        "A variant is the same method with one part changed. A control is a variant in which the part is broken: "
+        "shuffled source outputs, a graph whose edges are constant or lie between other nodes, permuted token ids. If "
+        "the edges of the graph contribute something, a method scores above its control with the constant graph."
     ),
     "added": (
         "Some methods add terms to another method and keep the weights of that method. Each is compared here with the "
@@ -86,8 +86,14 @@ def interval(estimate: Estimate, sign: bool = False) -> str:
     return f"{percent(estimate.low, sign)} to {percent(estimate.high, sign)}"
 
 
-def significance(differences: Sequence[PairedDifference]) -> str:
+def significance(analysis: Analysis) -> str:
     """Says what the number of paired seeds allows to claim."""
+    if analysis.exploratory:
+        return (
+            "No comparison was named as primary before the run, so there are no p-values. The differences are "
+            "exploratory: they show where to look, and prove nothing."
+        )
+    differences = analysis.tested
     untested = [difference.n_seeds for difference in differences if difference.reason]
     if untested:
         n = min(untested)
@@ -135,11 +141,13 @@ def order(analysis: Analysis) -> str:
 
 def not_measured(analysis: Analysis, environment: Environment) -> list[str]:
     """What a reader may expect but the report does not contain, one sentence or two for each."""
-    sentences = [
-        "Equal FLOPs: not measured. Methods are compared after the same number of training steps. The table under "
-        '"Time and memory" lists the FLOPs of each method.',
-        "Real benchmarks: not measured. This page is about the embedded world only.",
-    ]
+    sentences = ["Real benchmarks: not measured. This page is about the embedded world only."]
+    if not analysis.equal_flops:
+        sentences.insert(
+            0,
+            "Equal FLOPs: not measured. Methods are compared after the same number of training steps. The table under "
+            '"Time and memory" lists the FLOPs of each method.',
+        )
     if len(analysis.gate.worlds) == 1:
         sentences.insert(
             0,

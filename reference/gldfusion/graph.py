@@ -25,7 +25,9 @@ from torch import Tensor
 from gldfusion.errors import InputError, did_you_mean
 
 Aggregate = Literal["sum", "mean", "trace", "max"]
-Edges = Literal["graph", "constant"]
+Edges = Literal["graph", "constant", "shuffled"]
+SHUFFLE = 13893
+"""seed of the order in which `shuffled_edges` deals out the edges"""
 
 
 def coactivation_graph(z: Tensor, aggregate: Aggregate = "sum", mask: Tensor | None = None) -> Tensor:
@@ -54,7 +56,7 @@ def node_features(
     edges: Edges = "graph",
     nodes: Tensor | None = None,
 ) -> Tensor:
-    """The node features f = C p with uniform p, in O(T k). It neither builds C nor sorts z.
+    """The node features f = C p with uniform p, in O(T k). It neither builds C (but for shuffled edges) nor sorts z.
 
     Args:
         z: kept logits [..., T, k], in descending order along k.
@@ -63,7 +65,8 @@ def node_features(
         aggregate: the factor a.
         mask: [..., T], False at positions that do not count. Values there have no effect, NaN included.
         edges: "constant" is a control that tests whether the edges contribute anything. It replaces every entry of the
-            aggregated C by the mean entry (1^T C 1) / n^2. Every entry of f is then the mean of f.
+            aggregated C by the mean entry (1^T C 1) / n^2. Every entry of f is then the mean of f. "shuffled" is a
+            control too: see `shuffled_edges`. It takes O(T k + n^2).
         nodes: only for vocabulary nodes: a larger set of nodes [n], in ascending order, that contains all `ids`. The
             nodes that are not in `ids` have no edge. None takes the distinct `ids`.
 
@@ -74,11 +77,29 @@ def node_features(
         InputError: `aggregate` or `edges` is unknown, or ids and z do not belong to one sequence.
     """
     check_choice("edges", edges, get_args(Edges))
+    if edges == "shuffled":
+        return shuffled_edges(_built(z, ids, aggregate, mask, nodes)).mean(-1)
     if ids is None:
         features = _rank_features(z, aggregate, mask)
     else:
         features = _vocabulary_features(z, ids, aggregate, mask, nodes)
     return features if edges == "graph" else features.mean(-1, keepdim=True).expand_as(features)
+
+
+def shuffled_edges(graph: Tensor) -> Tensor:
+    """A control: the graphs [..., n, n] with the same edge weights between other pairs of nodes.
+
+    One order, which depends on n only, deals the weights of the n (n - 1) / 2 edges out to the pairs. The diagonal
+    stays as it is. The result is symmetric, but need not be positive semi-definite.
+    """
+    n = graph.shape[-1]
+    rows, columns = torch.triu_indices(n, n, offset=1)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(SHUFFLE))
+    dealt = graph[..., rows[order], columns[order]]
+    shuffled = graph.clone()
+    shuffled[..., rows, columns] = dealt
+    shuffled[..., columns, rows] = dealt
+    return shuffled
 
 
 def vocabulary_nodes(ids: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -89,6 +110,15 @@ def vocabulary_nodes(ids: Tensor, mask: Tensor | None = None) -> Tensor:
 def vocabulary_matrix(z: Tensor, ids: Tensor, nodes: Tensor) -> Tensor:
     """Writes out Z [T, n] on the nodes [n], in ascending order, from z and ids [T, k]. For small graphs only."""
     return z.new_zeros(len(z), len(nodes)).scatter_add(1, torch.searchsorted(nodes, ids.contiguous()), z)
+
+
+def _built(z: Tensor, ids: Tensor | None, aggregate: Aggregate, mask: Tensor | None, nodes: Tensor | None) -> Tensor:
+    """The graph C [..., n, n] on the nodes of `node_features`."""
+    if ids is None:
+        return coactivation_graph(z, aggregate, mask)
+    if mask is not None:
+        z, ids = z[mask], ids[mask]
+    return coactivation_graph(vocabulary_matrix(z, ids, ids.unique() if nodes is None else nodes), aggregate)
 
 
 def _rank_features(z: Tensor, aggregate: Aggregate, mask: Tensor | None) -> Tensor:

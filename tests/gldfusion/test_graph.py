@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from gldfusion.errors import InputError
-from gldfusion.graph import Aggregate, coactivation_graph, node_features, vocabulary_nodes
+from gldfusion.graph import Aggregate, coactivation_graph, node_features, shuffled_edges, vocabulary_nodes
 
 AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 
@@ -89,6 +90,22 @@ def test_constant_edges_are_the_mean_entry_of_the_graph() -> None:
     torch.testing.assert_close(node_features(values, ids, edges="constant"), flat)
 
 
+def test_shuffled_edges_keep_the_weights_but_not_their_nodes() -> None:
+    z = logits(2, 6, 5)
+    graph = coactivation_graph(z, "mean")
+    shuffled = shuffled_edges(graph)
+    rows, columns = np.triu_indices(5, 1)
+    torch.testing.assert_close(shuffled, shuffled.mT)
+    torch.testing.assert_close(shuffled.diagonal(dim1=-2, dim2=-1), graph.diagonal(dim1=-2, dim2=-1))
+    for one, other in zip(shuffled, graph, strict=True):
+        torch.testing.assert_close(one[rows, columns].sort().values, other[rows, columns].sort().values)
+        assert not torch.equal(one, other)
+    torch.testing.assert_close(node_features(z, aggregate="mean", edges="shuffled"), shuffled.mean(-1))
+    values, ids, dense = vocabulary_case()
+    expected = shuffled_edges(coactivation_graph(dense)).mean(-1)
+    torch.testing.assert_close(node_features(values, ids, edges="shuffled"), expected)
+
+
 def test_the_graph_is_never_built() -> None:
     z = logits(2, 300_000)  # C would hold 9e10 entries
     assert node_features(z).shape == (300_000,)
@@ -113,7 +130,7 @@ def test_bad_input() -> None:
     z = logits(3, 4)
     with pytest.raises(InputError, match='did you mean "mean"'):
         node_features(z, aggregate="meen")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InputError, match="edges must be one of graph, constant"):
+    with pytest.raises(InputError, match="edges must be one of graph, constant, shuffled"):
         node_features(z, edges="none")  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="once per sequence"):
         node_features(z[None], torch.zeros(1, 3, 4, dtype=torch.long))

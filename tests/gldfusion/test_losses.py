@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gldfusion.align import Encoded
 from gldfusion.errors import InputError
-from gldfusion.graph import node_features
+from gldfusion.graph import Edges, node_features, shuffled_edges
 from gldfusion.kernels import topk_cross_entropy
 from gldfusion.losses import LOSSES, Loss, make_loss
 from gldfusion.losses.gld import Gld
@@ -34,11 +34,14 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     *(("gld", {"distance": distance}) for distance in ("flb", "anova", "slb", "exact")),
     ("gld", {"edges": "constant", "distance": "slb"}),
     ("gld", {"edges": "constant", "k": 3}),
+    *(("gld", {"edges": "shuffled", "distance": distance}) for distance in ("ggw", "slb")),
+    *(("gld", {"positions": "paired", "distance": distance}) for distance in ("ggw", "slb")),
     *(("gld", {"adapt": "entropy", "values": values}) for values in ("logprob", "softmax")),
     *(("gld", {"nodes": "vocab", "values": values}) for values in ("raw", "standard", "softmax")),
     *(("gld", {"nodes": "vocab", "values": "softmax", "aggregate": a}) for a in ("sum", "trace", "max")),
     *(("gld", {"nodes": "vocab", "values": "raw", "distance": d}) for d in ("flb", "anova", "slb")),
-    ("gld", {"nodes": "vocab", "values": "raw", "edges": "constant"}),
+    *(("gld", {"nodes": "vocab", "values": "raw", "edges": edges}) for edges in ("constant", "shuffled")),
+    ("gld", {"nodes": "vocab", "values": "raw", "positions": "paired"}),
     ("gld", {"nodes": "vocab", "values": "softmax", "adapt": "entropy", "k": 4}),
     *(("alm", {"divergence": divergence, "temperature": 3.0}) for divergence in ("kl", "reverse_kl", "tv")),
     ("shared_kd", {"rest": "renormalise"}),
@@ -120,7 +123,7 @@ def test_every_loss_says_what_it_is() -> None:
         assert loss.needs <= {"ids", "lse", "moments", "logits", "mapped", "labels", "nll", "shared", "projected"}
 
 
-@pytest.mark.parametrize(("name", "options"), WITH_SOURCE)
+@pytest.mark.parametrize(("name", "options"), [one for one in WITH_SOURCE if one[1].get("edges") != "shuffled"])
 def test_an_identical_source_gives_no_loss_and_no_gradient(name: str, options: dict[str, Any]) -> None:
     loss = make_loss(name, options)
     value, gradient = loss_and_gradient(loss, identical())
@@ -216,7 +219,7 @@ class SftCountingPadding(Sft):
 
 
 class GldCountingPadding(Gld):
-    def _features(self, signal: Signal) -> Tensor:
+    def _features(self, signal: Signal, edges: Edges) -> Tensor:
         z = self._node_values(signal.cleared())
         return node_features(torch.where(signal.mask[..., None], z, 0), aggregate=self.aggregate)  # T with padding
 
@@ -426,6 +429,38 @@ def test_constant_edges_leave_one_number_of_each_graph() -> None:
     assert one.run(Gld()).item() != pytest.approx(expected)
 
 
+def test_shuffled_edges_are_those_of_the_source_only() -> None:
+    one = batch()
+    expected = 0.0
+    for b in range(3):
+        pivot, source = (
+            (z.T @ z / len(z))
+            for z in (
+                logits[b][mask[b]].log_softmax(-1).topk(K).values
+                for logits, mask in ((one.pivot, one.pivot_mask), (one.source, one.source_mask))
+            )
+        )
+        f, g = pivot.mean(-1).sort().values, shuffled_edges(source).mean(-1).sort().values
+        expected += float((f - g).abs().sum())
+    assert one.run(Gld(edges="shuffled")).item() == pytest.approx(expected)
+    assert one.run(Gld()).item() != pytest.approx(expected)
+
+
+def test_paired_positions_make_graphs_of_equally_many_positions() -> None:
+    one = batch()
+    expected = 0.0
+    for b in range(3):
+        features = []
+        real = [(i, j) for i, j in one.pairs[b].tolist() if min(i, j) >= 0]
+        assert all(one.pivot_mask[b, i] and one.source_mask[b, j] for i, j in real)
+        for logits, side in ((one.pivot, 0), (one.source, 1)):
+            z = logits[b][[pair[side] for pair in real]].log_softmax(-1).topk(K).values
+            features.append((z.T @ z / len(z)).mean(-1).sort().values)
+        expected += float((features[0] - features[1]).abs().sum())
+    assert one.run(Gld(positions="paired")).item() == pytest.approx(expected)
+    assert one.run(Gld()).item() != pytest.approx(expected)
+
+
 def test_gld_refuses_unequal_k_for_the_unnormalised_sum() -> None:
     one = batch()
     pivot, source = signal(one.pivot, one.pivot_mask, 5), signal(one.source, one.source_mask, 4)
@@ -533,6 +568,7 @@ def test_missing_fields_are_named() -> None:
         ("gld", {"nodes": "token"}, "gld.nodes must be one of rank, vocab"),
         ("gld", {"nodes": "vocab", "distance": "exact"}, "exact is known for rank nodes only"),
         ("gld", {"nodes": "vocab"}, "cannot take values: logprob"),
+        ("gld", {"edges": "shuffled", "distance": "exact"}, "a graph with shuffled edges is none"),
         ("gld", {"map": "mind"}, 'gld.map must be one of exact, mined, fusellm.*did you mean "mined"'),
         ("gkd", {"beta": 1.0}, "gkd.beta must be between 0 and 1"),
         ("gold", {"matched_weight": 1.5}, "gold.matched_weight must be between 0 and 1"),
@@ -541,7 +577,7 @@ def test_missing_fields_are_named() -> None:
         ("gld_local", {"window": None}, "gld_local.window must be a whole number"),
         ("uld_topk", {"k": "all"}, "uld_topk.k must be a whole number of at least 1, or null for all kept logits"),
         ("minced", {"select": "max"}, "minced.select must be one of min, average"),
-        ("gld", {"edges": ["graph"]}, "gld.edges must be one of graph, constant"),
+        ("gld", {"edges": ["graph"]}, "gld.edges must be one of graph, constant, shuffled"),
         ("gld", {"k": 0}, "gld.k must be a whole number"),
         ("uld", {"k": True}, "uld.k must be a whole number"),
         ("uld", {"k": 2.0}, "uld.k must be a whole number"),

@@ -15,11 +15,12 @@ from gldfusion.graph import (
     Edges,
     coactivation_graph,
     node_features,
+    shuffled_edges,
     vocabulary_matrix,
     vocabulary_nodes,
 )
 from gldfusion.losses.options import check_options
-from gldfusion.signals import PivotSignal, Signal, required
+from gldfusion.signals import PivotSignal, Signal, at_pairs, required, valid_pairs
 from gldfusion.vocab import Strategy
 
 EPS = 1e-6
@@ -34,10 +35,10 @@ class Gld:
     The loss is the sum over sequences of a distance between the two graphs, or between their node features f and g. One
     unit is a sequence in which both pivot and source have a labelled position.
 
-    All labelled positions of each model enter its graph, so GLD needs no pairs. With rank nodes the loss does not see
-    which token is which: a source with permuted ids gives the same value. With vocabulary nodes it sees which ids
-    return at other positions. But a Gromov-Wasserstein distance does not depend on the names of the nodes: if one
-    permutation renames the source's ids everywhere, only the number of nodes that both models have changes.
+    By default all labelled positions of each model enter its graph, so GLD needs no pairs. With rank nodes the loss
+    does not see which token is which: a source with permuted ids gives the same value. With vocabulary nodes it sees
+    which ids return at other positions. But a Gromov-Wasserstein distance does not depend on the names of the nodes: if
+    one permutation renames the source's ids everywhere, only the number of nodes that both models have changes.
 
     Attributes:
         nodes: What a node of the graph is.
@@ -65,7 +66,10 @@ class Gld:
             "exact": GW_2^2 itself, for rank-monotone graphs; other graphs are an error. Graphs are always rank-monotone
             with logprob or softmax values, and with logits of one sign.
         edges: "graph" leaves the graph as it is. "constant" is a control: it replaces every edge weight by the mean
-            edge weight of its graph.
+            edge weight of its graph. "shuffled" is a control: the source's edge weights stay, but lie between other
+            pairs of nodes (`graph.shuffled_edges`, in O(n^2) for n nodes).
+        positions: Which positions enter the graphs. "all": all labelled positions of each model, whose numbers differ
+            between tokenisations. "paired": those that are paired, so both graphs are made of equally many.
         k: Use the k largest logits only. None uses all kept logits.
         adapt: How many logits of a position enter the graph.
             "none": k at every position.
@@ -83,6 +87,7 @@ class Gld:
     aggregate: Aggregate = "mean"
     distance: Literal["ggw", "flb", "anova", "slb", "exact"] = "ggw"
     edges: Edges = "graph"
+    positions: Literal["all", "paired"] = "all"
     k: int | None = None
     adapt: Literal["none", "entropy"] = "none"
     map: Strategy = "mined"
@@ -94,6 +99,11 @@ class Gld:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.edges == "shuffled" and self.distance == "exact":
+            raise InputError(
+                "gld.distance exact is known for rank-monotone graphs only, and a graph with shuffled edges is none\n"
+                "use slb, anova or flb"
+            )
         if self.nodes == "vocab" and self.distance == "exact":
             raise InputError(
                 "gld.distance exact is known for rank nodes only: graphs on vocabulary nodes are not rank-monotone\n"
@@ -112,16 +122,18 @@ class Gld:
         return frozenset({"logprob": ("lse",), "standard": ("moments",)}.get(self.values, ())).union(of_nodes)
 
     def __call__(self, pivot: PivotSignal, source: Signal | None, pairs: Tensor | None = None) -> Tensor:
-        """The sum over the sequences; see `Loss.__call__`. `pairs` is not used."""
+        """The sum over the sequences; see `Loss.__call__`. `pairs` is used with the option positions: paired only."""
         source = required(source, "gld", "a source").as_dtype(pivot.values.dtype)
+        if self.positions == "paired":
+            pivot, source, _ = at_pairs(pivot, source, required(pairs, "gld with positions: paired", "pairs"))
         sequences = _both(pivot.mask, source.mask)
         kept = [signal.narrow(self.k) for signal in (pivot, source)]
         if self.nodes == "vocab":
             return self._on_vocabulary(*(signal.map(lambda t: t[sequences]).cleared() for signal in kept))
         if self.distance in OF_GRAPHS:
-            found = OF_GRAPHS[self.distance](*(self._graph(signal) for signal in kept))
+            found = OF_GRAPHS[self.distance](*map(self._graph, kept, self._edges))
             return torch.where(sequences, found, 0).sum()
-        f, g = (self._features(signal) for signal in kept)
+        f, g = map(self._features, kept, self._edges)
         if self.distance == "ggw" and f.shape[-1] != g.shape[-1]:
             raise InputError(
                 f"gld with distance ggw needs equal numbers of rank nodes: pivot {f.shape[-1]}, source {g.shape[-1]}\n"
@@ -130,8 +142,17 @@ class Gld:
         return torch.where(sequences, OF_FEATURES[self.distance](f, g), 0).sum()
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None = None) -> int:
-        """The number of sequences in which both pivot and source have a labelled position."""
-        return int(_both(pivot_mask, required(source_mask, "gld", "a source mask")).sum())
+        """The number of sequences in which both pivot and source have a labelled position, or a pair of them."""
+        source_mask = required(source_mask, "gld", "a source mask")
+        if self.positions == "all":
+            return int(_both(pivot_mask, source_mask).sum())
+        pairs = required(pairs, "gld with positions: paired", "pairs")
+        return int(valid_pairs(pivot_mask, source_mask, pairs).any(-1).sum())
+
+    @property
+    def _edges(self) -> tuple[Edges, Edges]:
+        """What the edges of the pivot's and of the source's graph are."""
+        return "graph" if self.edges == "shuffled" else self.edges, self.edges
 
     def _on_vocabulary(self, pivot: Signal, source: Signal) -> Tensor:
         """The sum over the sequences, computed one by one because each has its own nodes."""
@@ -144,24 +165,25 @@ class Gld:
             nodes = vocabulary_nodes(torch.cat([held.flatten() for _, held in each]))
             if self.distance in OF_GRAPHS:
                 graphs = [coactivation_graph(vocabulary_matrix(*one, nodes), self.aggregate) for one in each]
-                total = total + OF_GRAPHS[self.distance](*map(self._edges, graphs))
+                total = total + OF_GRAPHS[self.distance](*map(_with_edges, graphs, self._edges))
             else:
                 total = total + OF_FEATURES[self.distance](
-                    *(node_features(*one, self.aggregate, edges=self.edges, nodes=nodes) for one in each)
+                    *(
+                        node_features(*one, self.aggregate, edges=edges, nodes=nodes)
+                        for one, edges in zip(each, self._edges, strict=True)
+                    )
                 )
         return total
 
-    def _features(self, signal: Signal) -> Tensor:
+    def _features(self, signal: Signal, edges: Edges) -> Tensor:
         """The node features [B, k]."""
         z = self._node_values(signal.cleared())
-        return node_features(z, aggregate=self.aggregate, mask=signal.mask, edges=self.edges)
+        return node_features(z, aggregate=self.aggregate, mask=signal.mask, edges=edges)
 
-    def _graph(self, signal: Signal) -> Tensor:
+    def _graph(self, signal: Signal, edges: Edges) -> Tensor:
         """The graphs [B, k, k]."""
-        return self._edges(coactivation_graph(self._node_values(signal.cleared()), self.aggregate, signal.mask))
-
-    def _edges(self, graph: Tensor) -> Tensor:
-        return graph if self.edges == "graph" else graph.mean((-2, -1), keepdim=True).expand_as(graph)
+        graphs = coactivation_graph(self._node_values(signal.cleared()), self.aggregate, signal.mask)
+        return _with_edges(graphs, edges)
 
     def _node_values(self, signal: Signal) -> Tensor:
         """The node values Z [B, T, k]."""
@@ -172,6 +194,13 @@ class Gld:
         else:
             z = torch.softmax(signal.values, -1) if self.values == "softmax" else signal.values
         return z if self.adapt == "none" else torch.where(_candidates(signal.values), z, 0)
+
+
+def _with_edges(graph: Tensor, edges: Edges) -> Tensor:
+    """The graphs [..., n, n] with the edges that the option names."""
+    if edges == "graph":
+        return graph
+    return shuffled_edges(graph) if edges == "shuffled" else graph.mean((-2, -1), keepdim=True).expand_as(graph)
 
 
 def _both(pivot_mask: Tensor, source_mask: Tensor) -> Tensor:

@@ -83,12 +83,12 @@ def test_a_term_whose_chosen_weight_is_zero_is_left_out(tmp_path: Path) -> None:
     assert weights(spec, {"sft+uld": Choice(0.5), "sft+uld+gld": Choice(0.0)}, "sft+uld+gld") == {"uld": 0.5}
 
 
-def test_the_factor_times_changes_all_weights_taken_from_another_method(tmp_path: Path) -> None:
+def test_the_factor_times_changes_the_own_weights_of_another_method(tmp_path: Path) -> None:
     def halved(content: dict[str, Any]) -> None:
         content["methods"]["half"] = {"like": "sft+uld+gld", "times": 0.5, "exploratory": True}
 
     spec = compared(tmp_path, halved)
-    assert weights(spec, {"sft+uld": Choice(0.5), "sft+uld+gld": Choice(0.1)}, "half") == {"uld": 0.25, "gld": 0.05}
+    assert weights(spec, {"sft+uld": Choice(0.5), "sft+uld+gld": Choice(0.1)}, "half") == {"uld": 0.5, "gld": 0.05}
 
 
 def test_each_method_is_compared_with_the_one_that_it_adds_to(tmp_path: Path) -> None:

@@ -210,9 +210,10 @@ def test_the_page_says_what_was_found_and_how_weights_were_chosen(
     paths = write_report(Run(both, spec_of(made), made.environment, tuning=tuning), analysis, tmp_path)
     text = paths.markdown.read_text()
     opening = text[: text.index("## Scores")]
-    assert "sft+minced carried knowledge over: it scores above sft (+" in opening
+    assert "**sft+minced carried knowledge over from the sources.**" in opening
+    assert "- sft+minced scores above sft (+" in opening
     assert "p = 0.016 after correction" in opening
-    assert "Whether sft+uld+gld differs from sft+uld is not decided" in opening or "added something to" in opening
+    assert "Whether sft+uld+gld differs from sft+uld is not decided" in opening or "sft+uld+gld scores" in opening
     assert "the gate selects worlds in which such a loss works" in text
     assert "| sft+uld | weight 0.1, window 4 | 50.5 (50.0 / 51.0) | chosen |" in text
     assert "between orders of one sample" in text
