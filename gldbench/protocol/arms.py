@@ -6,7 +6,7 @@ returns methods that stand for themselves, as they are trained.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -120,22 +120,22 @@ def possible_methods(spec: Spec) -> Iterator[dict[str, MethodSpec]]:
         yield resolved_methods(spec, {name: Choice(options=own) for name, own in options.items()})
 
 
-def undeclared_differences(methods: Mapping[str, MethodSpec], bases: Mapping[str, str]) -> list[str]:
-    """What differs between a method and the one that it is compared with, although the spec does not declare it.
+def undeclared_differences(methods: Mapping[str, MethodSpec], pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """What differs between a method and one that it is compared with, although the spec does not declare it.
 
     Args:
         methods: the resolved methods.
-        bases: method -> the method that it is compared with.
+        pairs: (candidate, baseline) of the comparisons.
 
     Returns:
         One sentence for each difference; it names the method and the key.
     """
     found = []
-    for name, base in bases.items():
+    for name, base in pairs:
         first, second = (methods[one].model_dump(mode="json", by_alias=True) for one in (name, base))
         if not methods[name].terms or not methods[base].terms:
             first, second = ({k: v for k, v in own.items() if k not in READ_BY_TERMS} for own in (first, second))
-        declared = FREE | set(methods[name].differs_in)
+        declared = FREE.union(methods[name].differs_in)
         found += [
             f"{name} has {key} {first.get(key)!r}, {base} has {key} {second.get(key)!r}"
             for key in sorted({*first, *second} - declared)
@@ -144,13 +144,14 @@ def undeclared_differences(methods: Mapping[str, MethodSpec], bases: Mapping[str
     return found
 
 
-def compared_with(spec: Spec) -> dict[str, str]:
-    """For each method of the spec other than sft, the method that it is compared with: what it adds to, else sft."""
-    return {
-        name: method.adds_to or method.like or BASELINE
+def compared_pairs(spec: Spec) -> list[tuple[str, str]]:
+    """(candidate, baseline): each method with the one that it adds to or is like, else sft; and the primary pairs."""
+    own = [
+        (name, method.adds_to or method.like or BASELINE)
         for name, method in spec.methods.items()
         if name != BASELINE and BASELINE in spec.methods
-    }
+    ]
+    return list(dict.fromkeys((*own, *spec.primary)))
 
 
 def require_declared(spec: Spec, methods: Mapping[str, MethodSpec]) -> None:
@@ -164,7 +165,9 @@ def require_declared(spec: Spec, methods: Mapping[str, MethodSpec]) -> None:
         InputError: names the method and the key of the first difference.
     """
     differences = (
-        undeclared_differences(methods, compared_with(spec)) if spec.primary or spec.tuning or spec.weights_from else []
+        undeclared_differences(methods, compared_pairs(spec))
+        if spec.primary or spec.tuning or spec.weights_from
+        else []
     )
     if differences:
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""

@@ -20,8 +20,10 @@ from gldbench.report.comparing import (
     findings,
     holm,
     ranks,
+    seed_variance,
     variances,
 )
+from gldbench.report.costs import costs
 from gldbench.report.gate import Check, Gate, check_families, world_gate
 from gldbench.report.ranges import RAW, corrected_bounds, inside
 from gldbench.report.sameness import require_same
@@ -34,6 +36,7 @@ from gldbench.report.scores import (
     read_scores,
     with_composites,
 )
+from gldbench.report.training import trainings
 from gldbench.schema import Estimate, Row
 from gldbench.stats.ranks import Ranks
 from gldbench.stats.worlds import bootstrap_worlds
@@ -41,6 +44,8 @@ from gldfusion.errors import InputError
 
 MAIN = ("test", "validation")
 """sets whose scores may be compared; a report uses the first one that the run has"""
+EQUAL = 0.1
+"""costs count as equal if they differ by at most this share"""
 NOT_TESTED = "exploratory: only primary comparisons are tested"
 
 
@@ -61,6 +66,8 @@ class MethodScore:
     """the seed of each checkpoint, world after world"""
     mean: Cell
     """mean over the kept families; every family has the same weight"""
+    seed_spread: float | None
+    """standard deviation of the chance-corrected mean between the seeds of a world, pooled; None: one seed a world"""
     families: dict[str, Cell]
 
 
@@ -91,6 +98,8 @@ class Analysis:
     """the same for the harder test, in the order of `scores`; empty if it was not run"""
     gate: Gate
     checks: tuple[Check, ...]
+    moved: dict[int, tuple[float, float]]
+    """world -> mean chance-corrected scores of the pivot and of sft there, where both have scores"""
     differences: tuple[stats.PairedDifference, ...]
     """each fused method minus sft, in the order of `scores`"""
     control_differences: tuple[stats.PairedDifference, ...]
@@ -109,6 +118,8 @@ class Analysis:
     """the same over all worlds, if some of them failed the gate"""
     by_world: dict[int, tuple[stats.PairedDifference, ...]]
     """world -> each fused method minus sft there, for all worlds; empty if there is one world"""
+    by_family: dict[str, tuple[stats.PairedDifference, ...]]
+    """kept family -> each fused method minus sft in it"""
     ranks: Ranks | None
     """how stable the order of the fusion methods is; None if they are not ranked"""
     variances: Variances
@@ -194,15 +205,17 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
         harder=_harder(rows, test.worlds, kept, levels, declared, order),
         gate=gate,
         checks=checks,
+        moved=_moved(test, kept, levels),
         differences=tuple(sorted(found, key=lambda difference: order[difference.comparison.candidate])),
         control_differences=compared(pairs.controls(fused, spec)),
         added_differences=compared(pairs.added(fused, spec)),
-        equal_flops=compared(pairs.equal_flops(fused, spec)),
+        equal_flops=compared(_equally_expensive(pairs.equal_flops(fused, spec), rows, spec)),
         tuned=tuned,
         exploratory=exploratory,
         primary=findings(test, kept, levels, primary),
         primary_everywhere=_everywhere(everywhere, test, kept, levels, primary),
         by_world=by_world if len(by_world) > 1 else {},
+        by_family={family: tuple(_untested(differences(test, [family], levels, to_sft))) for family in kept},
         ranks=ranks(test, kept, levels, ranked) if gate.passes else None,
         variances=variances(test, kept, levels, order_only),
         statuses=_statuses(rows),
@@ -235,6 +248,26 @@ def _corrected_means(scores: Scores, method: str, chance: Mapping[str, float]) -
     return means
 
 
+def _equally_expensive(found: Sequence[Pair], rows: Sequence[Row], spec: Mapping[str, Any]) -> list[Pair]:
+    """The pairs whose methods cost the same FLOPs, sources included, up to `EQUAL`."""
+    flops = {cost.method: cost.flops for cost in costs(trainings(rows), spec)}
+    return [pair for pair in found if abs(flops.get(pair[0], 0.0) / flops.get(pair[1], 1.0) - 1) <= EQUAL]
+
+
+def _moved(scores: Scores, kept: Sequence[str], chance: Mapping[str, float]) -> dict[int, tuple[float, float]]:
+    """World -> the mean of the pivot and of sft over the kept families."""
+    found = {}
+    for world in scores.worlds if kept else ():
+        within = scores.within([world])
+        pivot, sft = (
+            _corrected_means(within, method, chance) if within.seeds.get(method) else {}
+            for method in ("pivot", names.BASELINE)
+        )
+        if pivot and sft:
+            found[world] = tuple(sum(means[family] for family in kept) / len(kept) for means in (pivot, sft))
+    return found
+
+
 def _method_scores(scores: Scores, kept: tuple[str, ...], chance: Mapping[str, float]) -> list[MethodScore]:
     result = []
     for method, seeds in scores.seeds.items():
@@ -249,7 +282,9 @@ def _method_scores(scores: Scores, kept: tuple[str, ...], chance: Mapping[str, f
         )
         bounds = corrected_bounds([chance[family] for family in kept])
         mean = Cell(inside(raw, RAW), inside(own, bounds))
-        result.append(MethodScore(method, tuple(s for own in seeds.values() for s in own), mean, cells))
+        variance = seed_variance(scores, kept, chance, method)
+        spread = None if variance is None else variance**0.5
+        result.append(MethodScore(method, tuple(s for own in seeds.values() for s in own), mean, spread, cells))
     return result
 
 

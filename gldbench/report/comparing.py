@@ -169,9 +169,9 @@ def variances(scores: Scores, kept: Sequence[str], chance: Mapping[str, float], 
         chance: their chance levels.
         order: a method that is sft with one fixed sample; its seeds vary the order only. None: there is none.
     """
-    both, own_order = _seed_variance(scores, kept, chance, names.BASELINE), None
+    both, own_order = seed_variance(scores, kept, chance, names.BASELINE), None
     if order is not None:
-        own_order = _seed_variance(scores, kept, chance, order)
+        own_order = seed_variance(scores, kept, chance, order)
     world = None
     seeds = shared_seeds(scores, [names.BASELINE])
     if len(seeds) > 1 and kept:
@@ -186,8 +186,8 @@ def variances(scores: Scores, kept: Sequence[str], chance: Mapping[str, float], 
     )
 
 
-def _seed_variance(scores: Scores, kept: Sequence[str], chance: Mapping[str, float], method: str) -> float | None:
-    """The variance over the seeds of one world, pooled over worlds; None if no world has two seeds."""
+def seed_variance(scores: Scores, kept: Sequence[str], chance: Mapping[str, float], method: str) -> float | None:
+    """The variance of a method's mean over the seeds of one world, pooled over worlds; None: no world has two seeds."""
     squares, degrees = 0.0, 0
     seeds = shared_seeds(scores, [method])
     for strata in corrected(scores, method, kept, chance, seeds) if kept else []:

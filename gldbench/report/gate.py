@@ -22,7 +22,7 @@ FARTHEST = 0.2
 PIVOT_RANGE = (0.05, 0.6)
 """range in which the chance-corrected score of the pivot should lie in every family"""
 LEAST_MOVE = 0.05
-"""share by which sft should change the mean score of the pivot: otherwise its training is too short, or too weak"""
+"""share by which sft should raise the mean score of the pivot: otherwise its training is too short, or too weak"""
 SPECIALIST_MINIMUM = 0.7
 """chance-corrected score that a source should reach in each of its own families"""
 CEILING = 0.95
@@ -140,6 +140,8 @@ def _reason(role: Role, method: str, difference: PairedDifference | None) -> str
     if role == "shuffled":
         if estimate.value >= MARGIN - ROUNDING:
             return f"{name} scores {margin:g} points or more above {names.BASELINE}"
+        if estimate.low > 0:
+            return f"{name} scores above {names.BASELINE}: so does its whole interval"
         if estimate.value < -FARTHEST - ROUNDING:
             return f"{name} scores more than {100 * FARTHEST:g} points below {names.BASELINE}"
         return ""

@@ -45,9 +45,14 @@ def controls(methods: Iterable[str], spec: Mapping[str, Any]) -> list[Pair]:
 
 
 def added(methods: Iterable[str], spec: Mapping[str, Any]) -> list[Pair]:
-    """Each method that adds terms to another one, with that one."""
-    found = [(name, spec["methods"].get(name, {}).get("adds_to")) for name in methods]
+    """Each method that adds terms to another one, with that one; so does a method that is like such a method."""
+    found = [(name, _added_to(name, spec)) for name in methods]
     return [(name, base) for name, base in found if base]
+
+
+def _added_to(name: str | None, spec: Mapping[str, Any]) -> str | None:
+    method = spec["methods"].get(name, {})
+    return method.get("adds_to") or (_added_to(method["like"], spec) if method.get("like") else None)
 
 
 def equal_flops(methods: Sequence[str], spec: Mapping[str, Any]) -> list[Pair]:

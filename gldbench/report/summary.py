@@ -73,6 +73,7 @@ def summary_json(analysis: Analysis, trained: Sequence[Training], environment: E
         "primary": [_finding(finding) for finding in analysis.primary],
         "primary_in_all_worlds": [_difference(difference) for difference in analysis.primary_everywhere],
         "differences_by_world": {w: [_difference(d) for d in found] for w, found in analysis.by_world.items()},
+        "differences_by_family": {f: [_difference(d) for d in found] for f, found in analysis.by_family.items()},
         "ranks": None if analysis.ranks is None else asdict(analysis.ranks),
         "deviations": asdict(analysis.variances),
         "significance": significance(analysis),

@@ -49,6 +49,8 @@ def all_tables(
     ]
     if analysis.primary:
         tables.append(comparison_tables.primary_table(analysis.primary))
+    if analysis.by_family:
+        tables.append(comparison_tables.families_table(analysis))
     if analysis.by_world:
         tables.append(comparison_tables.worlds_table(analysis))
     if analysis.ranks is not None:

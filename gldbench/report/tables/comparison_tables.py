@@ -91,11 +91,27 @@ def primary_table(findings: Sequence[Finding]) -> Table:
 
 def worlds_table(analysis: Analysis) -> Table:
     """The difference of each method to sft in each world, those included that fail the gate."""
-    by_world: dict[int, Mapping[str, PairedDifference]] = {
-        world: {d.comparison.candidate: d for d in found} for world, found in analysis.by_world.items()
-    }
     passing = analysis.gate.passing
-    methods = names.in_fixed_order({method for found in by_world.values() for method in found})
+    found = {
+        f"world {world}" + ("" if world in passing else " (fails)"): own for world, own in analysis.by_world.items()
+    }
+    caption = f"Difference to {names.BASELINE} in each world, in points, with its 95% interval over seeds and items."
+    return _grid("worlds", found, caption)
+
+
+def families_table(analysis: Analysis) -> Table:
+    """The difference of each method to sft in each kept family."""
+    found = {names.spoken(family): own for family, own in analysis.by_family.items()}
+    caption = f"Difference to {names.BASELINE} in each compared family, in points, with its 95% interval."
+    return _grid("families", found, caption)
+
+
+def _grid(name: str, columns: Mapping[str, Sequence[PairedDifference]], caption: str) -> Table:
+    """One line for each method, and one column for each group of differences to sft."""
+    by_column: dict[str, Mapping[str, PairedDifference]] = {
+        head: {d.comparison.candidate: d for d in found} for head, found in columns.items()
+    }
+    methods = names.in_fixed_order({method for found in by_column.values() for method in found})
 
     def cell(found: Mapping[str, PairedDifference], method: str) -> Cell:
         if method not in found:
@@ -106,15 +122,13 @@ def worlds_table(analysis: Analysis) -> Table:
     lines = tuple(
         Line(
             names.label_of(method),
-            tuple(cell(found, method) for found in by_world.values()),
+            tuple(cell(found, method) for found in by_column.values()),
             names.GROUPS[names.group_of(method)],
             method,
         )
         for method in methods
     )
-    heads = ("method", *(f"world {world}" + ("" if world in passing else " (fails)") for world in by_world))
-    caption = f"Difference to {names.BASELINE} in each world, in points, with its 95% interval over seeds and items."
-    return Table("worlds", caption, heads, lines)
+    return Table(name, caption, ("method", *by_column), lines)
 
 
 def ranks_table(found: Ranks) -> Table:
@@ -164,6 +178,13 @@ def tuning_table(tuning: Tuning) -> Table:
         "Chance-corrected means on the validation set, in percent, and below each the values of the worlds and seeds "
         f"of the tuning, which the comparison does not use. Rule: {tuning.rule}. Trials of each method: {listed}."
     )
+    tried = {m: [t.weight for t in tuning.trials if t.method == m and t.weight is not None] for m in counts}
+    chosen = {t.method: t.weight for t in tuning.trials if t.chosen}
+    edge = [method for method, weights in tried.items() if len(set(weights)) > 1 and chosen[method] == max(weights)]
+    if edge:
+        caption += (
+            f" The chosen weight is the largest that was tried for {', '.join(edge)}: a larger one might be better."
+        )
     return Table("tuning", caption, ("method", "setting", "mean", ""), tuple(line(trial) for trial in tuning.trials))
 
 

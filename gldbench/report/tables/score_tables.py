@@ -85,20 +85,20 @@ def checks_table(analysis: Analysis) -> Table:
         f'in. "out of range" means: a pivot below {100 * low:g} has hardly learned the family, a pivot above '
         f"{100 * high:g} has little left to learn, and a source below {100 * SPECIALIST_MINIMUM:g} in its own family "
         "has little to teach. Such a family is still compared, but a missing difference there says little about a "
-        f"method. {names.BASELINE} should change the mean of the pivot by at least {100 * LEAST_MOVE:g} points."
+        f"method. {names.BASELINE} should raise the mean of the pivot by at least {100 * LEAST_MOVE:g} points."
     )
     return Table("checks", caption, heads, (*(line(check) for check in analysis.checks), *_moved(analysis)))
 
 
-def _moved(analysis: Analysis) -> tuple[Line, ...]:
-    """The line of the means: how far sft moves the pivot. Empty if one of them has no score."""
-    pivot, sft = analysis.score("pivot"), analysis.score(names.BASELINE)
-    if pivot is None or sft is None:
-        return ()
-    before, after = (score.mean.corrected.value for score in (pivot, sft))
-    enough = abs(after - before) >= LEAST_MOVE - ROUNDING
-    moved = Cell(f"moved by {percent(after - before, True)} points", "" if enough else "too little", _kind(enough))
-    return (Line("mean", (Cell(NONE), Cell(percent(before)), Cell(NONE), Cell(percent(after)), moved)),)
+def _moved(analysis: Analysis) -> list[Line]:
+    """The lines of the means, one for each world: how far sft raises the pivot."""
+    lines = []
+    for world, (before, after) in analysis.moved.items():
+        enough = after - before >= LEAST_MOVE - ROUNDING
+        moved = Cell(f"moved by {percent(after - before, True)} points", "" if enough else "too little", _kind(enough))
+        label = "mean" if len(analysis.moved) == 1 else f"mean, world {world}"
+        lines.append(Line(label, (Cell(NONE), Cell(percent(before)), Cell(NONE), Cell(percent(after)), moved)))
+    return lines
 
 
 def differences_table(name: str, differences: Sequence[PairedDifference]) -> Table:

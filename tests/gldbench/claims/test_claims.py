@@ -172,7 +172,9 @@ def test_the_committed_rows_decide_every_claim_about_graphs() -> None:
     assert not undecided & {name for name in CLAIMS if not name.startswith("fusion-")}
 
 
-def compared(passes: bool = True, tuned: bool = True, **intervals: tuple[float, float]) -> dict[str, Any]:
+def compared(
+    passes: bool = True, tuned: bool = True, primary: bool = True, **intervals: tuple[float, float]
+) -> dict[str, Any]:
     """The numbers of a comparison: "candidate__baseline" -> ends of the interval of the difference."""
     differences = []
     for pair, (low, high) in intervals.items():
@@ -180,7 +182,8 @@ def compared(passes: bool = True, tuned: bool = True, **intervals: tuple[float, 
         estimate = {"value": (low + high) / 2, "low": low, "high": high, "n": 100, "method": "made up"}
         one = {"candidate": candidate, "baseline": baseline, "difference": estimate, "p": None, "correction": None}
         differences.append(one | {"n_seeds": 8})
-    return {"run_id": "made-up", "gate": {"passes": passes}, "tuned": tuned, "differences": differences}
+    run = {"run_id": "made-up", "gate": {"passes": passes}, "tuned": tuned, "differences": differences}
+    return run | {"primary": differences if primary else []}
 
 
 METHODS = {
@@ -188,6 +191,9 @@ METHODS = {
     "uld": "sft+uld",
     "gld": "sft+uld+gld",
     "constant": "sft+uld+gld-constant",
+    "ten": "sft+uld+gld-ten",
+    "ten_constant": "sft+uld+gld-ten-constant",
+    "topk": "sft+uld+topk",
     "kl": "sft+kl",
     "blind_uld": "sft+uld-blind",
     "blind_gld": "sft+gld-blind",
@@ -200,11 +206,7 @@ METHODS = {
 )
 @pytest.mark.parametrize(
     ("claim", "pair"),
-    [
-        ("fusion-graph-improves", "gld__uld"),
-        ("fusion-beats-sft", "gld__sft"),
-        ("fusion-edges-matter", "gld__constant"),
-    ],
+    [("fusion-graph-improves", "gld__uld"), ("fusion-beats-sft", "gld__sft")],
 )
 def test_the_interval_of_a_difference_decides(
     empty: Evidence, claim: str, pair: str, ends: tuple[float, float], expected: str
@@ -217,6 +219,69 @@ def test_a_term_with_the_weight_zero_improves_nothing_and_the_text_says_why(empt
     assert verdict(found, "fusion-graph-improves") == "fails"
     finding = CLAIMS["fusion-graph-improves"].judge(found)
     assert "gives the same answers as sft+uld: the tuning chose the weight 0" in finding.measured
+
+
+def test_a_comparison_that_is_not_primary_does_not_decide_whether_a_method_improves(empty: Evidence) -> None:
+    found = replace(empty, comparisons=(compared(primary=False, gld__uld=(0.01, 0.09)),))
+    assert verdict(found, "fusion-graph-improves") == "undecided"
+
+
+NONE, HARM = (-0.01, 0.01), (-0.09, -0.03)
+
+
+@pytest.mark.parametrize(
+    ("term", "constant", "ten", "ten_constant", "expected"),
+    [
+        (HARM, NONE, HARM, (0.01, 0.04), "fails"),
+        (NONE, NONE, HARM, (0.01, 0.04), "holds"),
+        (NONE, NONE, HARM, (-0.02, 0.04), "undecided"),
+        (NONE, (0.01, 0.04), NONE, NONE, "vacuous"),
+    ],
+)
+def test_edges_are_judged_at_the_smallest_weight_at_which_the_term_does_anything(
+    empty: Evidence,
+    term: tuple[float, float],
+    constant: tuple[float, float],
+    ten: tuple[float, float],
+    ten_constant: tuple[float, float],
+    expected: str,
+) -> None:
+    run = compared(primary=False, gld__uld=term, gld__constant=constant, ten__uld=ten, ten__ten_constant=ten_constant)
+    assert verdict(replace(empty, comparisons=(run,)), "fusion-edges-matter") == expected
+
+
+@pytest.mark.parametrize(
+    ("graph", "top_k", "expected"),
+    [
+        ((0.03, 0.05), (-0.01, 0.02), "holds"),
+        ((0.01, 0.05), (-0.01, 0.02), "undecided"),
+        ((0.03, 0.05), (0.06, 0.08), "fails"),
+        ((-0.03, 0.01), (-0.05, -0.04), "fails"),
+    ],
+)
+def test_the_graph_is_compared_with_the_same_logits_without_a_graph(
+    empty: Evidence, graph: tuple[float, float], top_k: tuple[float, float], expected: str
+) -> None:
+    run = compared(primary=False, gld__uld=graph, topk__uld=top_k)
+    assert verdict(replace(empty, comparisons=(run,)), "fusion-graph-over-top-k") == expected
+
+
+@pytest.mark.parametrize(("spread", "expected"), [(0.01, "holds"), (0.02, "undecided"), (0.05, "fails")])
+def test_the_spread_between_seeds_decides_whether_a_method_is_stable(
+    empty: Evidence, spread: float, expected: str
+) -> None:
+    scores = [{"method": m, "seed_spread": s, "seeds": [0] * 32} for m, s in (("sft", 0.02), ("sft+uld+gld", spread))]
+    run = compared(gld__uld=NONE) | {"methods": scores, "worlds": [1, 2, 3, 4]}
+    found = replace(empty, comparisons=(run,))
+    assert verdict(found, "fusion-stability") == expected
+    assert f"{spread / 0.02:.2f} times" in CLAIMS["fusion-stability"].judge(found).measured
+
+
+def test_the_methods_of_one_claim_are_read_from_one_run(empty: Evidence) -> None:
+    one, other = compared(kl__sft=(0.1, 0.3)), compared(blind_uld__sft=NONE, blind_gld__sft=NONE)
+    assert verdict(replace(empty, comparisons=(one, other)), "fusion-without-names") == "undecided"
+    whole = compared(primary=False, kl__sft=(0.1, 0.3), blind_uld__sft=NONE, blind_gld__sft=NONE)
+    assert verdict(replace(empty, comparisons=(one, other, whole)), "fusion-without-names") == "fails"
 
 
 def test_a_run_whose_gate_fails_decides_nothing(empty: Evidence) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gldbench.protocol.arms import Choice, compared_with, require_declared, resolved_methods
+from gldbench.protocol.arms import Choice, compared_pairs, require_declared, resolved_methods
 from gldbench.spec import Spec, load_spec, read_spec, seeds_of, subjects_of, worlds_of
 from gldfusion.errors import InputError
 
@@ -92,13 +92,17 @@ def test_the_factor_times_changes_the_own_weights_of_another_method(tmp_path: Pa
 
 
 def test_each_method_is_compared_with_the_one_that_it_adds_to(tmp_path: Path) -> None:
-    assert compared_with(compared(tmp_path)) == {
-        "sft+uld": "sft",
-        "sft+uld+gld": "sft+uld",
-        "constant": "sft+uld+gld",
-        "sft+kl": "sft",
-        "shuffled": "sft+kl",
-    }
+    def also_primary(content: dict[str, Any]) -> None:
+        content["primary"] += [["sft+uld", "sft+kl"]]
+
+    assert compared_pairs(compared(tmp_path, also_primary)) == [
+        ("sft+uld", "sft"),
+        ("sft+uld+gld", "sft+uld"),
+        ("constant", "sft+uld+gld"),
+        ("sft+kl", "sft"),
+        ("shuffled", "sft+kl"),
+        ("sft+uld", "sft+kl"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -121,6 +125,12 @@ def test_methods_that_differ_in_something_undeclared_are_refused(
     declared = {**changes, "differs_in": ["control", *changes]}
     spec = compared(tmp_path, lambda content: content["methods"][method].update(declared))
     require_declared(spec, resolved_methods(spec, {}))
+
+
+def test_the_methods_of_a_primary_comparison_may_not_differ_in_something_undeclared(tmp_path: Path) -> None:
+    spec = compared(tmp_path, lambda content: content["primary"].append(["sft+uld", "sft+kl"]))
+    with pytest.raises(InputError, match=r"sft\+uld has sources .*, sft\+kl has sources"):
+        require_declared(spec, resolved_methods(spec, {}))
 
 
 def _nine(content: dict[str, Any]) -> None:
