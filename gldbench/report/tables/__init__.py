@@ -54,7 +54,7 @@ def all_tables(
     if analysis.by_world:
         tables.append(comparison_tables.worlds_table(analysis))
     if analysis.ranks is not None:
-        tables.append(comparison_tables.ranks_table(analysis.ranks))
+        tables.append(comparison_tables.ranks_table(analysis, analysis.ranks))
     if analysis.variances.both is not None:
         tables.append(comparison_tables.variances_table(analysis.variances))
     if found := costs(trained, spec):

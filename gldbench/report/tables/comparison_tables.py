@@ -131,18 +131,23 @@ def _grid(name: str, columns: Mapping[str, Sequence[PairedDifference]], caption:
     return Table(name, caption, ("method", *by_column), lines)
 
 
-def ranks_table(found: Ranks) -> Table:
-    """How often each method is best when worlds, seeds and items are drawn again."""
-    lines = tuple(
-        Line(names.label_of(method), (Cell(f"{share:.0%}", level=share),), "", method)
-        for method, share in sorted(found.best.items(), key=lambda item: -item[1])
-    )
+def ranks_table(analysis: Analysis, found: Ranks) -> Table:
+    """How often each method is best when worlds, seeds and items are drawn again, and how much its seeds differ."""
+
+    def line(method: str, share: float) -> Line:
+        score = analysis.score(method)
+        spread = None if score is None else score.seed_spread
+        cells = (Cell(f"{share:.0%}", level=share), Cell(NONE if spread is None else percent(spread)))
+        return Line(names.label_of(method), cells, "", method)
+
     caption = (
-        "Share of the bootstrap resamples in which the method has the highest mean of all fusion methods. The order of "
-        f"the methods agrees with the order in a resample by Kendall's tau {found.tau:.2f} on average, where 1 means "
-        "always equal and 0 means unrelated."
+        "Share of the bootstrap resamples in which the method has the highest mean of all fusion methods; and the "
+        "standard deviation of its mean score between the seeds of a world, in points. The order of the methods agrees "
+        f"with the order in a resample by Kendall's tau {found.tau:.2f} on average, where 1 means always equal and 0 "
+        "means unrelated."
     )
-    return Table("ranks", caption, ("method", "best"), lines)
+    lines = tuple(line(*one) for one in sorted(found.best.items(), key=lambda item: -item[1]))
+    return Table("ranks", caption, ("method", "best", "spread between seeds"), lines)
 
 
 def variances_table(found: Variances) -> Table:
