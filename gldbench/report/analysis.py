@@ -10,22 +10,18 @@ from typing import Any
 from gldbench import stats
 from gldbench.report import names, pairs
 from gldbench.report.comparing import (
-    BOOTSTRAP_SEED,
     Finding,
     Pair,
     Variances,
-    corrected,
     differences,
-    family_mean,
     findings,
     holm,
     ranks,
-    seed_variance,
     variances,
 )
 from gldbench.report.costs import costs
 from gldbench.report.gate import Check, Gate, check_families, world_gate
-from gldbench.report.ranges import RAW, corrected_bounds, inside
+from gldbench.report.method_scores import MethodScore, corrected_means, method_scores, moved, ordered
 from gldbench.report.sameness import require_same
 from gldbench.report.scores import (
     SUITE,
@@ -37,9 +33,8 @@ from gldbench.report.scores import (
     with_composites,
 )
 from gldbench.report.training import trainings
-from gldbench.schema import Estimate, Row
+from gldbench.schema import Row
 from gldbench.stats.ranks import Ranks
-from gldbench.stats.worlds import bootstrap_worlds
 from gldfusion.errors import InputError
 
 MAIN = ("test", "validation")
@@ -47,28 +42,6 @@ MAIN = ("test", "validation")
 EQUAL = 0.1
 """costs count as equal if they differ by at most this share"""
 NOT_TESTED = "exploratory: only primary comparisons are tested"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A score before and after chance correction."""
-
-    raw: Estimate
-    corrected: Estimate
-
-
-@dataclass(frozen=True)
-class MethodScore:
-    """The scores of one method: one line of a score table."""
-
-    method: str
-    seeds: tuple[int, ...]
-    """the seed of each checkpoint, world after world"""
-    mean: Cell
-    """mean over the kept families; every family has the same weight"""
-    seed_spread: float | None
-    """standard deviation of the chance-corrected mean between the seeds of a world, pooled; None: one seed a world"""
-    families: dict[str, Cell]
 
 
 @dataclass(frozen=True)
@@ -166,7 +139,7 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
     levels = chance_levels(chance, sorted({names.family_of(row.task) for row in scored}))
     declared = pairs.declared_families(spec, sorted({row.method for row in scored}))
     everywhere = with_composites(everywhere, declared)
-    means = {method: _corrected_means(everywhere, method, levels) for method in everywhere.seeds}
+    means = {method: corrected_means(everywhere, method, levels) for method in everywhere.seeds}
     checks = check_families(means, declared, everywhere.families)
     dropped = tuple(check.family for check in checks if check.dropped)
     kept = tuple(family for family in everywhere.families if family not in dropped)
@@ -188,7 +161,7 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
 
     found = differences(test, kept, levels, to_sft)
     found = _untested(found) if primary or exploratory else holm(found)
-    scores = _ordered(_method_scores(test, kept or test.families, levels), gate.passes)
+    scores = ordered(method_scores(test, kept or test.families, levels), gate.passes)
     order = {score.method: place for place, score in enumerate(scores)}
     ranked = [score.method for score in scores if names.group_of(score.method) == "method" and score.method in fused]
     return Analysis(
@@ -205,7 +178,7 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
         harder=_harder(rows, test.worlds, kept, levels, declared, order),
         gate=gate,
         checks=checks,
-        moved=_moved(test, kept, levels),
+        moved=moved(test, kept, levels),
         differences=tuple(sorted(found, key=lambda difference: order[difference.comparison.candidate])),
         control_differences=compared(pairs.controls(fused, spec)),
         added_differences=compared(pairs.added(fused, spec)),
@@ -239,62 +212,10 @@ def _untested(found: Iterable[stats.PairedDifference]) -> list[stats.PairedDiffe
     return [replace(d, comparison=replace(d.comparison, p=None), reason=NOT_TESTED) for d in found]
 
 
-def _corrected_means(scores: Scores, method: str, chance: Mapping[str, float]) -> dict[str, float]:
-    """Family -> mean over worlds of the chance-corrected score."""
-    means = {}
-    for family in scores.families:
-        worlds = corrected(scores, method, [family], chance, scores.seeds[method])
-        means[family] = float(sum(strata[0].mean() for strata in worlds) / len(worlds))
-    return means
-
-
 def _equally_expensive(found: Sequence[Pair], rows: Sequence[Row], spec: Mapping[str, Any]) -> list[Pair]:
     """The pairs whose methods cost the same FLOPs, sources included, up to `EQUAL`."""
     flops = {cost.method: cost.flops for cost in costs(trainings(rows), spec)}
     return [pair for pair in found if abs(flops.get(pair[0], 0.0) / flops.get(pair[1], 1.0) - 1) <= EQUAL]
-
-
-def _moved(scores: Scores, kept: Sequence[str], chance: Mapping[str, float]) -> dict[int, tuple[float, float]]:
-    """World -> the mean of the pivot and of sft over the kept families."""
-    found = {}
-    for world in scores.worlds if kept else ():
-        within = scores.within([world])
-        pivot, sft = (
-            _corrected_means(within, method, chance) if within.seeds.get(method) else {}
-            for method in ("pivot", names.BASELINE)
-        )
-        if pivot and sft:
-            found[world] = tuple(sum(means[family] for family in kept) / len(kept) for means in (pivot, sft))
-    return found
-
-
-def _method_scores(scores: Scores, kept: tuple[str, ...], chance: Mapping[str, float]) -> list[MethodScore]:
-    result = []
-    for method, seeds in scores.seeds.items():
-        cells = {}
-        for family in scores.families:
-            raw = inside(family_mean(list(scores.matrices[family][method].values())), RAW)
-            cells[family] = Cell(raw, stats.correct_estimate(raw, chance[family]))
-        zero = dict.fromkeys(kept, 0.0)
-        raw, own = (
-            bootstrap_worlds(corrected(scores, method, kept, levels, seeds), seed=BOOTSTRAP_SEED)
-            for levels in (zero, chance)
-        )
-        bounds = corrected_bounds([chance[family] for family in kept])
-        mean = Cell(inside(raw, RAW), inside(own, bounds))
-        variance = seed_variance(scores, kept, chance, method)
-        spread = None if variance is None else variance**0.5
-        result.append(MethodScore(method, tuple(s for own in seeds.values() for s in own), mean, spread, cells))
-    return result
-
-
-def _ordered(scores: list[MethodScore], ranked: bool) -> tuple[MethodScore, ...]:
-    """Keeps the fixed order. If `ranked`, sorts the fusion methods among them by mean score, highest first."""
-    if not ranked:
-        return tuple(scores)
-    methods = [score for score in scores if names.group_of(score.method) == "method"]
-    best_first = iter(sorted(methods, key=lambda score: -score.mean.corrected.value))
-    return tuple(next(best_first) if names.group_of(score.method) == "method" else score for score in scores)
 
 
 def _harder(
@@ -309,7 +230,7 @@ def _harder(
     harder = read_scores(rows, "harder")
     harder = with_composites(harder.within([w for w in worlds if w in harder.worlds]), declared)
     families = tuple(family for family in harder.families if family in kept) or harder.families
-    scores = _method_scores(harder, families, chance) if families and harder.worlds else []
+    scores = method_scores(harder, families, chance) if families and harder.worlds else []
     return tuple(sorted(scores, key=lambda score: order.get(score.method, len(order))))
 
 

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from gldbench.report import names
-from gldbench.report.analysis import Analysis, MethodScore
+from gldbench.report.analysis import Analysis
 from gldbench.report.comparing import Finding
 from gldbench.report.gate import WorldGate
+from gldbench.report.method_scores import MethodScore
 from gldbench.report.tables import NONE
 from gldbench.report.training import Training
 from gldbench.report.words import FIXED, dropped, interval, order, percent, significance

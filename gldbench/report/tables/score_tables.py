@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gldbench.report import names
-from gldbench.report.analysis import Analysis, MethodScore
+from gldbench.report.analysis import Analysis
 from gldbench.report.gate import LEAST_MOVE, PIVOT_RANGE, ROUNDING, SPECIALIST_MINIMUM, Check
+from gldbench.report.method_scores import MethodScore
 from gldbench.report.tables.table import NONE, Cell, Line, Table
 from gldbench.report.words import interval, interval_methods, percent
 from gldbench.stats import PairedDifference

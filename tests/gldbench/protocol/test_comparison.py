@@ -113,7 +113,7 @@ def test_the_report_shows_gates_worlds_comparisons_and_trials(whole: Path, capsy
     assert "At equal FLOPs" in text
     assert [d["candidate"] for d in found["equal_flops"]] == ["sft+uld", "sft+uld+gld", "sft+kl", "sft+kl-shuffled"]
     steps = [row for row in Store(whole).rows() if row.method == "sft-longer" and row.metric == "learning_rate"]
-    assert max(int(row.item) for row in steps) == 6
+    assert max(int(row.item) for row in steps) == 5
     assert "stored logits" in text
     assert "| World 3" not in text  # groups are headings of the page only
     page = (whole / "report" / "index.html").read_text()

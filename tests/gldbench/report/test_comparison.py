@@ -142,6 +142,33 @@ def test_only_primary_comparisons_are_tested(analysis: Analysis) -> None:
     assert all(d.comparison.p is None for d in others)
 
 
+def test_a_comparison_without_primary_ones_gives_no_verdict(
+    made: SimpleNamespace, both: list[Row], tmp_path: Path
+) -> None:
+    spec = spec_of(made) | {"primary": [], "weights_from": "other"}
+    found = analyse(both, spec, CHANCE)
+    every = (*found.differences, *found.added_differences, *found.control_differences)
+    assert every
+    assert all(d.comparison.p is None for d in every)
+    text = write_report(Run(both, spec, made.environment), found, tmp_path).markdown.read_text()
+    opening = text[: text.index("World gate")]
+    assert "This run explores: it shows where to look, and gives no verdict" in opening
+    assert "there are no p-values" in opening
+    assert "sft+minced" not in opening
+
+
+def test_differences_are_shown_for_each_family_and_sft_for_each_world(
+    made: SimpleNamespace, both: list[Row], analysis: Analysis, tmp_path: Path
+) -> None:
+    for family, found in analysis.by_family.items():
+        own = {d.comparison.candidate: d.comparison.difference.value for d in found}
+        means = {score.method: score.families[family].corrected.value for score in analysis.scores}
+        assert own["sft+minced"] == pytest.approx(means["sft+minced"] - means["sft"])
+    assert set(analysis.by_family) == set(analysis.kept)
+    text = write_report(Run(both, spec_of(made), made.environment), analysis, tmp_path).markdown.read_text()
+    assert "in each compared family" in text
+
+
 def test_a_primary_comparison_has_its_size_and_what_could_be_found(analysis: Analysis) -> None:
     minced = analysis.primary[0]
     difference = minced.difference.comparison.difference
