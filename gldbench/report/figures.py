@@ -19,6 +19,8 @@ from gldbench.report.svg import SETTINGS, WIDTH, Picture, picture
 from gldbench.report.training import Curve, Spread, Training, curves, loss_terms, unit_of
 from gldbench.schema import Estimate, Row
 
+LABEL = 0.145
+"""distance in inches between the labels of two lines or points"""
 ROW = 0.235
 """distance in inches between two rows of a figure with one row per method"""
 TOP, BOTTOM, RIGHT = 0.12, 0.47, 0.62
@@ -52,9 +54,9 @@ def _pareto(analysis: Analysis, spent: Sequence[Cost], look: Mapping[str, Style]
     points = {
         c.method: (c.flops / 1e12, 100 * s.mean.corrected.value) for c in spent if (s := analysis.score(c.method))
     }
-    figure = Figure((WIDTH, 2.6))
+    figure = Figure((WIDTH, height := _height(len(points))))
     right = max(1.23, 0.15 + 0.07 * max(map(len, points)))  # inches that the names need
-    axes = figure.add_axes((0.52 / WIDTH, 0.47 / 2.6, 1 - (0.52 + right) / WIDTH, 2.0 / 2.6))
+    axes = figure.add_axes((0.52 / WIDTH, BOTTOM / height, 1 - (0.52 + right) / WIDTH, 1 - (TOP + BOTTOM) / height))
     best = frontier(points)
     axes.plot(*zip(*(points[method] for method in best), strict=True), color=MUTED, linewidth=0.8, zorder=1)
     for method, (x, y) in points.items():
@@ -67,7 +69,8 @@ def _pareto(analysis: Analysis, spent: Sequence[Cost], look: Mapping[str, Style]
     axes.set_ylabel("mean score (%)")
     axes.margins(0.06, 0.12)
     low, high = axes.get_ylim()
-    heights = _spread_labels({m: y for m, (_, y) in points.items()}, low, high, gap=0.075 * (high - low))
+    gap = LABEL / (height - TOP - BOTTOM) * (high - low)
+    heights = _spread_labels({m: y for m, (_, y) in points.items()}, low, high, gap)
     for method, y in heights.items():
         place, colour = (1.05, (y - low) / (high - low)), look[method].colour
         leader = {"arrowstyle": "-", "relpos": (0, 0.5), "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 1}
@@ -153,9 +156,9 @@ def _compared(lines: Mapping[str, Curve]) -> dict[str, Curve]:
 def _lines(
     name: str, title: str, caption: str, lines: Mapping[str, Curve], look: Mapping[str, Style], unit: str
 ) -> Picture:
-    figure = Figure((WIDTH, 2.5))
-    left, right = 0.52, 0.95
-    axes = figure.add_axes((left / WIDTH, 0.47 / 2.5, 1 - (left + right) / WIDTH, 1.9 / 2.5))
+    figure = Figure((WIDTH, height := _height(len(lines))))
+    left, right = 0.52, max(0.95, 0.15 + 0.07 * max(map(len, lines)))
+    axes = figure.add_axes((left / WIDTH, BOTTOM / height, 1 - (left + right) / WIDTH, 1 - (TOP + BOTTOM) / height))
     for method, curve in lines.items():
         colour = look[method].colour
         axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.16, linewidth=0)
@@ -168,13 +171,19 @@ def _lines(
     low, high = axes.get_ylim()
     ends = {method: float(curve.mean[-1]) for method, curve in lines.items()}
     last = max(float(curve.steps[-1]) for curve in lines.values())
-    for method, y in _spread_labels(ends, low, high, gap=0.075 * (high - low)).items():
+    gap = LABEL / (height - TOP - BOTTOM) * (high - low)
+    for method, y in _spread_labels(ends, low, high, gap).items():
         place, colour = (1.05, (y - low) / (high - low)), look[method].colour
         leader = {"arrowstyle": "-", "relpos": (0, 0.5), "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 1}
         end = (last, ends[method])
         axes.annotate(method, end, place, "data", "axes fraction", leader, va="center", fontsize=8, color=colour)
     listed = ", ".join(f"{method} ends at {value:.3g}" for method, value in ends.items())
     return picture(name, title, caption, f"{title} over training steps: {listed}", figure)
+
+
+def _height(labels: int) -> float:
+    """The height in inches of a figure whose lines or points have so many labels beside it."""
+    return max(2.5, TOP + BOTTOM + LABEL * labels)
 
 
 def _spread_labels(ends: Mapping[str, float], low: float, high: float, gap: float) -> dict[str, float]:
