@@ -19,7 +19,7 @@ MINI = Path(__file__).parents[1] / "mini.yaml"
 
 @pytest.fixture(scope="module")
 def spec_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The spec `mini` with one source, a method with a term twice as heavy, and one that makes no checkpoint by terms."""
+    """The spec `mini` with one source, and a method whose term is twice as heavy as that of another."""
     content = yaml.safe_load(MINI.read_text())
     del content["world"]["sources"]["source-b"]
     uld = {"loss": "uld", "weight": 0.25}
