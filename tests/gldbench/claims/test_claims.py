@@ -236,6 +236,7 @@ NONE, HARM = (-0.01, 0.01), (-0.09, -0.03)
         (NONE, NONE, HARM, (0.01, 0.04), "holds"),
         (NONE, NONE, HARM, (-0.02, 0.04), "undecided"),
         (NONE, (0.01, 0.04), NONE, NONE, "vacuous"),
+        (NONE, NONE, (-0.3, 0.2), NONE, "undecided"),
     ],
 )
 def test_edges_are_judged_at_the_smallest_weight_at_which_the_term_does_anything(
