@@ -115,7 +115,7 @@ def test_node_values_are_those_of_the_loss() -> None:
         expected = Gld(values=values)._node_values(whole)[0]
         torch.testing.assert_close(node_values(signal, values), expected)
         features = graph_of(signal, "rank", values).features()
-        torch.testing.assert_close(features, Gld(values=values)._features(whole)[0])
+        torch.testing.assert_close(features, Gld(values=values)._features(whole, "graph")[0])
 
 
 def test_bad_logits(tmp_path: Path) -> None:
