@@ -19,6 +19,7 @@ import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -77,7 +78,8 @@ def measure(spec: Spec, world: Path, arms: Sequence[str], steps: int, report: Re
         for arm in arms:
             for loss, pull in pulls(spec, arm, world, data, steps, report).items():
                 if loss == spec.methods[arm].terms[-1].loss:
-                    yield row("gradient_scale", loss, arm, METRIC, pull, "1", method=arm, item=str(steps))
+                    made = row("gradient_scale", loss, arm, METRIC, pull, "1", method=arm, item=str(steps))
+                    yield replace(made, suite=NAME, world_seed=spec.world.seed, seed=spec.fusion.seeds[0])
 
 
 def _script() -> Script:
@@ -110,7 +112,7 @@ def _work(given: Namespace) -> int:
     with pinned_threads(given.threads), reporter(NAME) as report:
         world = built(spec, given.worlds, given.threads, report)
         rows = list(measure(spec, world, arms, given.steps, report))
-    path = given.output and write(rows, given.output, NAME, given.threads, given.quick)
+    path = given.output and write(rows, given.output, f"{NAME}.{spec.name}", given.threads, given.quick)
     if given.json:
         print(json.dumps({"rows": as_json(rows), "file": path and str(path)}, indent=2))
         return 0

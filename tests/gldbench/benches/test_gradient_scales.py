@@ -48,7 +48,7 @@ def test_the_pull_of_a_term_does_not_depend_on_its_weight(
 ) -> None:
     given = ["--spec", str(spec_file), "--worlds", str(worlds), "--steps", "1", "--output", str(tmp_path)]
     assert gradient_scales.main(given) == 0
-    rows = pd.read_csv(tmp_path / "gradient_scales.csv").set_index("method")
+    rows = pd.read_csv(tmp_path / "gradient_scales.mini.csv").set_index("method")
     assert list(rows.index) == ["sft+uld+gld", "sft+uld", "sft+uld-heavy"]
     assert list(rows["variant"]) == ["gld", "uld", "uld"], "the last term of each"
     pulls = rows["value"]
