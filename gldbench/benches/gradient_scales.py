@@ -14,7 +14,6 @@ as hard as the last term of the reference with the same weight.
 from __future__ import annotations
 
 import json
-import math
 import sys
 import tempfile
 from argparse import Namespace
@@ -22,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import geometric_mean
 
 from gldbench.benches.along_training import built
 from gldbench.benches.command_line import Script
@@ -39,11 +39,12 @@ from gldfusion.fuse import fuse
 
 NAME = "gradient_scales"
 REPORT = Path("reports/along-training")
+PAPER = "sft+uld+gld"
 METRIC = "gradient norm with weight 1, over that of sft"
 
 
-def pulls(spec: Spec, arm: str, world: Path, data: Path, steps: int, report: Report) -> dict[str, float]:
-    """Loss -> norm of its gradient with weight 1, summed over sources, over that of sft; geometric mean over probes.
+def pull(spec: Spec, arm: str, world: Path, data: Path, steps: int, report: Report) -> float:
+    """The norm of the gradient of a method's last term with weight 1, summed over sources, over that of sft.
 
     Args:
         spec: the experiment, with resolved methods.
@@ -52,6 +53,9 @@ def pulls(spec: Spec, arm: str, world: Path, data: Path, steps: int, report: Rep
         data: the sample of the fusion set.
         steps: number of steps; every fifth is measured, from the first.
         report: called with the progress.
+
+    Returns:
+        The geometric mean over the measured steps; 0 if the term has no gradient.
     """
     train = spec.fusion.train.model_copy(update={"steps": steps, "epochs": None, "probe_every": 5})
     changed = spec.model_copy(update={"fusion": spec.fusion.model_copy(update={"train": train})})
@@ -60,26 +64,24 @@ def pulls(spec: Spec, arm: str, world: Path, data: Path, steps: int, report: Rep
         fuse(recipe, Path(scratch) / "fused", partial(report, arm))
         lines = (Path(scratch) / "fused" / "training_log.jsonl").read_text().splitlines()
     report(arm, 1, 1)
-    shares = [found for line in lines if (found := json.loads(line)["gradient_share"])]
-    logs: dict[str, list[float]] = {}
-    for found in shares:
-        for term in recipe.terms:
-            own = sum(share for name, share in found.items() if name.split("/")[-1] == term.loss)
-            logs.setdefault(term.loss, []).append(math.log(max(own, 1e-300) / found["sft"] / term.weight))
-    return {loss: math.exp(sum(own) / len(own)) for loss, own in logs.items()}
+    last = recipe.terms[-1]
+    measured = [found for line in lines if (found := json.loads(line)["gradient_share"])]
+    own = [sum(share for name, share in found.items() if name.split("/")[-1] == last.loss) for found in measured]
+    ratios = [one / found["sft"] / last.weight for one, found in zip(own, measured, strict=True)]
+    return geometric_mean(ratios) if min(ratios) > 0 else 0.0
 
 
 def measure(spec: Spec, world: Path, arms: Sequence[str], steps: int, report: Report) -> Iterator[Row]:
-    """One row for each own term of each method."""
+    """One row for the last term of each method."""
     for arm in arms:
         report(arm, 0, 1)
     with tempfile.TemporaryDirectory() as scratch:
         data = fusion_sample(world, spec.fusion.seeds[0], spec.fusion.examples, Path(scratch) / "fusion.jsonl")
         for arm in arms:
-            for loss, pull in pulls(spec, arm, world, data, steps, report).items():
-                if loss == spec.methods[arm].terms[-1].loss:
-                    made = row("gradient_scale", loss, arm, METRIC, pull, "1", method=arm, item=str(steps))
-                    yield replace(made, suite=NAME, world_seed=spec.world.seed, seed=spec.fusion.seeds[0])
+            found = pull(spec, arm, world, data, steps, report)
+            loss = spec.methods[arm].terms[-1].loss
+            made = row("gradient_scale", loss, arm, METRIC, found, "1", method=arm, item=str(steps))
+            yield replace(made, suite=NAME, world_seed=spec.world.seed, seed=spec.fusion.seeds[0])
 
 
 def _script() -> Script:
@@ -87,7 +89,8 @@ def _script() -> Script:
     script.option("--spec", "compare-ablations", "Spec whose methods are trained.", metavar="SPEC")
     script.option("--world-seed", None, "Seed of the world. Without it, a tuning world.", type=int, metavar="N")
     script.option("--worlds", Path("runs/worlds"), "Folder of all worlds.", type=Path, metavar="FOLDER")
-    script.option("--reference", "sft+uld+gld", "Method whose last term is the reference.", metavar="METHOD")
+    help = f"Method whose last term is the reference. Without it {PAPER}, or the first method of the spec with terms."
+    script.option("--reference", None, help, metavar="METHOD")
     script.option("--arms", (), "Methods of the spec. Without it, all that have terms.", nargs="+", metavar="METHOD")
     script.whole("--steps", 16, "Steps of each training.", quick=1)
     script.threads()
@@ -97,13 +100,15 @@ def _script() -> Script:
 
 def _work(given: Namespace) -> int:
     spec = load_spec(given.spec)
-    for arm in (given.reference, *given.arms):
+    for arm in filter(None, (given.reference, *given.arms)):
         require_known("method of this spec", arm, spec.methods)
     methods = resolved_methods(spec, {})
     trained = [name for name, one in methods.items() if one.kind == "train" and one.terms and not one.on_policy]
-    if given.reference not in trained:
-        raise InputError(f"--reference: {given.reference} has no terms\nname a method that learns from a source")
-    arms = list(dict.fromkeys((given.reference, *(given.arms or trained))))
+    reference = given.reference or next((name for name in (PAPER, *trained) if name in trained), None)
+    for option, arm in (("--reference", reference), *(("--arms", arm) for arm in given.arms)):
+        if arm not in trained:
+            raise InputError(f"{option}: {arm} is not trained with terms\nname a method that learns from a source")
+    arms = list(dict.fromkeys((reference, *(given.arms or trained))))
     seed = given.world_seed
     if seed is None:
         seed = spec.tuning.worlds[0] if spec.tuning else spec.world.seed

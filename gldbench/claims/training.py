@@ -84,8 +84,12 @@ def _ends(found: tuple[str, Difference]) -> tuple[float, float]:
 
 
 def above(evidence: Evidence, candidate: str, baseline: str) -> Finding:
-    """Does the candidate score above the baseline, in a run that names this comparison as a primary one?"""
-    named = [run for run in evidence.comparisons if (candidate, baseline) in map(_pair, run.get("primary", ()))]
+    """Does the candidate score above the baseline, in a run that tunes it and names this comparison as primary?"""
+    named = [
+        run
+        for run in evidence.comparisons
+        if (candidate, baseline) in map(_pair, run.get("primary", ())) and candidate not in run.get("fixed_weights", ())
+    ]
     found = differences(replace(evidence, comparisons=tuple(named)), [(candidate, baseline)])
     if found is None:
         return undecided(f"{candidate} beside {baseline}, as a primary comparison in a world that passes", COMPARE)
@@ -129,7 +133,8 @@ def stability(evidence: Evidence) -> Finding:
     for run in evidence.comparisons:
         known = {score["method"]: score for score in run.get("methods", ())}
         spreads = [known.get(method, {}).get("seed_spread") for method in (GRAPH, BASELINE)]
-        if not (run["gate"]["passes"] and run["tuned"] and run.get("primary") and all(spreads)):
+        counts = run["gate"]["passes"] and run["tuned"] and GRAPH not in run.get("fixed_weights", ())
+        if not (counts and run.get("primary") and all(spreads)):
             continue
         freedom = [len(known[method]["seeds"]) - len(run["worlds"]) for method in (GRAPH, BASELINE)]
         ratio = spreads[0] / spreads[1]

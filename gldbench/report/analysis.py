@@ -83,6 +83,8 @@ class Analysis:
     """each method minus sft after as many FLOPs, if the spec has sft with more steps"""
     tuned: bool
     """whether the weights of the methods were tuned on validation for this comparison"""
+    fixed_weights: tuple[str, ...]
+    """the methods that nevertheless have a weight which the spec gives"""
     primary: tuple[Finding, ...]
     """the comparisons that the spec names; empty if it names none"""
     exploratory: bool
@@ -184,6 +186,7 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
         added_differences=compared(pairs.added(fused, spec)),
         equal_flops=compared(_equally_expensive(pairs.equal_flops(fused, spec), rows, spec)),
         tuned=tuned,
+        fixed_weights=pairs.fixed_weights(fused, spec),
         exploratory=exploratory,
         primary=findings(test, kept, levels, primary),
         primary_everywhere=_everywhere(everywhere, test, kept, levels, primary),

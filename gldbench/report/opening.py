@@ -25,7 +25,9 @@ def lead(analysis: Analysis) -> str:
     if not gained:
         return "No fusion method was shown to carry knowledge over from the sources."
     listed = " and ".join(filter(None, (", ".join(gained[:-1]), gained[-1])))
-    return f"{listed} carried knowledge over from the sources."
+    if analysis.primary:
+        return f"{listed} carried knowledge over from the sources."
+    return f"In this run {listed} {'scores' if len(gained) == 1 else 'score'} above {names.BASELINE}."
 
 
 def found(analysis: Analysis) -> list[str]:

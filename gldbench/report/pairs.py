@@ -55,6 +55,18 @@ def _added_to(name: str | None, spec: Mapping[str, Any]) -> str | None:
     return method.get("adds_to") or (_added_to(method["like"], spec) if method.get("like") else None)
 
 
+def fixed_weights(methods: Iterable[str], spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """The methods that have a weight which the spec gives, although it tunes those of other methods."""
+    return tuple(name for name in methods if _fixed(name, spec))
+
+
+def _fixed(name: str, spec: Mapping[str, Any]) -> bool:
+    method = spec["methods"].get(name, {})
+    base = method.get("adds_to") or method.get("like")
+    own = not method.get("tuned", True) or method.get("times", 1) != 1
+    return own or (base is not None and _fixed(base, spec))
+
+
 def equal_flops(methods: Sequence[str], spec: Mapping[str, Any]) -> list[Pair]:
     """Each method that is trained for the usual steps, with sft that is trained for more."""
     more = {name for name in methods if spec["methods"].get(name, {}).get("steps_factor", 1) != 1}

@@ -115,7 +115,8 @@ def test_the_answer_comes_before_the_gate(visit: Callable[..., Any], page: Path)
 
     browser = visit(page)
     assert (
-        "sft+uld+gld and sft+uld carried knowledge over" in browser.find_element(By.CSS_SELECTOR, ".verdict .lead").text
+        "In this run sft+uld+gld and sft+uld score above sft."
+        in browser.find_element(By.CSS_SELECTOR, ".verdict .lead").text
     )
     first = browser.find_element(By.CSS_SELECTOR, ".verdict li").text
     assert first.startswith("sft+uld+gld scores above sft (+")

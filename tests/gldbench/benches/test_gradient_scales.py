@@ -60,6 +60,7 @@ def test_the_pull_of_a_term_does_not_depend_on_its_weight(
     assert float(line.split()[-1]) == pytest.approx(pulls["sft+uld+gld"] / pulls["sft+uld"], rel=0.05)
 
 
-def test_a_reference_without_terms_is_refused(spec_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert gradient_scales.main(["--spec", str(spec_file), "--reference", "sft"]) == 2
-    assert "--reference: sft has no terms" in capsys.readouterr().err
+@pytest.mark.parametrize("option", ["--reference", "--arms"])
+def test_a_method_without_terms_is_refused(spec_file: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    assert gradient_scales.main(["--spec", str(spec_file), option, "sft"]) == 2
+    assert f"{option}: sft is not trained with terms" in capsys.readouterr().err

@@ -226,6 +226,15 @@ def test_a_comparison_that_is_not_primary_does_not_decide_whether_a_method_impro
     assert verdict(found, "fusion-graph-improves") == "undecided"
 
 
+@pytest.mark.parametrize("claim", ["fusion-graph-improves", "fusion-stability"])
+def test_a_method_whose_weight_the_spec_gives_decides_nothing_about_the_tuned_one(empty: Evidence, claim: str) -> None:
+    scores = [{"method": m, "seed_spread": s, "seeds": [0] * 32} for m, s in (("sft", 0.02), ("sft+uld+gld", 0.01))]
+    run = compared(gld__uld=(0.01, 0.09)) | {"methods": scores, "worlds": [1, 2, 3, 4]}
+    assert verdict(replace(empty, comparisons=(run,)), claim) == "holds"
+    fixed = run | {"fixed_weights": ["sft+uld+gld"]}
+    assert verdict(replace(empty, comparisons=(fixed,)), claim) == "undecided"
+
+
 NONE, HARM = (-0.01, 0.01), (-0.09, -0.03)
 
 
