@@ -130,21 +130,8 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
     """
     check_rows(rows)
     require_same(rows, spec)
-    variant = next((v for v in MAIN if any(row.suite == SUITE and row.variant == v for row in rows)), MAIN[0])
-    everywhere = read_scores(rows, variant)
-    if not everywhere.families:
-        raise InputError(
-            f"nothing can be compared: no item of the set {variant} has a score of every method\n"
-            "run `gldbench run` again"
-        )
-    scored = [row for row in rows if row.suite == SUITE]
-    levels = chance_levels(chance, sorted({names.family_of(row.task) for row in scored}))
-    declared = pairs.declared_families(spec, sorted({row.method for row in scored}))
-    everywhere = with_composites(everywhere, declared)
-    means = {method: corrected_means(everywhere, method, levels) for method in everywhere.seeds}
-    checks = check_families(means, declared, everywhere.families)
-    dropped = tuple(check.family for check in checks if check.dropped)
-    kept = tuple(family for family in everywhere.families if family not in dropped)
+    ground = _ground(rows, spec, chance)
+    everywhere, levels, kept = ground.everywhere, ground.chance, ground.kept
 
     order_only = next((name for name, one in spec["methods"].items() if one.get("sample_seed") is not None), None)
     fused = [m for m in everywhere.seeds if names.group_of(m) != "reference" and m != order_only]
@@ -167,19 +154,19 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
     order = {score.method: place for place, score in enumerate(scores)}
     ranked = [score.method for score in scores if names.group_of(score.method) == "method" and score.method in fused]
     return Analysis(
-        run_id=scored[0].run_id,
-        variant=variant,
+        run_id=ground.run_id,
+        variant=ground.variant,
         worlds=test.worlds,
         chance=levels,
-        declared=declared,
+        declared=ground.declared,
         kept=kept,
-        dropped=dropped,
+        dropped=ground.dropped,
         left_out={family: count for family, count in everywhere.left_out.items() if count},
         incomplete=everywhere.incomplete,
         scores=scores,
-        harder=_harder(rows, test.worlds, kept, levels, declared, order),
+        harder=_harder(rows, test.worlds, kept, levels, ground.declared, order),
         gate=gate,
-        checks=checks,
+        checks=ground.checks,
         moved=moved(test, kept, levels),
         differences=tuple(sorted(found, key=lambda difference: order[difference.comparison.candidate])),
         control_differences=compared(pairs.controls(fused, spec)),
@@ -196,6 +183,44 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
         variances=variances(test, kept, levels, order_only),
         statuses=_statuses(rows),
     )
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """The scores that a report compares, and the families that it compares them on."""
+
+    run_id: str
+    variant: str
+    everywhere: Scores
+    """with the composites of each source's families, in all worlds"""
+    chance: dict[str, float]
+    declared: dict[str, tuple[str, ...]]
+    checks: tuple[Check, ...]
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        return tuple(check.family for check in self.checks if check.dropped)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        return tuple(family for family in self.everywhere.families if family not in self.dropped)
+
+
+def _ground(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, float]) -> _Ground:
+    variant = next((v for v in MAIN if any(row.suite == SUITE and row.variant == v for row in rows)), MAIN[0])
+    scores = read_scores(rows, variant)
+    if not scores.families:
+        raise InputError(
+            f"nothing can be compared: no item of the set {variant} has a score of every method\n"
+            "run `gldbench run` again"
+        )
+    scored = [row for row in rows if row.suite == SUITE]
+    levels = chance_levels(chance, sorted({names.family_of(row.task) for row in scored}))
+    declared = pairs.declared_families(spec, sorted({row.method for row in scored}))
+    scores = with_composites(scores, declared)
+    means = {method: corrected_means(scores, method, levels) for method in scores.seeds}
+    checks = check_families(means, declared, scores.families)
+    return _Ground(scored[0].run_id, variant, scores, levels, declared, checks)
 
 
 def _by_candidate(found: Iterable[stats.PairedDifference]) -> dict[str, stats.PairedDifference]:
