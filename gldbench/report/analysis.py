@@ -216,7 +216,7 @@ def _ground(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
         )
     scored = [row for row in rows if row.suite == SUITE]
     levels = chance_levels(chance, sorted({names.family_of(row.task) for row in scored}))
-    declared = pairs.declared_families(spec, sorted({row.method for row in scored}))
+    declared = pairs.declared_families(spec, sorted({row.method for row in scored}), scores.families)
     scores = with_composites(scores, declared)
     means = {method: corrected_means(scores, method, levels) for method in scores.seeds}
     checks = check_families(means, declared, scores.families)

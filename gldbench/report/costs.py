@@ -49,7 +49,7 @@ def costs(trained: Sequence[Training], spec: Mapping[str, Any]) -> tuple[Cost, .
     found = []
     for training in trained:
         own = totals[training.method]
-        if names.group_of(training.method) == "reference" or "flops" not in own or not own.get("tokens"):
+        if names.group_of(training.method) == "reference" or not {"flops", "tokens"} <= own.keys():
             continue
         sources = [totals[s] for s in sources_of(training.method, spec) if totals.get(s, {}).get("tokens")]
         stored = not setting_of("on_policy", training.method, spec)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -139,29 +139,3 @@ def family_of(task: str) -> str:
 def spoken(family: str) -> str:
     """The name of a family with spaces instead of underscores."""
     return family.replace("_", " ")
-
-
-def describe(method: str, families: Mapping[str, Sequence[str]]) -> str:
-    """One line that explains `method`.
-
-    Args:
-        method: its name in the rows.
-        families: source -> its own families.
-    """
-    fixed = {
-        "pivot": "the pivot before fusion",
-        BEST_SOURCES: "for each family, the source with the best score on these same items; an optimistic bound",
-        ORACLE: "for each family, the best of the sources trained mainly on it; needs to know the family of each item",
-        SAME_VOCABULARY: "a source that has the pivot's vocabulary; sft+kl learns from it",
-        BASELINE: "fine-tuning on the labels of the fusion set only; the baseline of all comparisons",
-        POSITIVE: "positive control: fine-tuning plus KL to the source that has the pivot's vocabulary",
-    }
-    if method in fixed:
-        return fixed[method]
-    if is_source(method):
-        return "a source, trained mainly on " + ", ".join(spoken(family) for family in families.get(method, ()))
-    for suffix, text in CONTROL_SUFFIXES.items():
-        if method.endswith(suffix):
-            return f"{method.removesuffix(suffix)}, but {text}"
-    terms = [term.upper() for term in method.split("+")]
-    return "fusion with the losses " + " and ".join([", ".join(terms[:-1]), terms[-1]] if len(terms) > 1 else terms)

@@ -7,6 +7,7 @@ from gldbench.report.analysis import Analysis
 from gldbench.report.comparing import Finding
 from gldbench.report.words import interval, percent, significance
 from gldbench.stats import PairedDifference
+from gldbench.stats.power import ALPHA
 
 
 def lead(analysis: Analysis) -> str:
@@ -19,6 +20,8 @@ def lead(analysis: Analysis) -> str:
     if analysis.exploratory:
         return "This run explores: it shows where to look, and gives no verdict on any method."
     compared = [d for d in _told(analysis) if d.comparison.baseline == names.BASELINE]
+    if not compared and analysis.primary:
+        return f"The primary comparisons of this run are between fusion methods, none is with {names.BASELINE}."
     if not compared:
         return f"No fusion method other than {names.BASELINE} was run."
     gained = [d.comparison.candidate for d in compared if d.comparison.difference.low > 0]
@@ -76,7 +79,10 @@ def _primary(finding: Finding) -> str:
     least = (
         "" if finding.detectable is None else f"; differences of {percent(finding.detectable)} points would be found"
     )
-    return f"Whether {candidate} differs from {baseline} is not decided ({size}{least})."
+    here = ""
+    if comparison.p is not None and comparison.p < ALPHA:
+        here = " In these worlds they differ, but the interval, which is about other worlds too, contains 0."
+    return f"Whether {candidate} differs from {baseline} is not decided ({size}{least}).{here}"
 
 
 def basis(analysis: Analysis) -> str:

@@ -17,6 +17,7 @@ from gldbench.protocol.tuned import Tuning, read_tuning, write_tuning
 from gldbench.report import names, opening, words
 from gldbench.report.analysis import Analysis
 from gldbench.report.costs import costs
+from gldbench.report.descriptions import describe
 from gldbench.report.figures import draw_all
 from gldbench.report.summary import summary_json
 from gldbench.report.svg import Picture, variable
@@ -154,7 +155,7 @@ def _facts(run: Run, analysis: Analysis, trained: tuple[Training, ...], pictures
         "dropped": words.dropped(analysis),
         "significance": words.significance(analysis),
         "not_measured": words.not_measured(analysis, run.environment),
-        "descriptions": {s.method: names.describe(s.method, analysis.declared) for s in analysis.scores},
+        "descriptions": {s.method: describe(s.method, run.spec, analysis.declared) for s in analysis.scores},
         "tables": all_tables(analysis, trained, run.spec, run.environment, run.tuning),
         "pictures": {picture.name: picture for picture in pictures},
         "losses": [picture for picture in pictures if picture.name.startswith("loss")],

@@ -11,8 +11,10 @@ from gldbench.report.gate import Role
 from gldfusion.errors import InputError
 
 
-def declared_families(spec: Mapping[str, Any], methods: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The own families of each scored source, from spec["world"]["sources"][method]["families"].
+def declared_families(
+    spec: Mapping[str, Any], methods: Iterable[str], families: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """The own families of each scored source, from spec["world"]["sources"][method]["families"]. None: all `families`.
 
     Raises:
         InputError: the spec lacks a source.
@@ -22,7 +24,7 @@ def declared_families(spec: Mapping[str, Any], methods: Iterable[str]) -> dict[s
     if unknown:
         raise InputError(f"found rows of {', '.join(unknown)}, but the spec has only the sources {', '.join(sources)}")
     return {
-        method: tuple(names.family_of(family) for family in sources[method]["families"])
+        method: tuple(names.family_of(family) for family in sources[method].get("families") or families)
         for method in methods
         if names.is_source(method)
     }

@@ -16,6 +16,9 @@ NAMED = 5
 """so many missing checkpoints are named on the page; `gldbench report --partial --json` lists all"""
 COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 
+UNTRAINED = ("soup", "merge", "fisher", "dynamic_logits_fusion")
+"""kinds of methods that train nothing"""
+
 FIXED = {
     "gate_rule": (
         "Methods can be compared only in a world where a signal that is known to help does help, and where the same "
@@ -217,10 +220,12 @@ def setup(spec: Mapping[str, Any], analysis: Analysis) -> str:
             if per == "in each"
             else f" in all, over {len(analysis.gate.worlds)} worlds"
         )
+    combined = [name for name, one in spec["methods"].items() if one.get("kind") in UNTRAINED]
+    untrained = f" But {', '.join(combined)} are not trained: they combine models that are there." if combined else ""
     return (
         f"All models of this run were trained from scratch on {len(analysis.chance)} procedural task families. "
         f"{world['wrong_labels']:.0%} of the labels in the fusion set are wrong on purpose: with correct labels a "
         f"source would have nothing to add. The test labels are correct. Every method was trained with {seeds}, for "
         f"{fusion['train']['steps']:,} steps each. With the same seed, all methods train on the same sample of "
-        f"{fusion['examples']:,} examples."
+        f"{fusion['examples']:,} examples.{untrained}"
     )

@@ -13,7 +13,7 @@ import pytest
 
 from gldbench.protocol.arms import Choice
 from gldbench.protocol.tuned import Trial, Tuning
-from gldbench.report import Run, analyse, names, summary_json, write_report
+from gldbench.report import Run, analyse, names, opening, summary_json, write_report
 from gldbench.report.analysis import NOT_TESTED, Analysis
 from gldbench.report.sameness import require_same
 from gldbench.schema import Row
@@ -151,10 +151,10 @@ def test_a_comparison_without_primary_ones_gives_no_verdict(
     assert every
     assert all(d.comparison.p is None for d in every)
     text = write_report(Run(both, spec, made.environment), found, tmp_path).markdown.read_text()
-    opening = text[: text.index("World gate")]
-    assert "This run explores: it shows where to look, and gives no verdict" in opening
-    assert "there are no p-values" in opening
-    assert "sft+minced" not in opening
+    top = text[: text.index("World gate")]
+    assert "This run explores: it shows where to look, and gives no verdict" in top
+    assert "there are no p-values" in top
+    assert "sft+minced" not in top
 
 
 def test_differences_are_shown_for_each_family_and_sft_for_each_world(
@@ -236,11 +236,11 @@ def test_the_page_says_what_was_found_and_how_weights_were_chosen(
     tuning = Tuning(2e-3, {"sft+uld": Choice(0.1)}, trials)
     paths = write_report(Run(both, spec_of(made), made.environment, tuning=tuning), analysis, tmp_path)
     text = paths.markdown.read_text()
-    opening = text[: text.index("## Scores")]
-    assert "**sft+minced carried knowledge over from the sources.**" in opening
-    assert "- sft+minced scores above sft (+" in opening
-    assert "p = 0.016 after correction" in opening
-    assert "Whether sft+uld+gld differs from sft+uld is not decided" in opening or "sft+uld+gld scores" in opening
+    top = text[: text.index("## Scores")]
+    assert "**sft+minced carried knowledge over from the sources.**" in top
+    assert "- sft+minced scores above sft (+" in top
+    assert "p = 0.016 after correction" in top
+    assert "Whether sft+uld+gld differs from sft+uld is not decided" in top or "sft+uld+gld scores" in top
     assert "the gate selects worlds in which such a loss works" in text
     assert "| sft+uld | weight 0.1, window 4 | 50.5 (50.0 / 51.0) | chosen |" in text
     assert "between orders of one sample" in text
@@ -249,6 +249,17 @@ def test_the_page_says_what_was_found_and_how_weights_were_chosen(
     page = paths.html.read_text()
     for anchor in ('id="primary"', 'id="tuning"', "World 3: passes", "How stable the order is"):
         assert anchor in page
+
+
+def test_the_opening_names_a_difference_that_holds_in_these_worlds_only(analysis: Analysis) -> None:
+    first = analysis.primary[0]
+    comparison = first.difference.comparison
+    wide = dataclasses.replace(comparison.difference, low=-0.009, value=0.016, high=0.041)
+    comparison = dataclasses.replace(comparison, baseline="sft+minced", difference=wide, p=0.01)
+    only = dataclasses.replace(first, difference=dataclasses.replace(first.difference, comparison=comparison))
+    between = dataclasses.replace(analysis, primary=(only,))
+    assert opening.lead(between) == "The primary comparisons of this run are between fusion methods, none is with sft."
+    assert "In these worlds they differ, but the interval" in opening.found(between)[0]
 
 
 def test_the_summary_has_all_of_it_as_json(made: SimpleNamespace, analysis: Analysis) -> None:
