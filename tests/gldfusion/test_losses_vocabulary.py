@@ -20,7 +20,7 @@ from gldfusion.losses.gld import Gld
 from gldfusion.losses.minced import Minced
 from gldfusion.prepare import prepare
 from gldfusion.recipe import Recipe, SourceSpec, TermSpec
-from gldfusion.signals import PivotSignal
+from gldfusion.signals import END, PivotSignal
 from gldfusion.sources import Example, LiveSource
 
 V = 9
@@ -154,6 +154,22 @@ def test_minced_written_out() -> None:
         expected = expected + (p * (p / q).log()).sum() + (1 - p.sum()) * ((1 - p.sum()) / (1 - q.sum())).log()
     assert Minced()(ours, theirs, pairs).item() == pytest.approx(expected.item())
     assert Minced().count(ours.mask, theirs.mask, pairs) == 8
+
+
+def test_minced_takes_the_label_where_tokens_are_not_aligned_one_to_one() -> None:
+    """As FuseLLM's code. The source's second token of each text covers two labels of the pivot."""
+    ours, theirs, pairs = signals()
+    ended = torch.cat([pairs, torch.full((2, 1, 2), END)], 1)
+    expected = ours.nll[0, 1:3].sum() + ours.nll[1, 1:3].sum()
+    for b, i, j in ((0, 0, 0), (0, 3, 2), (0, 4, 3), (1, 0, 0)):
+        p = torch.softmax(theirs.need("logits")[b, j], -1)[theirs.need("ids")[b, j]]
+        q = torch.softmax(ours.need("logits")[b, i], -1)[theirs.need("ids")[b, j]]
+        expected = expected + (p * (p / q).log()).sum() + (1 - p.sum()) * ((1 - p.sum()) / (1 - q.sum())).log()
+    strict = Minced(positions="one_to_one")
+    assert strict(ours, theirs, ended).item() == pytest.approx(expected.item())
+    assert strict(ours, theirs, ended).item() != pytest.approx(Minced()(ours, theirs, ended).item())
+    first = Minced().scores(ours, theirs, torch.tensor([[[0, 0]], [[0, 0]]]))
+    assert strict.scores(ours, theirs, ended)[1].item() == pytest.approx(first[1].item())
 
 
 def test_a_kept_token_without_counterpart_joins_the_rest_and_entries_that_meet_are_summed() -> None:

@@ -61,6 +61,12 @@ class Chunks:
         return self.totals(torch.ones_like(rows), rows)
 
 
+def one_to_one(pivot_mask: Tensor, source_mask: Tensor, pairs: Tensor) -> Tensor:
+    """Which pairs [B, P] join two labels that cover the same bytes: each begins a chunk that is one label for both."""
+    chunks = Chunks.of(pivot_mask, source_mask, pairs)
+    return chunks.complete & (chunks.lengths(chunks.ours) == 1) & (chunks.lengths(chunks.theirs) == 1)
+
+
 def _rows(mask: Tensor, places: Tensor, valid: Tensor) -> Tensor:
     """The row [B, T] of the last valid pair at or before each position; P if there is none, or if it is masked."""
     b, size = places.shape

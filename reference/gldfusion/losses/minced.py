@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gldfusion.losses.buckets import carried, kl_with_rest, rest_of
+from gldfusion.losses.chunks import one_to_one
 from gldfusion.losses.options import check_options
 from gldfusion.signals import PivotSignal, Signal, at_pairs, required
 from gldfusion.vocab import Strategy
@@ -31,9 +32,10 @@ class Minced:
     probabilities are computed only at the ids that the source's kept tokens are mapped to.
 
     FuseLLM's total loss is lambda CE(label) + (1 - lambda) CE(P, Q) with lambda = 0.9. In a recipe that is
-    `lambda: 0.1`, one minced term of weight 0.1, and weight 1 for every source. There are three differences. FuseLLM
-    also counts the untrained pivot among the sources; add its checkpoint as a source to do the same. It renormalises
-    the kept k where we use a bucket. And it keeps the larger of two probabilities that meet where we add them.
+    `lambda: 0.1`, one minced term of weight 0.1, weight 1 for every source, and `positions: one_to_one`: FuseLLM too
+    takes the label itself where tokens are not aligned one to one. There are three more differences. FuseLLM also
+    counts the untrained pivot among the sources; add its checkpoint as a source to do the same. It renormalises the
+    kept k where we use a bucket. And it keeps the larger of two probabilities that meet where we add them.
 
     Attributes:
         select: How the sources share a sequence.
@@ -44,10 +46,15 @@ class Minced:
             "mined": to the token with the same bytes, or else to the one with the least edit distance in bytes (MinED).
             "fusellm": as FuseLLM's code does it: by the strings of the two vocabularies, or else by their edit distance
             in lower case.
+        positions: Which pairs of positions count as paired.
+            "start": those whose labels start at the same byte. Where the source writes a space and a word as two tokens
+            and the pivot as one, the pivot then learns to write the space alone.
+            "one_to_one": those whose labels also end at the same byte, as in FuseLLM's code.
     """
 
     select: Literal["min", "average"] = "min"
     map: Strategy = "mined"
+    positions: Literal["start", "one_to_one"] = "start"
 
     citation: ClassVar[str] = "FuseLLM, Wan et al. 2024 (arXiv 2401.10491); the fallback as in FuseChat"
     formula: ClassVar[str] = "sum_b sum_s share_sb (sum_(t paired) KL(p^s_t || p_t) - sum_(t not) log p_t(label_t))"
@@ -70,10 +77,16 @@ class Minced:
         """The sum, with each sequence multiplied by the source's share [B] of it; see `Choosing.weighed`."""
         source, pairs = required(source, "minced", "a source"), required(pairs, "minced", "pairs")
         share = share.to(pivot.nll.dtype)[:, None]
-        ours, theirs, valid = at_pairs(pivot, source, pairs)
+        ours, theirs, valid = self._at_pairs(pivot, source, pairs)
         divergence = kl_with_rest(ours, *carried(theirs, ours.vocabulary))
         alone = pivot.mask & ~_paired(pivot.mask, pairs, valid)
         return (share * (torch.where(valid, divergence, 0))).sum() + (share * torch.where(alone, pivot.nll, 0)).sum()
+
+    def _at_pairs(self, pivot: PivotSignal, source: Signal, pairs: Tensor) -> tuple[PivotSignal, Signal, Tensor]:
+        ours, theirs, valid = at_pairs(pivot, source, pairs)
+        if self.positions == "one_to_one":
+            valid = valid & one_to_one(pivot.mask, source.mask, pairs)
+        return ours, theirs, valid
 
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None) -> int:
         """The number of labelled positions. At each of them the shares of all sources sum to 1."""
@@ -87,7 +100,7 @@ class Minced:
         evenly among all other tokens, so a label that the source did not keep has an equal part of it. Entries of the
         output layer that pad the vocabulary are no tokens.
         """
-        ours, theirs, valid = at_pairs(pivot, source, pairs)
+        ours, theirs, valid = self._at_pairs(pivot, source, pairs)
         ids, told, kept = carried(theirs, ours.vocabulary)
         tokens = ours.vocabulary if ours.tokens is None else ours.tokens
         even = rest_of(told.sum(-1)) / (tokens - kept.sum(-1)).clamp_min(1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gldfusion.losses.buckets import carried, kl_shared, kl_with_rest
-from gldfusion.losses.chunks import Chunks
+from gldfusion.losses.chunks import one_to_one
 from gldfusion.losses.options import check_options
 from gldfusion.signals import PivotSignal, Signal, at_pairs, required
 from gldfusion.vocab import Strategy
@@ -53,7 +53,7 @@ class SharedKd:
     def __call__(self, pivot: PivotSignal, source: Signal | None, pairs: Tensor | None) -> Tensor:
         """The sum over the 1:1 positions; see `Loss.__call__`."""
         source, pairs = required(source, "shared_kd", "a source"), required(pairs, "shared_kd", "pairs")
-        single = _single(pivot.mask, source.mask, pairs)
+        single = one_to_one(pivot.mask, source.mask, pairs)
         ours, theirs, _ = at_pairs(pivot, source, pairs)
         divergence = kl_with_rest if self.rest == "bucket" else kl_shared
         return torch.where(single, divergence(ours, *carried(theirs, ours.vocabulary)), 0).sum()
@@ -61,10 +61,4 @@ class SharedKd:
     def count(self, pivot_mask: Tensor, source_mask: Tensor | None, pairs: Tensor | None) -> int:
         """The number of 1:1 positions; see `Loss.count`."""
         source_mask, pairs = required(source_mask, "shared_kd", "a source mask"), required(pairs, "shared_kd", "pairs")
-        return int(_single(pivot_mask, source_mask, pairs).sum())
-
-
-def _single(pivot_mask: Tensor, source_mask: Tensor, pairs: Tensor) -> Tensor:
-    """Which pairs [B, P] begin a chunk that is one label in both tokenisations."""
-    chunks = Chunks.of(pivot_mask, source_mask, pairs)
-    return chunks.complete & (chunks.lengths(chunks.ours) == 1) & (chunks.lengths(chunks.theirs) == 1)
+        return int(one_to_one(pivot_mask, source_mask, pairs).sum())
