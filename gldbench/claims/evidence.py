@@ -79,15 +79,15 @@ def read_evidence(folders: Sequence[Path] = (), reports: Path = REPORTS) -> Evid
 def _read(folder: Path, empty: Evidence) -> Evidence:
     """The evidence in one folder."""
     if (folder / FACTS).is_file():
-        return replace(empty, facts=_csv(folder / FACTS), found=(f"facts about graphs: {folder}",))
+        return replace(empty, facts=_csv(folder / FACTS), found=(f"facts about graphs: {_shown(folder)}",))
     if (folder / ALONG).is_file():
-        return replace(empty, along=_csv(folder / ALONG), found=(f"measurements along training: {folder}",))
+        return replace(empty, along=_csv(folder / ALONG), found=(f"measurements along training: {_shown(folder)}",))
     if (folder / tables.SOLVED).is_file():
-        told = (f"Gromov-Wasserstein bench: {folder}",)
+        told = (f"Gromov-Wasserstein bench: {_shown(folder)}",)
         return replace(empty, solved=_csv(folder / tables.SOLVED), problems=_csv(folder / tables.PROBLEMS), found=told)
     if (folder / SUMMARY).is_file():
         mend = f"make the report again: gldbench report, then copy its {SUMMARY}"
-        told = (f"comparison: {folder}",)
+        told = (f"comparison: {_shown(folder)}",)
         return replace(
             empty, comparisons=(_comparison(read_object(folder / SUMMARY, "report", mend), folder),), found=told
         )
@@ -101,16 +101,22 @@ def _read(folder: Path, empty: Evidence) -> Evidence:
     suites = set(rows["suite"]) if "suite" in rows else set()
     if "gw" in suites:
         solved, problems = tables.results(rows), tables.results(rows, "problem")
-        return replace(empty, solved=solved, problems=problems, found=(f"Gromov-Wasserstein bench: {folder}",))
+        return replace(empty, solved=solved, problems=problems, found=(f"Gromov-Wasserstein bench: {_shown(folder)}",))
     if "world" in suites:
         made = read_run(folder)
-        analysis = analyse(made.rows, made.spec, {name: load_task(name).chance for name in task_names()})
+        analysis = analyse(made.rows, made.spec, {name: load_task(name).chance for name in task_names()}, made.tuning)
         numbers = summary_json(analysis, trainings(made.rows), made.environment)
-        return replace(empty, comparisons=(numbers,), found=(f"comparison: {folder}",))
+        return replace(empty, comparisons=(numbers,), found=(f"comparison: {_shown(folder)}",))
     raise InputError(
         f"{folder} holds rows of {', '.join(sorted(suites)) or 'nothing'}, by which no claim is judged\n"
         "name the folder of a run of `gldbench run` or `gldbench gw bench`"
     )
+
+
+def _shown(folder: Path) -> Path:
+    """The folder as it is printed: from the root of the repository on, if it lies there."""
+    root = REPORTS.parent
+    return folder.relative_to(root) if folder.is_relative_to(root) else folder
 
 
 def _comparison(numbers: dict[str, Any], folder: Path) -> dict[str, Any]:

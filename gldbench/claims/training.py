@@ -51,7 +51,12 @@ def _known(evidence: Evidence) -> Iterator[Known]:
     """The differences of each run that counts, by pair."""
     fit = [run for run in evidence.comparisons if run["gate"]["passes"] and run["tuned"]]
     for run in sorted(fit, key=lambda run: not run.get("primary")):
-        yield {_pair(d): (run["run_id"], d) for kind in reversed(KINDS) for d in run.get(kind, ())}
+        weights = run.get("tuned_weights", {})
+        yield {
+            _pair(d): (run["run_id"], {**d, "tuned_weight": weights.get(d["candidate"])})
+            for kind in reversed(KINDS)
+            for d in run.get(kind, ())
+        }
 
 
 def _chosen(known: Known, wanted: Sequence[Pair]) -> list[tuple[str, Difference]] | None:
@@ -63,10 +68,8 @@ def _told(found: tuple[str, Difference]) -> str:
     estimate = one["difference"]
     value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
     if low == high == 0:
-        return (
-            f"{one['candidate']} gives the same answers as {one['baseline']}: the tuning chose the weight 0 for its "
-            f"own term (run {run})"
-        )
+        zero = ": the tuning chose the weight 0 for its own term" if one.get("tuned_weight") == 0 else ""
+        return f"{one['candidate']} gives the same answers as {one['baseline']}{zero} (run {run})"
     sure = "" if one["p"] is None else f", p = {one['p']:.2g} ({one['correction'] or 'not corrected'})"
     return (
         f"{one['candidate']} minus {one['baseline']}: {value:+.1f} points ({low:+.1f} to {high:+.1f}; "
@@ -208,8 +211,9 @@ TRAINING = {
         source="The token term and the graph term compare sorted values, so that neither knows which token is which.",
         test=f"From one source with the pivot's vocabulary, at the same positions and on the same data: {KNOWING}, "
         f"{' and '.join(BLIND)}, each minus {BASELINE}.",
-        decides="Holds if a loss without names beats sft (lower end above 0). Fails if KL beats sft and the intervals "
-        "of both losses without names lie below that of KL. Else undecided.",
+        decides="Holds if a loss that compares sorted values beats sft (lower end above 0). Fails if KL beats sft and the "
+        "intervals of both such losses lie below that of KL. Else undecided. It says nothing about other losses without "
+        "token ids, such as alm.",
         judge=blindness,
     ),
 }

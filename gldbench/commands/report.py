@@ -64,7 +64,7 @@ def show_report(
     from gldbench.tasks import load_task, task_names
 
     made = read_run(folder, partial)
-    analysis = analyse(made.rows, made.spec, {name: load_task(name).chance for name in task_names()})
+    analysis = analyse(made.rows, made.spec, {name: load_task(name).chance for name in task_names()}, made.tuning)
     checkpoints = len({row.subject for row in made.rows})
     items = read_folder(folder, partial) if checkpoints <= MOST_CHECKPOINTS else None
     several = items is not None and several_graders(items)

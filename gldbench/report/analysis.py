@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gldbench import stats
+from gldbench.protocol.tuned import Tuning
 from gldbench.report import names, pairs
 from gldbench.report.comparing import (
     Finding,
@@ -83,6 +84,8 @@ class Analysis:
     """each method minus sft after as many FLOPs, if the spec has sft with more steps"""
     tuned: bool
     """whether the weights of the methods were tuned on validation for this comparison"""
+    weights: dict[str, float]
+    """method -> tuned weight of its own terms, as a factor of that of the spec"""
     fixed_weights: tuple[str, ...]
     """the methods that nevertheless have a weight which the spec gives"""
     primary: tuple[Finding, ...]
@@ -116,13 +119,16 @@ class Analysis:
         return next((score for score in self.scores if score.method == method), None)
 
 
-def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, float]) -> Analysis:
+def analyse(
+    rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, float], tuning: Tuning | None = None
+) -> Analysis:
     """Computes the analysis of a run.
 
     Args:
         rows: all rows of the run.
         spec: the parsed spec.yaml of the run.
         chance: chance level in [0, 1] of each family or task.
+        tuning: how the weights were chosen; None if they were not.
 
     Raises:
         InputError: the rows cannot be compared (see `check_rows`), the methods of a comparison were trained
@@ -173,6 +179,7 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any], chance: Mapping[str, f
         added_differences=compared(pairs.added(fused, spec)),
         equal_flops=compared(_equally_expensive(pairs.equal_flops(fused, spec), rows, spec)),
         tuned=tuned,
+        weights={name: choice.weight for name, choice in tuning.choices.items()} if tuning else {},
         fixed_weights=pairs.fixed_weights(fused, spec),
         exploratory=exploratory,
         primary=findings(test, kept, levels, primary),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from gldbench.report.training import Training
 
 FORWARD = 2
 """FLOPs of a forward pass for each parameter and token"""
+UNTRAINED = ("soup", "merge", "fisher", "dynamic_logits_fusion")
+"""kinds of methods that combine models and train none"""
 TRAINING = 6
 """FLOPs of a forward and a backward pass for each parameter and token, as the training totals count them"""
 
@@ -24,7 +26,8 @@ class Cost:
     """training of the pivot"""
     source_flops: float
     """one forward pass of each source over the trained tokens, or the writing of responses. Both are stored, and serve
-    all methods and seeds. With `on_policy` it is a pass over the labels' tokens too, and so an upper bound"""
+    all methods and seeds. With `on_policy` it is a pass over the labels' tokens too, and so an upper bound. For methods
+    that combine specialists, the training of these: they serve nothing else"""
     seconds: float | None
     peak_memory_bytes: float | None
     cache_bytes: float
@@ -58,7 +61,9 @@ def costs(trained: Sequence[Training], spec: Mapping[str, Any]) -> tuple[Cost, .
             Cost(
                 method=training.method,
                 pivot_flops=own["flops"],
-                source_flops=FORWARD * parameters * own["tokens"] + own.get("source_flops", 0.0),
+                source_flops=FORWARD * parameters * own["tokens"]
+                + own.get("source_flops", 0.0)
+                + sum(totals[name].get("flops", 0.0) for name in _specialists(training.method, totals, spec)),
                 seconds=own.get("seconds"),
                 peak_memory_bytes=own.get("peak_memory_bytes"),
                 cache_bytes=sum(source.get("cache_bytes", 0.0) for source in sources) if stored else 0.0,
@@ -66,6 +71,14 @@ def costs(trained: Sequence[Training], spec: Mapping[str, Any]) -> tuple[Cost, .
             )
         )
     return tuple(found)
+
+
+def _specialists(method: str, trained: Iterable[str], spec: Mapping[str, Any]) -> list[str]:
+    """The models that a method combines; none if it is trained."""
+    if setting_of("kind", method, spec) not in UNTRAINED:
+        return []
+    named = setting_of("sources", method, spec)
+    return [name for name in trained if names.is_specialist(name) and (not named or name in named)]
 
 
 def sources_of(method: str, spec: Mapping[str, Any]) -> tuple[str, ...]:

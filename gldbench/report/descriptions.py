@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gldbench.report import names
+from gldbench.report.costs import setting_of
 
 FIXED = {
     "pivot": "the pivot before fusion",
@@ -23,6 +24,9 @@ KINDS = {
     "dynamic_logits_fusion": "at each step of decoding, the logits of the pivot are shifted by what the specialists "
     "learned beyond their base",
 }
+CONTROLS = {"shuffled": "-shuffled", "permuted_ids": "-permuted"}
+EDGES = {"constant": "-constant", "shuffled": "-rewired"}
+"""a setting -> the suffix in `names.CONTROL_SUFFIXES` whose text says what it does"""
 
 
 def describe(method: str, spec: Mapping[str, Any], families: Mapping[str, Sequence[str]]) -> str:
@@ -39,59 +43,66 @@ def describe(method: str, spec: Mapping[str, Any], families: Mapping[str, Sequen
         return f"a source, trained mainly on {', '.join(map(names.spoken, families[method]))}"
     if names.is_specialist(method):
         return "a model that was fine-tuned from the base of all specialists, for part of the families"
-    settings = spec["methods"].get(method, {})
+    settings = spec["methods"].get(method)
+    if settings is None:  # a spec that does not list it: all that is known is its name
+        base = names.controlled(method)
+        changed = [text for suffix, text in names.CONTROL_SUFFIXES.items() if method.endswith(suffix)]
+        return f"{base}, but {changed[0]}" if base else _fusion(term.upper() for term in method.split("+")[1:])
     kind = settings.get("kind", "train")
     if kind in KINDS:
         return KINDS[kind]
     if kind == "merge":
         return f"the specialists' weights, merged by mergekit's {settings['options']['method']}"
     if kind == "pairwise":
-        return f"fusion with {_terms(method, spec)} from each source alone, then the average of the results"
-    base = settings.get("like") or names.controlled(method)
-    if base is None:
-        return f"fusion with {_terms(method, spec)}{_sources(settings.get('sources'))}"
-    return f"{base}, but {_changes(method, settings)}"
+        return f"{_fusion(_terms(method, spec))} from each source alone, then the average of the results"
+    if settings.get("like"):
+        return f"{settings['like']}, but {', '.join(_changes(settings)) or 'with other settings'}"
+    return _fusion(_terms(method, spec)) + _from(setting_of("sources", method, spec))
 
 
-def _terms(method: str, spec: Mapping[str, Any]) -> str:
-    terms = ["SFT", *_terms_of(method, spec)]
-    return f"the losses {' and '.join([', '.join(terms[:-1]), terms[-1]])}" if len(terms) > 1 else "the loss SFT"
+def _fusion(terms: Iterable[str]) -> str:
+    found = ["SFT", *terms]
+    return f"fusion with the losses {', '.join(found[:-1])} and {found[-1]}" if len(found) > 1 else "training with SFT"
 
 
-def _terms_of(method: str, spec: Mapping[str, Any]) -> list[str]:
-    settings = spec["methods"].get(method)
-    if settings is None:  # a run whose spec does not have this method: its name lists the terms
-        return [term.upper() for term in method.split("+")[1:]]
-    below = settings.get("adds_to") or settings.get("like")
+def _terms(method: str, spec: Mapping[str, Any]) -> list[str]:
+    """The losses of a method beside that of the labels, with the options that the spec gives them."""
+    settings = spec["methods"][method]
     own = [term["loss"].upper() + _options(term.get("options", {})) for term in settings.get("terms", ())]
-    return [*(_terms_of(below, spec) if below else ()), *own]
+    if settings.get("adds_to"):
+        return _terms(settings["adds_to"], spec) + own
+    return own or (_terms(settings["like"], spec) if settings.get("like") else [])
 
 
 def _options(options: Mapping[str, Any]) -> str:
-    return f" ({', '.join(f'{key} {_value(value)}' for key, value in options.items())})" if options else ""
+    listed = (f"{key} {str(value).lower() if isinstance(value, bool) else value}" for key, value in options.items())
+    return f" ({', '.join(listed)})" if options else ""
 
 
-def _value(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _sources(sources: Iterable[str] | None) -> str:
+def _from(sources: Iterable[str] | None) -> str:
     return f" from {' and '.join(sources)}" if sources else ""
 
 
-def _changes(method: str, settings: Mapping[str, Any]) -> str:
+def _changes(settings: Mapping[str, Any]) -> Iterator[str]:
     """In what a method differs from the one that it is like."""
-    known = [text for suffix, text in names.CONTROL_SUFFIXES.items() if method.endswith(suffix)]
-    if known:
-        return known[0]
-    replaced = settings.get("term_options", {})
-    found = [f"with {loss.upper()}{_options(options)}" for loss, options in replaced.items()]
+    if settings.get("control", "none") in CONTROLS:
+        yield names.CONTROL_SUFFIXES[CONTROLS[settings["control"]]]
+    for loss, options in settings.get("term_options", {}).items():
+        edges = EDGES.get(options.get("edges")) if len(options) == 1 else None
+        yield names.CONTROL_SUFFIXES[edges] if edges else f"with {loss.upper()}{_options(options)}"
+    if settings.get("terms"):
+        yield f"with the losses {', '.join(term['loss'].upper() for term in settings['terms'])}"
     if settings.get("times", 1) != 1:
-        found.append(f"with {settings['times']:g} times the weight")
+        yield f"with {settings['times']:g} times the weight of its own terms"
     if settings.get("k"):
-        found.append(f"with k = {settings['k']}")
+        yield f"with k = {settings['k']}"
     if settings.get("sources"):
-        found.append(f"with outputs{_sources(settings['sources'])}")
+        yield f"with outputs{_from(settings['sources'])}"
     if settings.get("on_policy"):
-        found.append(f"on responses that the pivot writes, newly every {settings['on_policy']['every']} steps")
-    return ", ".join(found) or "with other settings"
+        yield f"on responses that the pivot writes, which are renewed every {settings['on_policy']['every']} steps"
+    if settings.get("steps_factor", 1) != 1:
+        yield names.CONTROL_SUFFIXES["-longer"]
+    if settings.get("sample_seed") is not None:
+        yield names.CONTROL_SUFFIXES["-order"]
+    if settings.get("learning_rate"):
+        yield f"with the learning rate {settings['learning_rate']:g}"

@@ -80,7 +80,7 @@ def _pareto(analysis: Analysis, spent: Sequence[Cost], look: Mapping[str, Style]
     listed = ", ".join(f"{m} {x:.2f} for {y:.1f}" for m, (x, y) in points.items())
     caption = (
         "Chance-corrected mean score against FLOPs. The line joins the methods that no other method beats in both. "
-        "The training of the sources and specialists is not counted. Hollow marks are controls."
+        "The training of the sources is not counted. Hollow marks are controls."
     )
     return picture("pareto", "Cost against quality", caption, f"FLOPs (10¹²) and mean scores: {listed}", figure)
 

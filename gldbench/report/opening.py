@@ -7,7 +7,7 @@ from gldbench.report.analysis import Analysis
 from gldbench.report.comparing import Finding
 from gldbench.report.words import interval, percent, significance
 from gldbench.stats import PairedDifference
-from gldbench.stats.power import ALPHA
+from gldbench.stats.power import ALPHA, POWER
 
 
 def lead(analysis: Analysis) -> str:
@@ -38,7 +38,7 @@ def found(analysis: Analysis) -> list[str]:
     if not analysis.gate.passes or analysis.exploratory:
         return []
     if analysis.primary:
-        return [_primary(finding) for finding in sorted(analysis.primary, key=_place)]
+        return [_primary(finding, analysis) for finding in sorted(analysis.primary, key=_place)]
     return [_sentence(difference) for difference in _told(analysis)]
 
 
@@ -64,25 +64,37 @@ def _place(finding: Finding) -> tuple[bool, bool, float]:
     return estimate.low <= 0, estimate.high >= 0, -abs(estimate.value)
 
 
-def _primary(finding: Finding) -> str:
-    """One sentence about a primary comparison: its direction, its size, and how sure it is."""
+def _primary(finding: Finding, analysis: Analysis) -> str:
+    """What a primary comparison says: its direction, its size, how sure it is, and what equal FLOPs change."""
     comparison = finding.difference.comparison
     estimate, candidate, baseline = comparison.difference, comparison.candidate, comparison.baseline
     sure = "" if comparison.p is None else f", p = {comparison.p:.2g} after correction"
     size = f"{percent(estimate.value, True)} points, 95% interval {interval(estimate, True)}{sure}"
     if estimate.low == estimate.high == 0:
-        return f"{candidate} gives the same answers as {baseline}: the tuning chose the weight 0 for its own term."
+        why = ": the tuning chose the weight 0 for its own term" if analysis.weights.get(candidate) == 0 else ""
+        return f"{candidate} gives the same answers as {baseline}{why}."
     if estimate.low > 0:
-        return f"{candidate} scores above {baseline} ({size})."
+        return f"{candidate} scores above {baseline} ({size}).{_at_equal_flops(candidate, baseline, analysis)}"
     if estimate.high < 0:
         return f"{candidate} scores below {baseline} ({size})."
-    least = (
-        "" if finding.detectable is None else f"; differences of {percent(finding.detectable)} points would be found"
-    )
-    here = ""
-    if comparison.p is not None and comparison.p < ALPHA:
-        here = " In these worlds they differ, but the interval, which is about other worlds too, contains 0."
-    return f"Whether {candidate} differs from {baseline} is not decided ({size}{least}).{here}"
+    least = f"; a difference of {percent(finding.detectable)} points would be found with a probability of {POWER:g}"
+    size += "" if finding.detectable is None else least
+    if comparison.p is not None and comparison.p < ALPHA and len(analysis.worlds) > 1:
+        direction = "above" if estimate.value > 0 else "below"
+        return f"In these worlds {candidate} scores {direction} {baseline}, but whether others agree is open ({size})."
+    return f"Whether {candidate} differs from {baseline} is not decided ({size})."
+
+
+def _at_equal_flops(candidate: str, baseline: str, analysis: Analysis) -> str:
+    """How a method that gains compares with the longer training that its cost would pay for; empty: not measured."""
+    for difference in analysis.equal_flops:
+        if baseline == names.BASELINE and difference.comparison.candidate == candidate:
+            found = difference.comparison.difference
+            return (
+                f" Beside {names.BASELINE} that is trained for as many FLOPs: {percent(found.value, True)} points "
+                f"({interval(found, True)})."
+            )
+    return ""
 
 
 def basis(analysis: Analysis) -> str:

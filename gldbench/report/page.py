@@ -118,7 +118,7 @@ def write_report(run: Run, analysis: Analysis, folder: Path, items: str = "", di
     paths = ReportPaths(folder / "index.html", folder / "report.md", tuple(files))
     files[paths.markdown] = _render("report.md.j2", facts, escape=False).encode()
     files[paths.html] = _render("index.html.j2", facts, escape=True).encode()
-    numbers = summary_json(analysis, (), run.environment)
+    numbers = summary_json(analysis, trained, run.environment)
     files[folder / SUMMARY] = (json.dumps(numbers, indent=1) + "\n").encode()
     for path, content in files.items():
         with atomic_write(path) as file:

@@ -63,6 +63,7 @@ def summary_json(analysis: Analysis, trained: Sequence[Training], environment: E
         },
         "ranked": gate.passes,
         "tuned": analysis.tuned,
+        "tuned_weights": analysis.weights,
         "fixed_weights": list(analysis.fixed_weights),
         "families": {"kept": list(analysis.kept), "dropped": list(analysis.dropped), "chance": analysis.chance},
         "checks": [asdict(check) for check in analysis.checks],

@@ -8,6 +8,7 @@ from typing import Any
 
 from gldbench.report import names
 from gldbench.report.analysis import Analysis
+from gldbench.report.costs import UNTRAINED
 from gldbench.report.gate import CEILING
 from gldbench.report.ranges import CUT
 from gldbench.schema import Environment, Estimate
@@ -15,9 +16,6 @@ from gldbench.schema import Environment, Estimate
 NAMED = 5
 """so many missing checkpoints are named on the page; `gldbench report --partial --json` lists all"""
 COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
-
-UNTRAINED = ("soup", "merge", "fisher", "dynamic_logits_fusion")
-"""kinds of methods that train nothing"""
 
 FIXED = {
     "gate_rule": (
@@ -222,10 +220,15 @@ def setup(spec: Mapping[str, Any], analysis: Analysis) -> str:
         )
     combined = [name for name, one in spec["methods"].items() if one.get("kind") in UNTRAINED]
     untrained = f" But {', '.join(combined)} are not trained: they combine models that are there." if combined else ""
+    wrong = (
+        f"{world['wrong_labels']:.0%} of the labels in the fusion set are wrong on purpose, so that the sources have "
+        "something to add. The test labels are correct."
+        if world["wrong_labels"]
+        else "All labels are correct."
+    )
     return (
         f"All models of this run were trained from scratch on {len(analysis.chance)} procedural task families. "
-        f"{world['wrong_labels']:.0%} of the labels in the fusion set are wrong on purpose: with correct labels a "
-        f"source would have nothing to add. The test labels are correct. Every method was trained with {seeds}, for "
+        f"{wrong} Every method was trained with {seeds}, for "
         f"{fusion['train']['steps']:,} steps each. With the same seed, all methods train on the same sample of "
         f"{fusion['examples']:,} examples.{untrained}"
     )

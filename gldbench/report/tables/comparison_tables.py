@@ -216,8 +216,8 @@ def costs_table(analysis: Analysis, found: Sequence[Cost]) -> Table:
         "Cost of one checkpoint. FLOPs count 6 for each parameter of the pivot and trained token, and 2 for each "
         "parameter of a source and token that it reads. After equal steps the pivot has spent equal FLOPs in all "
         "methods; the sources' passes are extra, although stored logits serve all methods and seeds. The training of "
-        "the sources and specialists is not counted. The last column is the number of models that run for each token "
-        "of an answer."
+        "the sources is not counted, that of specialists is. The last column is the number of models that run for each "
+        "token of an answer."
     )
     heads = (
         "method",

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from gldbench.benches import graph_facts
 from gldbench.claims import CLAIMS, Evidence, judged, read_evidence
+from gldbench.claims.evidence import REPORTS
 from gldbench.claims.page import page, summary
 from gldbench.cli import app
 from gldfusion.errors import InputError
@@ -215,7 +216,8 @@ def test_the_interval_of_a_difference_decides(
 
 
 def test_a_term_with_the_weight_zero_improves_nothing_and_the_text_says_why(empty: Evidence) -> None:
-    found = replace(empty, comparisons=(compared(gld__uld=(0.0, 0.0)),))
+    run = compared(gld__uld=(0.0, 0.0)) | {"tuned_weights": {"sft+uld+gld": 0.0}}
+    found = replace(empty, comparisons=(run,))
     assert verdict(found, "fusion-graph-improves") == "fails"
     finding = CLAIMS["fusion-graph-improves"].judge(found)
     assert "gives the same answers as sft+uld: the tuning chose the weight 0" in finding.measured
@@ -351,6 +353,15 @@ def test_the_summary_counts_the_verdicts() -> None:
     assert summary([{"verdict": "fails"}, {"verdict": "fails"}, {"verdict": "vacuous"}, {"verdict": "holds"}]) == (
         "Of 4 claims 2 fail, 1 is vacuous, 1 holds."
     )
+
+
+def test_the_committed_verdicts_are_those_of_the_committed_rows() -> None:
+    """Mend it by `gldbench claims --html reports/claims/claims.html --json > reports/claims/claims.json`."""
+    evidence = read_evidence()
+    found = judged(evidence, [])
+    folder = REPORTS / "claims"
+    assert json.loads((folder / "claims.json").read_text())["claims"] == found
+    assert (folder / "claims.html").read_text() == page(found, evidence.found)
 
 
 def test_the_command_prints_the_six_keys_and_writes_the_page(tmp_path: Path) -> None:

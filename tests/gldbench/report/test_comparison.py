@@ -251,6 +251,16 @@ def test_the_page_says_what_was_found_and_how_weights_were_chosen(
         assert anchor in page
 
 
+def test_the_opening_says_what_as_much_training_without_sources_does(analysis: Analysis) -> None:
+    gained = next(f for f in analysis.primary if f.difference.comparison.candidate == "sft+minced")
+    comparison = gained.difference.comparison
+    less = dataclasses.replace(comparison.difference, low=-0.062, value=-0.029, high=0.002)
+    longer = dataclasses.replace(comparison, baseline="sft-longer", difference=less)
+    beside = dataclasses.replace(gained.difference, comparison=longer)
+    told = opening.found(dataclasses.replace(analysis, equal_flops=(beside,)))
+    assert sum("Beside sft that is trained for as many FLOPs: −2.9 points (−6.2 to +0.2)." in one for one in told) == 1
+
+
 def test_the_opening_names_a_difference_that_holds_in_these_worlds_only(analysis: Analysis) -> None:
     first = analysis.primary[0]
     comparison = first.difference.comparison
@@ -259,7 +269,8 @@ def test_the_opening_names_a_difference_that_holds_in_these_worlds_only(analysis
     only = dataclasses.replace(first, difference=dataclasses.replace(first.difference, comparison=comparison))
     between = dataclasses.replace(analysis, primary=(only,))
     assert opening.lead(between) == "The primary comparisons of this run are between fusion methods, none is with sft."
-    assert "In these worlds they differ, but the interval" in opening.found(between)[0]
+    assert "In these worlds sft+minced scores above" in opening.found(between)[0]
+    assert "but whether others agree is open (+1.6 points" in opening.found(between)[0]
 
 
 def test_the_summary_has_all_of_it_as_json(made: SimpleNamespace, analysis: Analysis) -> None:

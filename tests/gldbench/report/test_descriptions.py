@@ -17,7 +17,8 @@ methods:
   sft+uld+gld: {adds_to: sft+uld, terms: [{loss: gld, weight: 1, options: {nodes: vocab, labelled: true}}]}
   slb: {like: sft+uld+gld, term_options: {gld: {distance: slb}}, times: 0.16}
   one: {like: sft+uld, sources: [source-b], k: 2}
-  sft+uld+gld-constant: {like: sft+uld+gld, term_options: {gld: {edges: constant}}}
+  flat: {like: sft+uld+gld, term_options: {gld: {edges: constant}}}
+  mixed: {like: sft+uld, control: shuffled}
   sft+uld-on-policy: {like: sft+uld, on_policy: {every: 20, max_tokens: 80}}
   pairs: {kind: pairwise, like: sft+uld}
   dare: {kind: merge, options: {method: dare_ties}}
@@ -31,17 +32,22 @@ methods:
         ("source-a", "a source, trained mainly on dyck languages"),
         ("specialist-a", "a model that was fine-tuned from the base of all specialists, for part of the families"),
         ("sft+uld", "fusion with the losses SFT and ULD from source-b and source-c"),
-        ("sft+uld+gld", "fusion with the losses SFT, ULD and GLD (nodes vocab, labelled true)"),
-        ("slb", "sft+uld+gld, but with GLD (distance slb), with 0.16 times the weight"),
+        (
+            "sft+uld+gld",
+            "fusion with the losses SFT, ULD and GLD (nodes vocab, labelled true) from source-b and source-c",
+        ),
+        ("slb", "sft+uld+gld, but with GLD (distance slb), with 0.16 times the weight of its own terms"),
         ("one", "sft+uld, but with k = 2, with outputs from source-b"),
         (
-            "sft+uld+gld-constant",
+            "flat",
             "sft+uld+gld, but every edge weight of the co-activation graph is replaced by one constant",
         ),
-        ("sft+uld-on-policy", "sft+uld, but on responses that the pivot writes, newly every 20 steps"),
+        ("sft+uld-on-policy", "sft+uld, but on responses that the pivot writes, which are renewed every 20 steps"),
         ("pairs", "fusion with the losses SFT and ULD from each source alone, then the average of the results"),
         ("dare", "the specialists' weights, merged by mergekit's dare_ties"),
         ("mean", "average of the specialists' weights"),
+        ("mixed", "sft+uld, but the outputs of the source belong to other examples"),
+        ("sft+x-shuffled", "sft+x, but the outputs of the source belong to other examples"),
         ("sft+other", "fusion with the losses SFT and OTHER"),
     ],
 )
