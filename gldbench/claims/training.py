@@ -211,9 +211,9 @@ TRAINING = {
         source="The token term and the graph term compare sorted values, so that neither knows which token is which.",
         test=f"From one source with the pivot's vocabulary, at the same positions and on the same data: {KNOWING}, "
         f"{' and '.join(BLIND)}, each minus {BASELINE}.",
-        decides="Holds if a loss that compares sorted values beats sft (lower end above 0). Fails if KL beats sft and the "
-        "intervals of both such losses lie below that of KL. Else undecided. It says nothing about other losses without "
-        "token ids, such as alm.",
+        decides="Holds if a loss that compares sorted values beats sft (lower end above 0). Fails if KL beats sft and "
+        "the intervals of both such losses lie below that of KL. Else undecided. It says nothing about other losses "
+        "without token ids, such as alm.",
         judge=blindness,
     ),
 }
