@@ -105,6 +105,8 @@ def _work(given: Namespace) -> int:
     methods = resolved_methods(spec, {})
     trained = [name for name, one in methods.items() if one.kind == "train" and one.terms and not one.on_policy]
     reference = given.reference or next((name for name in (PAPER, *trained) if name in trained), None)
+    if reference is None:
+        raise InputError(f"no method of the spec {spec.name} is trained with terms\nname another one with --spec")
     for option, arm in (("--reference", reference), *(("--arms", arm) for arm in given.arms)):
         if arm not in trained:
             raise InputError(f"{option}: {arm} is not trained with terms\nname a method that learns from a source")

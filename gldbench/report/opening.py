@@ -77,8 +77,9 @@ def _primary(finding: Finding, analysis: Analysis) -> str:
         return f"{candidate} scores above {baseline} ({size}).{_at_equal_flops(candidate, baseline, analysis)}"
     if estimate.high < 0:
         return f"{candidate} scores below {baseline} ({size})."
-    least = f"; a difference of {percent(finding.detectable)} points would be found with a probability of {POWER:g}"
-    size += "" if finding.detectable is None else least
+    if finding.detectable is not None:
+        least = percent(finding.detectable)
+        size += f"; a difference of {least} points would be found with a probability of {POWER:g}"
     if comparison.p is not None and comparison.p < ALPHA and len(analysis.worlds) > 1:
         direction = "above" if estimate.value > 0 else "below"
         return f"In these worlds {candidate} scores {direction} {baseline}, but whether others agree is open ({size})."
