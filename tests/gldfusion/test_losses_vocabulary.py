@@ -152,8 +152,9 @@ def test_minced_written_out() -> None:
         p = torch.softmax(theirs.need("logits")[b, j], -1)[theirs.need("ids")[b, j]]
         q = torch.softmax(ours.need("logits")[b, i], -1)[theirs.need("ids")[b, j]]
         expected = expected + (p * (p / q).log()).sum() + (1 - p.sum()) * ((1 - p.sum()) / (1 - q.sum())).log()
-    assert Minced()(ours, theirs, pairs).item() == pytest.approx(expected.item())
-    assert Minced().count(ours.mask, theirs.mask, pairs) == 8
+    loss = Minced(positions="start")
+    assert loss(ours, theirs, pairs).item() == pytest.approx(expected.item())
+    assert loss.count(ours.mask, theirs.mask, pairs) == 8
 
 
 def test_minced_takes_the_label_where_tokens_are_not_aligned_one_to_one() -> None:
@@ -165,11 +166,11 @@ def test_minced_takes_the_label_where_tokens_are_not_aligned_one_to_one() -> Non
         p = torch.softmax(theirs.need("logits")[b, j], -1)[theirs.need("ids")[b, j]]
         q = torch.softmax(ours.need("logits")[b, i], -1)[theirs.need("ids")[b, j]]
         expected = expected + (p * (p / q).log()).sum() + (1 - p.sum()) * ((1 - p.sum()) / (1 - q.sum())).log()
-    strict = Minced(positions="one_to_one")
-    assert strict(ours, theirs, ended).item() == pytest.approx(expected.item())
-    assert strict(ours, theirs, ended).item() != pytest.approx(Minced()(ours, theirs, ended).item())
-    first = Minced().scores(ours, theirs, torch.tensor([[[0, 0]], [[0, 0]]]))
-    assert strict.scores(ours, theirs, ended)[1].item() == pytest.approx(first[1].item())
+    loss, start = Minced(), Minced(positions="start")
+    assert loss(ours, theirs, ended).item() == pytest.approx(expected.item())
+    assert loss(ours, theirs, ended).item() != pytest.approx(start(ours, theirs, ended).item())
+    first = start.scores(ours, theirs, torch.tensor([[[0, 0]], [[0, 0]]]))
+    assert loss.scores(ours, theirs, ended)[1].item() == pytest.approx(first[1].item())
 
 
 def test_a_kept_token_without_counterpart_joins_the_rest_and_entries_that_meet_are_summed() -> None:
@@ -184,9 +185,10 @@ def test_a_kept_token_without_counterpart_joins_the_rest_and_entries_that_meet_a
     said = torch.cat([q, 1 - q.sum(0, keepdim=True)])
     alone = ours.nll[0, 1:].sum() + ours.nll[1, :3].sum()
     expected = (told * (told / said).log()).sum() + alone
-    found = Minced()(ours, replace(theirs, mapped=mapped), one)
+    loss = Minced(positions="start")
+    found = loss(ours, replace(theirs, mapped=mapped), one)
     assert found.item() == pytest.approx(expected.item())
-    assert Minced()(ours, replace(theirs, mapped=torch.full_like(mapped, V + 3)), one).isfinite()  # beyond the pivot
+    assert loss(ours, replace(theirs, mapped=torch.full_like(mapped, V + 3)), one).isfinite()  # beyond the pivot
 
 
 def test_the_source_that_predicts_the_labels_has_the_sequence() -> None:
@@ -195,7 +197,7 @@ def test_the_source_that_predicts_the_labels_has_the_sequence() -> None:
     for i, j in ((0, 0), (1, 1), (3, 2), (4, 3)):
         logits[0, j, ours.need("labels")[0, i]] += 9  # knows the first sequence
     knows = signal_of(logits, theirs.mask, torch.zeros(2, 4, dtype=torch.long), 4)
-    loss = Minced()
+    loss = Minced(positions="start")
     scores = torch.stack([loss.scores(ours, s, pairs) for s in (theirs, knows)])
     assert scores[1, 0] < 0.05 < scores[0, 0]
     assert scores[0, 1] == scores[1, 1]
@@ -215,7 +217,7 @@ def test_a_label_that_the_source_did_not_keep_has_an_even_part_of_the_rest_among
     theirs = replace(theirs, mapped=torch.tensor([0, 1]).expand(2, 4, 2))
     p = torch.softmax(theirs.need("logits"), -1).gather(-1, theirs.need("ids")).sum(-1)
     expected = [-((1 - p[b, :n]) / (V - 2 - 2)).log().mean().item() for b, n in ((0, 4), (1, 2))]
-    assert Minced().scores(ours, theirs, pairs).tolist() == pytest.approx(expected)
+    assert Minced(positions="start").scores(ours, theirs, pairs).tolist() == pytest.approx(expected)
 
 
 def test_shares_weigh_sequences() -> None:

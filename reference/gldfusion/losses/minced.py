@@ -32,10 +32,9 @@ class Minced:
     probabilities are computed only at the ids that the source's kept tokens are mapped to.
 
     FuseLLM's total loss is lambda CE(label) + (1 - lambda) CE(P, Q) with lambda = 0.9. In a recipe that is
-    `lambda: 0.1`, one minced term of weight 0.1, weight 1 for every source, and `positions: one_to_one`: FuseLLM too
-    takes the label itself where tokens are not aligned one to one. There are three more differences. FuseLLM also
-    counts the untrained pivot among the sources; add its checkpoint as a source to do the same. It renormalises the
-    kept k where we use a bucket. And it keeps the larger of two probabilities that meet where we add them.
+    `lambda: 0.1`, one minced term of weight 0.1, and weight 1 for every source. There are three differences. FuseLLM
+    also counts the untrained pivot among the sources; add its checkpoint as a source to do the same. It renormalises
+    the kept k where we use a bucket. And it keeps the larger of two probabilities that meet where we add them.
 
     Attributes:
         select: How the sources share a sequence.
@@ -47,14 +46,14 @@ class Minced:
             "fusellm": as FuseLLM's code does it: by the strings of the two vocabularies, or else by their edit distance
             in lower case.
         positions: Which pairs of positions count as paired.
+            "one_to_one": those whose labels start and end at the same byte, as in FuseLLM's code.
             "start": those whose labels start at the same byte. Where the source writes a space and a word as two tokens
             and the pivot as one, the pivot then learns to write the space alone.
-            "one_to_one": those whose labels also end at the same byte, as in FuseLLM's code.
     """
 
     select: Literal["min", "average"] = "min"
     map: Strategy = "mined"
-    positions: Literal["start", "one_to_one"] = "start"
+    positions: Literal["start", "one_to_one"] = "one_to_one"
 
     citation: ClassVar[str] = "FuseLLM, Wan et al. 2024 (arXiv 2401.10491); the fallback as in FuseChat"
     formula: ClassVar[str] = "sum_b sum_s share_sb (sum_(t paired) KL(p^s_t || p_t) - sum_(t not) log p_t(label_t))"
