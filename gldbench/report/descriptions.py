@@ -29,14 +29,22 @@ EDGES = {"constant": "-constant", "shuffled": "-rewired"}
 """a setting -> the suffix in `names.CONTROL_SUFFIXES` whose text says what it does"""
 
 
-def describe(method: str, spec: Mapping[str, Any], families: Mapping[str, Sequence[str]]) -> str:
+def describe(
+    method: str, spec: Mapping[str, Any], families: Mapping[str, Sequence[str]], weights: Mapping[str, float]
+) -> str:
     """One line that explains `method`.
 
     Args:
         method: its name in the rows.
         spec: the parsed spec.yaml of the run.
         families: source -> its own families.
+        weights: method -> tuned weight of its own terms.
     """
+    line = _line(method, spec, families)
+    return f"{line}; the tuning gave its own terms the weight 0" if weights.get(method) == 0 else line
+
+
+def _line(method: str, spec: Mapping[str, Any], families: Mapping[str, Sequence[str]]) -> str:
     if method in FIXED:
         return FIXED[method]
     if names.is_source(method):

@@ -155,7 +155,9 @@ def _facts(run: Run, analysis: Analysis, trained: tuple[Training, ...], pictures
         "dropped": words.dropped(analysis),
         "significance": words.significance(analysis),
         "not_measured": words.not_measured(analysis, run.environment),
-        "descriptions": {s.method: describe(s.method, run.spec, analysis.declared) for s in analysis.scores},
+        "descriptions": {
+            s.method: describe(s.method, run.spec, analysis.declared, analysis.weights) for s in analysis.scores
+        },
         "tables": all_tables(analysis, trained, run.spec, run.environment, run.tuning),
         "pictures": {picture.name: picture for picture in pictures},
         "losses": [picture for picture in pictures if picture.name.startswith("loss")],

@@ -103,7 +103,7 @@ def batch(vocabulary: int = 9) -> Batch:
 
 
 def identical() -> Batch:
-    """`batch` with the pivot's own logits as source, every position paired with itself, and all texts read to the end."""
+    """`batch` with the pivot's own logits as source: every position paired with itself, all texts read to the end."""
     one = batch()
     pairs = torch.tensor([*((i, i) for i in range(6)), (END, END)]).expand(4, 7, 2)
     return replace(one, source=one.pivot, source_mask=one.pivot_mask, pairs=pairs)

@@ -52,4 +52,12 @@ methods:
     ],
 )
 def test_a_method_is_described_by_its_spec(method: str, line: str) -> None:
-    assert describe(method, SPEC, {"source-a": ("dyck_languages",)}) == line
+    assert describe(method, SPEC, {"source-a": ("dyck_languages",)}, {method: 0.1}) == line
+
+
+def test_a_term_that_the_tuning_turned_off_is_named() -> None:
+    line = describe("mixed", SPEC, {}, {"mixed": 0.0})
+    assert (
+        line
+        == "sft+uld, but the outputs of the source belong to other examples; the tuning gave its own terms the weight 0"
+    )
