@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -123,8 +123,9 @@ class MethodSpec(Growing):
     """loss -> options that replace those of the terms taken from `like`"""
     times: float = Field(default=1.0, ge=0)
     """with `like`: factor of the weights of that method's own terms, not of those that it adds them to"""
-    k: int | None = Field(default=None, gt=0)
-    """number of largest logits that the losses see, at most the number that the world stores. Default: that number"""
+    k: Annotated[int, Field(gt=0)] | Literal["full"] | None = None
+    """number of largest logits that the losses see, at most the number that the world stores. Default: that number.
+    `full`: the whole vocabulary of each model. The sources then run beside the pivot"""
     choices: dict[str, tuple[Any, ...]] = Field(default={})
     """option of the method's own terms -> values, one of which is chosen on the validation set"""
     tuned: bool = True

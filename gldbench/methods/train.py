@@ -37,9 +37,9 @@ def sources_of(spec: Spec, method: MethodSpec) -> tuple[str, ...]:
 
 
 def inputs(spec: Spec, method: MethodSpec) -> Inputs:
-    """The pivot, and the stored logits of the sources, or the sources themselves if the pivot writes the responses."""
+    """The pivot, and the stored logits of the sources, or the sources themselves if they run beside it."""
     names = sources_of(spec, method)
-    return Inputs(("pivot", *names)) if method.on_policy else Inputs(("pivot",), logits=names)
+    return Inputs(("pivot", *names)) if _live(method) else Inputs(("pivot",), logits=names)
 
 
 def recipe_of(spec: Spec, method: MethodSpec, world: Path, data: Path, seed: int, name: str) -> Recipe:
@@ -58,7 +58,7 @@ def recipe_of(spec: Spec, method: MethodSpec, world: Path, data: Path, seed: int
         SourceSpec(
             name=source,
             checkpoint=world / "models" / source,
-            cache=None if method.on_policy else world / "cache" / source,
+            cache=None if _live(method) else world / "cache" / source,
             weight=1.0 / len(names),
             control=method.control,
         )
@@ -97,6 +97,11 @@ def check(spec: Spec, method: MethodSpec) -> None:
             f"fusion.train.save_every is {spec.fusion.train.save_every}, and must be a multiple of on_policy.every "
             f"({method.on_policy.every})\nchange one of them: a resumed training writes the same responses again"
         )
+
+
+def _live(method: MethodSpec) -> bool:
+    """Whether the sources run beside the pivot, because what the method reads of them is not stored."""
+    return method.on_policy is not None or method.k == "full"
 
 
 METHOD = Method(make=train, inputs=inputs, check=check, unread=("options",))

@@ -88,7 +88,7 @@ def _check_method(spec: Spec, name: str, method: MethodSpec, where: str) -> None
         raise InputError(f"{where}: term_options and times change the terms of another method\nname it with like")
     if method.choices and (not (spec.tuning or spec.weights_from) or not method.terms):
         raise InputError(f"{where}: choices are made for a method's own terms\ngive terms, and a block `tuning`")
-    if method.k is not None and method.k > spec.world.k:
+    if isinstance(method.k, int) and method.k > spec.world.k:
         raise InputError(f"{where}.k is {method.k}, but the world stores {spec.world.k} logits for each position")
 
 

@@ -55,7 +55,7 @@ def costs(trained: Sequence[Training], spec: Mapping[str, Any]) -> tuple[Cost, .
         if names.group_of(training.method) == "reference" or not {"flops", "tokens"} <= own.keys():
             continue
         sources = [totals[s] for s in sources_of(training.method, spec) if totals.get(s, {}).get("tokens")]
-        stored = not setting_of("on_policy", training.method, spec)
+        stored = not setting_of("on_policy", training.method, spec) and setting_of("k", training.method, spec) != "full"
         parameters = sum(source["flops"] / (TRAINING * source["tokens"]) for source in sources)
         found.append(
             Cost(

@@ -65,7 +65,12 @@ def _line(method: str, spec: Mapping[str, Any], families: Mapping[str, Sequence[
         return f"{_fusion(_terms(method, spec))} from each source alone, then the average of the results"
     if settings.get("like"):
         return f"{settings['like']}, but {', '.join(_changes(settings)) or 'with other settings'}"
-    return _fusion(_terms(method, spec)) + _from(setting_of("sources", method, spec))
+    kept = setting_of("k", method, spec)
+    return (
+        _fusion(_terms(method, spec))
+        + _from(setting_of("sources", method, spec))
+        + (f", {_kept(kept)}" if kept else "")
+    )
 
 
 def _fusion(terms: Iterable[str]) -> str:
@@ -91,6 +96,10 @@ def _from(sources: Iterable[str] | None) -> str:
     return f" from {' and '.join(sources)}" if sources else ""
 
 
+def _kept(k: int | str) -> str:
+    return "on the whole vocabulary of each model" if k == "full" else f"with k = {k}"
+
+
 def _changes(settings: Mapping[str, Any]) -> Iterator[str]:
     """In what a method differs from the one that it is like."""
     if settings.get("control", "none") in CONTROLS:
@@ -103,7 +112,7 @@ def _changes(settings: Mapping[str, Any]) -> Iterator[str]:
     if settings.get("times", 1) != 1:
         yield f"with {settings['times']:g} times the weight of its own terms"
     if settings.get("k"):
-        yield f"with k = {settings['k']}"
+        yield _kept(settings["k"])
     if settings.get("sources"):
         yield f"with outputs{_from(settings['sources'])}"
     if settings.get("on_policy"):

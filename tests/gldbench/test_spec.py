@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from gldbench.methods import METHODS, check_methods
+from gldbench.methods.method import Inputs
 from gldbench.methods.train import recipe_of
 from gldbench.protocol.arms import possible_methods, require_declared, resolved_methods
 from gldbench.spec import SPECS, load_spec, models_of, read_spec
@@ -221,3 +222,12 @@ def test_a_method_without_terms_reads_no_source() -> None:
     assert [s.name for s in fused.sources] == ["source-a", "source-b"]
     assert sum(s.weight for s in fused.sources) == pytest.approx(1.0)
     assert fused.train.seed == 3
+
+
+def test_a_method_on_the_whole_vocabulary_runs_its_sources() -> None:
+    spec = load_spec(str(MINI))
+    method = spec.methods["sft+uld+gld"].model_copy(update={"k": "full"})
+    fused = recipe_of(spec, method, Path("world"), Path("data.jsonl"), 3, "x")
+    assert fused.k == "full"
+    assert [source.cache for source in fused.sources] == [None, None]
+    assert METHODS["train"].inputs(spec, method) == Inputs(("pivot", "source-a", "source-b"))

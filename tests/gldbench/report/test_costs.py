@@ -21,6 +21,7 @@ SPEC: dict[str, Any] = {
         "sft+uld+gld": {"adds_to": "sft+uld", "terms": [{"loss": "gld"}]},
         "written": {"kind": "sequence_kd", "sources": ["source-a"]},
         "on-policy": {"like": "sft+kl", "on_policy": {"every": 2}},
+        "whole": {"like": "sft+kl", "k": "full"},
         "mix": {"kind": "dynamic_logits_fusion"},
     },
 }
@@ -41,7 +42,8 @@ def rows(made: SimpleNamespace) -> list[Row]:
     for method in ("sft", "sft+uld", "sft+kl", "sft+kl-shuffled", "sft+uld+gld"):
         found += totals(made, method, flops=6 * 10 * 100, tokens=100, seconds=7.0)
     found += totals(made, "written", flops=6 * 10 * 100, tokens=100, source_flops=77)
-    found += totals(made, "on-policy", flops=6 * 10 * 100, tokens=100)
+    for method in ("on-policy", "whole"):
+        found += totals(made, method, flops=6 * 10 * 100, tokens=100)
     return found + totals(made, "mix", flops=6000, tokens=100, inference_models=5)
 
 
@@ -56,7 +58,8 @@ def test_a_method_costs_its_pivot_and_a_forward_pass_of_each_source(rows: list[R
     assert (found["sft"].seconds, found["mix"].seconds) == (7.0, None)
     assert "source-a" not in found
     assert (found["written"].source_flops, found["written"].cache_bytes) == (77, 0)
-    assert (found["on-policy"].source_flops, found["on-policy"].cache_bytes) == (2 * 20 * 100, 0)
+    for live in ("on-policy", "whole"):
+        assert (found[live].source_flops, found[live].cache_bytes) == (2 * 20 * 100, 0)
 
 
 def test_a_method_reads_the_sources_of_the_one_that_it_takes_terms_from() -> None:

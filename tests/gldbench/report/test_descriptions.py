@@ -23,6 +23,8 @@ methods:
   pairs: {kind: pairwise, like: sft+uld}
   dare: {kind: merge, options: {method: dare_ties}}
   mean: {kind: soup}
+  all: {sources: [source-b], terms: [{loss: uld, weight: 1}], k: full}
+  all-too: {like: sft+uld, k: full}
 """)
 
 
@@ -46,6 +48,8 @@ methods:
         ("pairs", "fusion with the losses SFT and ULD from each source alone, then the average of the results"),
         ("dare", "the specialists' weights, merged by mergekit's dare_ties"),
         ("mean", "average of the specialists' weights"),
+        ("all", "fusion with the losses SFT and ULD from source-b, on the whole vocabulary of each model"),
+        ("all-too", "sft+uld, but on the whole vocabulary of each model"),
         ("mixed", "sft+uld, but the outputs of the source belong to other examples"),
         ("sft+x-shuffled", "sft+x, but the outputs of the source belong to other examples"),
         ("sft+other", "fusion with the losses SFT and OTHER"),
