@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from gldbench.protocol.rules import check_spec
 from gldbench.spec_files import find_spec, read_content
-from gldfusion.recipe import Model, OnPolicy, TermSpec, TrainSpec, validate
+from gldfusion.recipe import Model, OnPolicy, TermSpec, TrainSpec, number_or_full, validate
 
 SPECS = Path(__file__).parent / "specs"
 
@@ -95,6 +95,10 @@ class WorldSpec(Growing):
         return {"pivot": self.pivot, **self.sources, **control, **self.specialists}
 
 
+def _number_full_or_none(given: Any) -> Any:
+    return None if given is None else number_or_full(given)
+
+
 class MethodSpec(Growing):
     """How a fused checkpoint is made."""
 
@@ -123,7 +127,7 @@ class MethodSpec(Growing):
     """loss -> options that replace those of the terms taken from `like`"""
     times: float = Field(default=1.0, ge=0)
     """with `like`: factor of the weights of that method's own terms, not of those that it adds them to"""
-    k: Annotated[int, Field(gt=0)] | Literal["full"] | None = None
+    k: Annotated[int | Literal["full"] | None, BeforeValidator(_number_full_or_none)] = None
     """number of largest logits that the losses see, at most the number that the world stores. Default: that number.
     `full`: the whole vocabulary of each model. The sources then run beside the pivot"""
     choices: dict[str, tuple[Any, ...]] = Field(default={})

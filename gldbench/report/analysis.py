@@ -149,6 +149,7 @@ def analyse(
     primary = [(candidate, baseline) for candidate, baseline in spec.get("primary", ())]
     tuned = bool(spec.get("tuning") or spec.get("weights_from"))
     exploratory = tuned and not primary
+    weights = {name: choice.weight for name, choice in tuning.choices.items()} if tuning else {}
 
     def compared(pairs: Sequence[Pair]) -> tuple[stats.PairedDifference, ...]:
         own = differences(test, kept, levels, pairs)
@@ -177,9 +178,9 @@ def analyse(
         differences=tuple(sorted(found, key=lambda difference: order[difference.comparison.candidate])),
         control_differences=compared(pairs.controls(fused, spec)),
         added_differences=compared(pairs.added(fused, spec)),
-        equal_flops=compared(_equally_expensive(pairs.equal_flops(fused, spec), rows, spec)),
+        equal_flops=compared(_equally_expensive(pairs.equal_flops(fused, spec), rows, spec, weights)),
         tuned=tuned,
-        weights={name: choice.weight for name, choice in tuning.choices.items()} if tuning else {},
+        weights=weights,
         fixed_weights=pairs.fixed_weights(fused, spec),
         exploratory=exploratory,
         primary=findings(test, kept, levels, primary),
@@ -247,9 +248,11 @@ def _untested(found: Iterable[stats.PairedDifference]) -> list[stats.PairedDiffe
     return [replace(d, comparison=replace(d.comparison, p=None), reason=NOT_TESTED) for d in found]
 
 
-def _equally_expensive(found: Sequence[Pair], rows: Sequence[Row], spec: Mapping[str, Any]) -> list[Pair]:
+def _equally_expensive(
+    found: Sequence[Pair], rows: Sequence[Row], spec: Mapping[str, Any], weights: Mapping[str, float]
+) -> list[Pair]:
     """The pairs whose methods cost the same FLOPs, sources included, up to `EQUAL`."""
-    flops = {cost.method: cost.flops for cost in costs(trainings(rows), spec)}
+    flops = {cost.method: cost.flops for cost in costs(trainings(rows), spec, weights)}
     return [pair for pair in found if abs(flops.get(pair[0], 0.0) / flops.get(pair[1], 1.0) - 1) <= EQUAL]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from gldbench.report import names
@@ -26,8 +27,9 @@ class Cost:
     """training of the pivot"""
     source_flops: float
     """one forward pass of each source over the trained tokens, or the writing of responses. Both are stored, and serve
-    all methods and seeds. With `on_policy` it is a pass over the labels' tokens too, and so an upper bound. For methods
-    that combine specialists, the training of these: they serve nothing else"""
+    all methods and seeds, except with `k: full` or `on_policy`, where the sources run beside the pivot. In the second
+    case it is a pass over the labels' tokens too, and so an upper bound. For methods that combine specialists, the
+    training of these: they serve nothing else"""
     seconds: float | None
     peak_memory_bytes: float | None
     cache_bytes: float
@@ -41,12 +43,15 @@ class Cost:
         return self.pivot_flops + self.source_flops
 
 
-def costs(trained: Sequence[Training], spec: Mapping[str, Any]) -> tuple[Cost, ...]:
+def costs(
+    trained: Sequence[Training], spec: Mapping[str, Any], weights: Mapping[str, float] = MappingProxyType({})
+) -> tuple[Cost, ...]:
     """The cost of each fused method whose FLOPs were logged.
 
     Args:
         trained: the training totals of all methods and models.
         spec: the parsed spec.yaml of the run.
+        weights: method -> tuned weight of its own terms. With weight 0 they read no source.
     """
     totals = {t.method: {name: spread.mean for name, spread in t.totals.items()} for t in trained}
     found = []
@@ -54,7 +59,7 @@ def costs(trained: Sequence[Training], spec: Mapping[str, Any]) -> tuple[Cost, .
         own = totals[training.method]
         if names.group_of(training.method) == "reference" or not {"flops", "tokens"} <= own.keys():
             continue
-        sources = [totals[s] for s in sources_of(training.method, spec) if totals.get(s, {}).get("tokens")]
+        sources = [totals[s] for s in sources_of(training.method, spec, weights) if totals.get(s, {}).get("tokens")]
         stored = not setting_of("on_policy", training.method, spec) and setting_of("k", training.method, spec) != "full"
         parameters = sum(source["flops"] / (TRAINING * source["tokens"]) for source in sources)
         found.append(
@@ -81,14 +86,27 @@ def _specialists(method: str, trained: Iterable[str], spec: Mapping[str, Any]) -
     return [name for name in trained if names.is_specialist(name) and (not named or name in named)]
 
 
-def sources_of(method: str, spec: Mapping[str, Any]) -> tuple[str, ...]:
-    """The models whose logits a method reads, its own or those of the method that it takes terms from."""
+def sources_of(
+    method: str, spec: Mapping[str, Any], weights: Mapping[str, float] = MappingProxyType({})
+) -> tuple[str, ...]:
+    """The models whose logits a method reads, its own or those of the method that it takes terms from.
+
+    Arguments as for `costs`.
+    """
     if setting_of("kind", method, spec) == "sequence_kd":  # it reads responses, whose cost is in its totals
         return ()
     named = setting_of("sources", method, spec)
-    if named or not setting_of("terms", method, spec):
+    if not setting_of("terms", method, spec):
         return tuple(named or ())
-    return tuple(spec["world"]["sources"])
+    return tuple(named or spec["world"]["sources"]) if _has_terms(method, spec, weights) else ()
+
+
+def _has_terms(method: str, spec: Mapping[str, Any], weights: Mapping[str, float]) -> bool:
+    """Whether a method is trained with terms: its own, unless the tuning turned them off, or those of its base."""
+    settings = spec["methods"].get(method, {})
+    base = settings.get("like") or settings.get("adds_to")
+    own = bool(settings.get("terms")) and weights.get(method) != 0
+    return own or (base is not None and _has_terms(base, spec, weights))
 
 
 def setting_of(key: str, method: str, spec: Mapping[str, Any]) -> Any:

@@ -61,16 +61,13 @@ def _line(method: str, spec: Mapping[str, Any], families: Mapping[str, Sequence[
         return KINDS[kind]
     if kind == "merge":
         return f"the specialists' weights, merged by mergekit's {settings['options']['method']}"
+    k = setting_of("k", method, spec)
+    kept = f", {_kept(k)}" if k else ""
     if kind == "pairwise":
-        return f"{_fusion(_terms(method, spec))} from each source alone, then the average of the results"
+        return f"{_fusion(_terms(method, spec))} from each source alone{kept}, then the average of the results"
     if settings.get("like"):
         return f"{settings['like']}, but {', '.join(_changes(settings)) or 'with other settings'}"
-    kept = setting_of("k", method, spec)
-    return (
-        _fusion(_terms(method, spec))
-        + _from(setting_of("sources", method, spec))
-        + (f", {_kept(kept)}" if kept else "")
-    )
+    return _fusion(_terms(method, spec)) + _from(setting_of("sources", method, spec)) + kept
 
 
 def _fusion(terms: Iterable[str]) -> str:

@@ -112,7 +112,7 @@ def write_report(run: Run, analysis: Analysis, folder: Path, items: str = "", di
         disagreements: address of a page with the items on which graders differ; empty: there is none.
     """
     trained = trainings(run.rows)
-    pictures = draw_all(analysis, run.rows, trained, costs(trained, run.spec))
+    pictures = draw_all(analysis, run.rows, trained, costs(trained, run.spec, analysis.weights))
     facts = _facts(run, analysis, trained, pictures) | {"items": items, "disagreements": disagreements}
     files = {folder / "figures" / f"{picture.name}.png": picture.png for picture in pictures}
     paths = ReportPaths(folder / "index.html", folder / "report.md", tuple(files))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from gldfusion.settings import Model as Model
 from gldfusion.settings import validate as validate
@@ -53,6 +54,13 @@ def _as_parts(given: Any) -> Any:
     """A path and a single part are lists of one part."""
     parts = given if isinstance(given, list | tuple) else [given]
     return [{"path": part} if isinstance(part, str | Path) else part for part in parts]
+
+
+def number_or_full(given: Any) -> Any:
+    """Checks a value of `k`, so that the message names both kinds of values."""
+    if given != "full" and (type(given) is not int or given < 1):
+        raise PydanticCustomError("k", "expected a whole number above 0, or full")
+    return given
 
 
 class SourceSpec(Model):
@@ -114,7 +122,7 @@ class Recipe(Model):
     sources: tuple[SourceSpec, ...] = ()
     terms: tuple[TermSpec, ...] = ()
     lambda_: float = Field(default=0.0, ge=0, le=1, validation_alias="lambda", serialization_alias="lambda")
-    k: Annotated[int, Field(gt=0)] | Literal["full"] = 10
+    k: Annotated[int | Literal["full"], BeforeValidator(number_or_full)] = 10
     """number of largest logits kept per position; `full` keeps the whole vocabulary and needs live sources"""
     min_coverage: float = Field(default=0.5, ge=0, le=1)
     """smallest accepted share of the pivot's labelled positions that are paired with each source"""

@@ -57,7 +57,7 @@ def all_tables(
         tables.append(comparison_tables.ranks_table(analysis, analysis.ranks))
     if analysis.variances.both is not None:
         tables.append(comparison_tables.variances_table(analysis.variances))
-    if found := costs(trained, spec):
+    if found := costs(trained, spec, analysis.weights):
         tables.append(comparison_tables.costs_table(analysis, found))
     if analysis.equal_flops:
         tables.append(score_tables.differences_table("equal-flops", analysis.equal_flops))

@@ -28,12 +28,12 @@ def test_the_forecast_counts_the_jobs_that_the_toy_runs(tmp_path: Path) -> None:
         "data": 3,
         "train": 6,
         "logits": 3,
-        "fuse": 28 + 5,
-        "evaluate": 2 * (2 + 14) + 2 + 5,
+        "fuse": 28 + 4,
+        "evaluate": 2 * (2 + 14) + 2 + 4,
     }
     fuse = next(work for work in found.work if work.kind == "fuse")
-    assert (fuse.steps, fuse.tokens) == (33 * 4, 33 * 4 * 8 * 256)
-    assert (found.trials, found.worlds, found.tuning_worlds) == (5, (3, 4), (0,))
+    assert (fuse.steps, fuse.tokens) == (32 * 4, 32 * 4 * 8 * 256)
+    assert (found.trials, found.worlds, found.tuning_worlds) == (4, (3, 4), (0,))
     assert found.measured.startswith("stated rates")
 
 
@@ -101,7 +101,7 @@ def test_the_plan_is_printed_and_nothing_starts(tmp_path: Path, capsys: pytest.C
     assert "Worlds 3, 4, tuned in worlds 0" in text
     show_plan(load_spec(str(TOY)), tmp_path / "toy", 2, True)
     found = json.loads(capsys.readouterr().out)
-    assert (found["forecast"]["trials"], found["power"]["pairs"]) == (5, 4)
+    assert (found["forecast"]["trials"], found["power"]["pairs"]) == (4, 4)
     assert list(tmp_path.iterdir()) == []
 
 

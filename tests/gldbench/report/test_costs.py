@@ -62,6 +62,15 @@ def test_a_method_costs_its_pivot_and_a_forward_pass_of_each_source(rows: list[R
         assert (found[live].source_flops, found[live].cache_bytes) == (2 * 20 * 100, 0)
 
 
+def test_a_term_that_the_tuning_turned_off_costs_no_pass_of_a_source(rows: list[Row]) -> None:
+    weights = {"sft+kl": 0.0, "sft+uld+gld": 0.0, "sft+uld": 0.1}
+    found = {cost.method: cost for cost in costs(trainings(rows), SPEC, weights)}
+    for off in ("sft+kl", "sft+kl-shuffled", "whole"):
+        assert (found[off].source_flops, found[off].cache_bytes) == (0, 0)
+    assert found["sft+uld+gld"].source_flops == found["sft+uld"].source_flops == 2 * (20 + 30) * 100
+    assert found["written"].source_flops == 77
+
+
 def test_a_method_reads_the_sources_of_the_one_that_it_takes_terms_from() -> None:
     assert sources_of("sft", SPEC) == ()
     assert sources_of("sft+kl-shuffled", SPEC) == ("source-a",)

@@ -25,6 +25,7 @@ methods:
   mean: {kind: soup}
   all: {sources: [source-b], terms: [{loss: uld, weight: 1}], k: full}
   all-too: {like: sft+uld, k: full}
+  pairs-too: {kind: pairwise, like: sft+uld, k: 2}
 """)
 
 
@@ -49,6 +50,10 @@ methods:
         ("dare", "the specialists' weights, merged by mergekit's dare_ties"),
         ("mean", "average of the specialists' weights"),
         ("all", "fusion with the losses SFT and ULD from source-b, on the whole vocabulary of each model"),
+        (
+            "pairs-too",
+            "fusion with the losses SFT and ULD from each source alone, with k = 2, then the average of the results",
+        ),
         ("all-too", "sft+uld, but on the whole vocabulary of each model"),
         ("mixed", "sft+uld, but the outputs of the source belong to other examples"),
         ("sft+x-shuffled", "sft+x, but the outputs of the source belong to other examples"),
