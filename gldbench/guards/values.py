@@ -23,6 +23,7 @@ def loss_values() -> Values:
     local = ({"form": "features"}, {"labelled": False, "window": "all"})
     cases = [*((name, {}) for name in LOSSES), *(("gld", options) for options in (*gld, *nodes))]
     cases += [*(("gld_local", options) for options in local), ("gold", {"merge": "first"}), ("xtoken", {"form": "hkl"})]
+    cases.append(("minced", {"positions": "start"}))
     pairs = torch.tensor([[[0, 0], [1, 2], [2, 3]], [[0, 1], [1, 1], [-1, -1]]])
     values = {}
     for name, options in cases:
